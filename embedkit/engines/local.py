@@ -1,0 +1,94 @@
+"""The local engine: one process, pictures decoded beside the network, memory flat in their number."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol, TypeVar
+
+Loaded = TypeVar("Loaded")
+Result = TypeVar("Result")
+WINDOW = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A run of images that is embedded and committed together.
+
+    Attributes:
+        number: names its files.
+        ids: the images, in order.
+        new: whether their facts are to be read too, or only vectors of known images to be added.
+    """
+
+    number: int
+    ids: tuple[str, ...]
+    new: bool = True
+
+
+class Engine(Protocol):
+    """What every engine does: the same results in the same order, wherever the work runs."""
+
+    def run(
+        self,
+        blocks: Iterable[Block],
+        load: Callable[[Block, str], Loaded],
+        finish: Callable[[Block, Iterable[Loaded], Executor], Result],
+    ) -> Iterator[Result]:
+        """Load every image of every block, then finish the block; results come in block order.
+
+        Args:
+            blocks: in the order of the results.
+            load: reads one image; called from several threads at once.
+            finish: turns a block's loaded images, in order, into its result; the executor runs
+                the network's passes side by side.
+        """
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class LocalEngine:
+    """Decodes on some threads and runs the network on as many others, a bounded way ahead."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads or usable_cores()
+
+    def run(
+        self,
+        blocks: Iterable[Block],
+        load: Callable[[Block, str], Loaded],
+        finish: Callable[[Block, Iterable[Loaded], Executor], Result],
+    ) -> Iterator[Result]:
+        """See `Engine.run`."""
+        order = list(blocks)
+        loaders = ThreadPoolExecutor(self.threads, "embedkit-load")
+        lanes = ThreadPoolExecutor(self.threads, "embedkit-network")
+        try:
+            images = ((block, id_) for block in order for id_ in block.ids)
+            loaded = _ahead(loaders, load, images)
+            for block in order:
+                yield finish(block, islice(loaded, len(block.ids)), lanes)
+        finally:
+            # Whatever ended the run, nothing that waits is started any more.
+            loaders.shutdown(wait=True, cancel_futures=True)
+            lanes.shutdown(wait=True, cancel_futures=True)
+
+
+def _ahead(
+    pool: Executor,
+    load: Callable[[Block, str], Loaded],
+    images: Iterator[tuple[Block, str]],
+) -> Iterator[Loaded]:
+    """Load images in order, at most `WINDOW` of them ahead of the one that is asked for."""
+    waiting: deque[Future[Loaded]] = deque()
+    for block, id_ in images:
+        waiting.append(pool.submit(load, block, id_))
+        if len(waiting) >= WINDOW:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

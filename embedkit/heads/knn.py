@@ -1,0 +1,109 @@
+"""k nearest neighbours by cosine, weighted by distance, k chosen inside the training set."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embedkit.heads.classifier import Choice
+from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.vectors import DoubleArray, FloatArray, IntArray
+
+GRID = (1, 3, 5, 9, 15, 25, 51)
+# Two vectors nearer than this are one; without it a copy's weight would be a division by zero.
+NEAREST = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class NearestNeighbours:
+    """A kNN classifier over its training rows.
+
+    Attributes:
+        index: over the training vectors.
+        y: (n,) class of each training image.
+        n_classes: number of classes.
+        choice: of k.
+    """
+
+    index: NeighbourIndex
+    y: IntArray
+    n_classes: int
+    choice: Choice
+
+    def probabilities(self, vectors: FloatArray) -> DoubleArray:
+        """Return (n, k) probabilities; see `Classifier`."""
+        found = self.index.search(vectors, int(self.choice.value))
+        prior = np.bincount(self.y, minlength=self.n_classes) / len(self.y)
+        return vote(found.rows, found.similarities, self.y, prior)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return nothing: the training rows in the store are the classifier."""
+        return {}
+
+
+def vote(rows: IntArray, similarities: DoubleArray, y: IntArray, prior: DoubleArray) -> DoubleArray:
+    """Turn neighbours into probabilities.
+
+    Each neighbour votes for its class with the weight 1 / (1 - cosine). The votes count as many
+    images as there are neighbours, beside one more that votes the class frequencies of the
+    training set: so no class is ever impossible.
+
+    Args:
+        rows: (n, k) training rows, -1 where there are fewer.
+        similarities: (n, k) cosine.
+        y: (m,) class of each training row.
+        prior: (c,) frequency of each class.
+
+    Returns:
+        (n, c) float64, rows summing to 1.
+    """
+    n, k = rows.shape
+    weight = np.where(rows >= 0, 1 / np.maximum(1 - similarities, NEAREST), 0.0)
+    votes = np.zeros((n, len(prior)))
+    for place in range(k):
+        np.add.at(votes, (np.arange(n), y[rows[:, place]]), weight[:, place])
+    total = votes.sum(axis=1, keepdims=True)
+    share = np.divide(votes, total, out=np.tile(prior, (n, 1)), where=total > 0)
+    return np.asarray((k * share + prior) / (k + 1))
+
+
+def fit_knn(
+    vectors: FloatArray, y: IntArray, clusters: IntArray, *, n_classes: int, seed: int
+) -> NearestNeighbours:
+    """Choose k by leaving out each training image with its cluster; ties go to the larger k.
+
+    Args:
+        vectors: (n, d) float32, unit rows.
+        y: (n,) class numbers.
+        clusters: (n,) images that must not vote for one another while k is chosen.
+        n_classes: number of classes.
+        seed: not needed; every head is fitted by the same call.
+    """
+    index = NeighbourIndex(build_index(vectors), vectors)
+    sizes = np.bincount(np.unique(clusters, return_inverse=True)[1].ravel())
+    grid = [k for k in GRID if k < len(y)] or [1]
+    widest = min(len(y), grid[-1] + int(sizes.max()) - 1)
+    found = index.search(vectors, widest, exclude=np.arange(len(y)))
+    rows, similarities = _of_other_clusters(found.rows, found.similarities, clusters, grid[-1])
+    prior = np.bincount(y, minlength=n_classes) / len(y)
+    tried = []
+    for k in grid:
+        answers = vote(rows[:, :k], similarities[:, :k], y, prior).argmax(axis=1)
+        tried.append((float(k), float(np.mean(answers == y))))
+    value = max(tried, key=lambda pair: (pair[1], pair[0]))[0]
+    choice = Choice("k", value, "accuracy, each image left out with its cluster", tuple(tried))
+    return NearestNeighbours(index, y, n_classes, choice)
+
+
+def _of_other_clusters(
+    rows: IntArray, similarities: DoubleArray, clusters: IntArray, k: int
+) -> tuple[IntArray, DoubleArray]:
+    """Keep each row's k nearest neighbours that are not of its own cluster."""
+    other = (clusters[rows] != clusters[:, None]) & (rows >= 0)
+    order = np.argsort(~other, axis=1, kind="stable")[:, :k]
+    kept = np.take_along_axis(other, order, axis=1)
+    return (
+        np.where(kept, np.take_along_axis(rows, order, axis=1), -1),
+        np.where(kept, np.take_along_axis(similarities, order, axis=1), -np.inf),
+    )

@@ -1,0 +1,182 @@
+"""Items: what a data set says about its images, one row each, in a fixed order."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from embedkit.errors import InputError
+
+GIVEN = ("id", "label", "split", "group")
+FACTS = {
+    "sha256": pa.string(),
+    "pixel_sha256": pa.string(),
+    "phash": pa.uint64(),
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "format": pa.string(),
+    "mode": pa.string(),
+    "bytes": pa.int64(),
+    "orientation": pa.int8(),
+    "frames": pa.int32(),
+}
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An image that is part of the data set and could not be read, with the reason."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """The images of a data set, in order, with what is known of them before they are opened.
+
+    Attributes:
+        root: the folder that ids are relative to.
+        rows: columns `id`, `label`, `split`, `group` (strings; null where unknown), then the data
+            set's attributes and, once read, the facts of each picture.
+        layout: how the source was read, in words.
+        notes: what a user should know about that reading.
+        unreadable: images that the source names and that are not there.
+    """
+
+    root: Path
+    rows: pa.Table
+    layout: str = ""
+    notes: tuple[str, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+
+    def __len__(self) -> int:
+        return int(self.rows.num_rows)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Path of each image relative to the root, '/'-separated; see `id_of_path`."""
+        return self.column("id")  # type: ignore[return-value]
+
+    @property
+    def labels(self) -> list[str | None]:
+        """Label of each image."""
+        return self.column("label")  # type: ignore[return-value]
+
+    @property
+    def splits(self) -> list[str | None]:
+        """Split of each image: train, valid, test, or the data set's own other word."""
+        return self.column("split")  # type: ignore[return-value]
+
+    @property
+    def groups(self) -> list[str | None]:
+        """Person, video or patient of each image, where the data set names them."""
+        return self.column("group")  # type: ignore[return-value]
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of the columns that the data set brought besides label, split and group."""
+        known = {*GIVEN, *FACTS}
+        return tuple(name for name in self.rows.column_names if name not in known)
+
+    def column(self, name: str) -> list[object]:
+        """Return one column as a Python list, None where it is empty.
+
+        Raises:
+            InputError: there is no such column.
+        """
+        if name not in self.rows.column_names:
+            raise InputError(
+                f"there is no column {name!r}; known are {', '.join(self.rows.column_names)}"
+            )
+        values: list[object] = self.rows.column(name).to_pylist()
+        return values
+
+    def label_column(self, name: str = "label") -> list[str | None]:
+        """Return any column as labels: strings, None where it is empty."""
+        return [None if value is None else str(value) for value in self.column(name)]
+
+    def counts(self) -> dict[str | None, Counter[str | None]]:
+        """Count the images of each label, by split; splits in their usual order."""
+        table: dict[str | None, Counter[str | None]] = {}
+        for split, label in zip(self.splits, self.labels, strict=True):
+            table.setdefault(split, Counter())[label] += 1
+        order = {name: place for place, name in enumerate(SPLITS)}
+        return dict(sorted(table.items(), key=lambda kv: (order.get(kv[0] or "", 9), kv[0] or "")))
+
+    def take(self, rows: list[int]) -> "ItemTable":
+        """Return the table with only these rows, in this order."""
+        return replace(self, rows=self.rows.take(pa.array(rows, type=pa.int64())))
+
+    def with_column(self, name: str, values: list[str | None]) -> "ItemTable":
+        """Return the table with one string column replaced."""
+        place = self.rows.column_names.index(name)
+        column = pa.array(values, type=pa.string())
+        return replace(self, rows=self.rows.set_column(place, name, column))
+
+    def path(self, id_: str) -> Path:
+        """Return where an image's file is."""
+        return self.root / path_of_id(id_)
+
+
+def item_table(
+    root: Path,
+    ids: list[str],
+    *,
+    labels: list[str | None] | None = None,
+    splits: list[str | None] | None = None,
+    groups: list[str | None] | None = None,
+    attributes: pa.Table | None = None,
+    layout: str = "",
+    notes: tuple[str, ...] = (),
+    unreadable: tuple[Unreadable, ...] = (),
+) -> ItemTable:
+    """Build an `ItemTable` from columns; a column left out is empty.
+
+    Raises:
+        InputError: an id occurs twice.
+    """
+    twice = [id_ for id_, times in Counter(ids).items() if times > 1]
+    if twice:
+        raise InputError(f"{twice[0]!r} is listed twice")
+    empty: list[str | None] = [None] * len(ids)
+    columns = {
+        "id": ids,
+        "label": labels or empty,
+        "split": splits or empty,
+        "group": groups or empty,
+    }
+    rows = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+    if attributes is not None:
+        for name in attributes.column_names:
+            rows = rows.append_column(name, attributes.column(name))
+    return ItemTable(root, rows, layout, notes, unreadable)
+
+
+def id_of_path(relative: str) -> str:
+    r"""Return the id of an image from its path relative to the source.
+
+    Ids are valid Unicode whatever the file system holds: a byte that is not UTF-8 becomes
+    `\xNN`, and a backslash in a name is doubled, so that `path_of_id` finds the file again.
+    """
+    escaped = relative.replace(os.sep, "/").replace("\\", "\\\\")
+    return os.fsencode(escaped).decode("utf-8", "backslashreplace")
+
+
+def path_of_id(id_: str) -> str:
+    """Return the path, relative to the source, of the image with this id."""
+    raw, place = bytearray(), 0
+    while place < len(id_):
+        if id_[place] == "\\" and id_[place + 1 : place + 2] == "x":
+            raw.append(int(id_[place + 2 : place + 4], 16))
+            place += 4
+        elif id_[place] == "\\":
+            raw += b"\\"
+            place += 2
+        else:
+            raw += id_[place].encode()
+            place += 1
+    return os.fsdecode(bytes(raw))

@@ -1,0 +1,50 @@
+"""Readers: a data set on disk becomes an `ItemTable`."""
+
+from pathlib import Path
+
+from embedkit.errors import InputError
+from embedkit.items import ItemTable
+from embedkit.readers.folder import read_folder
+from embedkit.readers.manifest import MANIFEST_SUFFIXES, read_manifest
+
+__all__ = ["read_source"]
+
+
+def read_source(
+    source: Path,
+    *,
+    layout: str | None = None,
+    root: Path | None = None,
+    label: str | None = None,
+    split: str | None = None,
+    group: str | None = None,
+) -> ItemTable:
+    """Read a data set: a folder of images, with or without metadata files, or a manifest.
+
+    Args:
+        source: folder, or a csv, tsv, jsonl or parquet file that names images.
+        layout: which folder level means what, e.g. `split/class`; worked out where left out.
+        root: folder that a manifest's paths are relative to; its own folder where left out.
+        label: column of the manifest or metadata files with the class; found by its usual names
+            where left out.
+        split: column with the split, likewise.
+        group: column with the person, video or patient, likewise.
+
+    Raises:
+        InputError: nothing is there, or it holds no image.
+        LayoutError: the folder can be read in several ways.
+    """
+    if not source.exists():
+        raise InputError(f"{source} does not exist")
+    if source.is_dir():
+        if root is not None:
+            raise InputError(f"--root belongs to a manifest, but {source} is a folder")
+        return read_folder(source, layout=layout, label=label, split=split, group=group)
+    if source.suffix.lower() not in MANIFEST_SUFFIXES:
+        raise InputError(
+            f"{source} is a file; a data set is a folder or one of "
+            f"{', '.join(sorted(MANIFEST_SUFFIXES))}"
+        )
+    if layout is not None:
+        raise InputError("--layout is for folders; a manifest's columns say what is what")
+    return read_manifest(source, root=root, label=label, split=split, group=group)

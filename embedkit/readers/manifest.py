@@ -1,0 +1,247 @@
+"""Manifests: a table that names each image with its label, split, group and attributes."""
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+from pyarrow import json as arrow_json
+from pyarrow import parquet
+
+from embedkit.errors import InputError
+from embedkit.items import FACTS, GIVEN, ItemTable, Unreadable, id_of_path, item_table, path_of_id
+from embedkit.readers.splits import canonical_split
+
+MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
+PATH_NAMES = ("file_name", "file", "filename", "path", "file_path", "filepath", "image", "image_path", "img_path")
+LABEL_NAMES = ("label", "class", "target", "labels", "class_name", "y")
+SPLIT_NAMES = ("split", "subset", "usage", "partition")
+GROUP_NAMES = ("group", "identity", "person", "subject", "person_id", "subject_id", "identity_id")
+
+
+@dataclass(frozen=True)
+class ManifestColumns:
+    """What a manifest says; each list has an entry an image, or is None without such a column."""
+
+    ids: list[str]
+    labels: list[str | None] | None
+    splits: list[str | None] | None
+    groups: list[str | None] | None
+    attributes: pa.Table
+    missing: tuple[Unreadable, ...]
+    mapping: str
+    notes: tuple[str, ...]
+
+
+def read_manifest(
+    manifest: Path,
+    *,
+    root: Path | None = None,
+    label: str | None = None,
+    split: str | None = None,
+    group: str | None = None,
+) -> ItemTable:
+    """Read a csv, tsv, jsonl or parquet table of images.
+
+    Columns are found by their usual names unless named here; the others become attributes.
+    Images that the table names and that are not on disk are listed as unreadable.
+
+    Args:
+        manifest: the table.
+        root: what its paths are relative to; the manifest's folder where left out.
+        label: column with the class.
+        split: column with the split.
+        group: column with the person, video or patient.
+
+    Raises:
+        InputError: the table cannot be read, has no column of paths or no row, names a file twice
+            with different values, or names files outside `root`.
+    """
+    base = root or manifest.parent
+    columns = read_columns(manifest, base, base, label=label, split=split, group=group)
+    if not columns.ids:
+        raise InputError(
+            f"none of the {len(columns.missing)} images that {manifest} names is there, e.g. "
+            f"{base / columns.missing[0].id}; --root says what its paths are relative to"
+        )
+    return item_table(
+        base,
+        columns.ids,
+        labels=columns.labels,
+        splits=columns.splits,
+        groups=columns.groups,
+        attributes=columns.attributes,
+        layout=f"manifest {manifest.name}: {columns.mapping}",
+        notes=columns.notes,
+        unreadable=columns.missing,
+    )
+
+
+def read_columns(
+    manifest: Path,
+    root: Path,
+    base: Path,
+    *,
+    label: str | None = None,
+    split: str | None = None,
+    group: str | None = None,
+) -> ManifestColumns:
+    """Read a manifest's columns; its paths are relative to `base`, the ids to `root`.
+
+    Raises:
+        InputError: as `read_manifest`.
+    """
+    table = _read_table(manifest)
+    paths = _column(manifest, table, None, PATH_NAMES, "image paths", needed=True)
+    columns = {
+        "label": _column(manifest, table, label, LABEL_NAMES, "--label"),
+        "split": _column(manifest, table, split, SPLIT_NAMES, "--split"),
+        "group": _column(manifest, table, group, GROUP_NAMES, "--group"),
+    }
+    ids = [_id(manifest, root, base, row, p) for row, p in enumerate(_strings(table, paths))]
+    if not ids:
+        raise InputError(f"{manifest} has no row")
+    keep, missing = _rows_on_disk(manifest, root, table, ids)
+    kept = table.take(pa.array(keep, type=pa.int64()))
+    attributes, notes = _attributes(kept, {paths, *columns.values()})
+    repeated = len(ids) - len(keep) - len(missing)
+    if repeated:
+        notes.append(f"{repeated} rows of {manifest.name} repeat another and count once")
+    if missing:
+        notes.append(f"{len(missing)} images are named and not there, e.g. {missing[0].id}")
+    mapping = {"image": paths} | columns
+    splits = _values(kept, columns["split"])
+    return ManifestColumns(
+        ids=[ids[row] for row in keep],
+        labels=_values(kept, columns["label"]),
+        splits=splits and [None if word is None else canonical_split(word) for word in splits],
+        groups=_values(kept, columns["group"]),
+        attributes=attributes,
+        missing=tuple(missing),
+        mapping=", ".join(f"{what} = {name}" for what, name in mapping.items() if name),
+        notes=tuple(notes),
+    )
+
+
+def _read_table(manifest: Path) -> pa.Table:
+    try:
+        match manifest.suffix.lower():
+            case ".parquet":
+                table = parquet.read_table(manifest)
+            case ".jsonl" | ".ndjson":
+                table = arrow_json.read_json(manifest)
+            case _:
+                table = _read_csv(manifest)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise InputError(f"{manifest} cannot be read as a table: {reason}") from None
+    table = table.rename_columns([name.strip() for name in table.column_names])
+    if len(set(table.column_names)) < len(table.column_names):
+        raise InputError(f"{manifest} has two columns of one name")
+    return table
+
+
+def _read_csv(manifest: Path) -> pa.Table:
+    with manifest.open(encoding="utf-8-sig", newline="") as stream:
+        header = stream.readline()
+    separator = max("\t;,", key=header.count)  # the last, the comma, where none occurs
+    names = next(csv.reader([header], delimiter=separator), [])
+    words = {*PATH_NAMES, *LABEL_NAMES, *SPLIT_NAMES, *GROUP_NAMES}
+    # "007" is a name, not a number, in a column that names things.
+    text = {name: pa.string() for name in names if name.strip().lower() in words}
+    return arrow_csv.read_csv(
+        manifest,
+        parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+        convert_options=arrow_csv.ConvertOptions(column_types=text),
+    )
+
+
+def _column(
+    manifest: Path,
+    table: pa.Table,
+    named: str | None,
+    usual: tuple[str, ...],
+    what: str,
+    *,
+    needed: bool = False,
+) -> str | None:
+    if named is not None:
+        if named not in table.column_names:
+            raise InputError(
+                f"{manifest} has no column {named!r} for {what}; it has "
+                f"{', '.join(table.column_names)}"
+            )
+        return named
+    folded = {str(name).lower(): str(name) for name in table.column_names}
+    for name in usual:
+        if name in folded:
+            return folded[name]
+    if needed:
+        raise InputError(
+            f"{manifest} has no column of {what}; one of {', '.join(usual)} is expected, it has "
+            f"{', '.join(table.column_names)}"
+        )
+    return None
+
+
+def _strings(table: pa.Table, name: str | None) -> list[str | None]:
+    values: list[Any] = table.column(name).to_pylist()
+    return [None if value is None or str(value).strip() == "" else str(value) for value in values]
+
+
+def _values(table: pa.Table, name: str | None) -> list[str | None] | None:
+    return None if name is None else _strings(table, name)
+
+
+def _id(manifest: Path, root: Path, base: Path, row: int, value: str | None) -> str:
+    if value is None:
+        raise InputError(f"{manifest}, row {row + 1}: the path is empty")
+    if "://" in value:
+        raise InputError(f"{manifest}, row {row + 1}: {value} is an address, not a file")
+    relative = os.path.relpath(os.path.normpath(base / value), root)
+    if relative == ".." or relative.startswith("../"):
+        raise InputError(
+            f"{manifest}, row {row + 1}: {value} lies outside {root}; --root names the folder that "
+            "holds all images"
+        )
+    return id_of_path(relative)
+
+
+def _rows_on_disk(
+    manifest: Path, root: Path, table: pa.Table, ids: list[str]
+) -> tuple[list[int], list[Unreadable]]:
+    """Return the first row of each image that is there, and the images that are not."""
+    first: dict[str, int] = {}
+    keep, missing = [], []
+    for row, id_ in enumerate(ids):
+        if id_ in first:
+            if table.slice(row, 1).to_pylist() != table.slice(first[id_], 1).to_pylist():
+                raise InputError(
+                    f"{manifest} names {id_} in rows {first[id_] + 1} and {row + 1} with different "
+                    "values; one image has one row"
+                )
+            continue
+        first[id_] = row
+        if os.path.lexists(root / path_of_id(id_)):
+            keep.append(row)
+        else:
+            missing.append(Unreadable(id_, f"named in {manifest.name}, not on disk"))
+    return keep, missing
+
+
+def _attributes(table: pa.Table, used: set[str | None]) -> tuple[pa.Table, list[str]]:
+    """Return the columns that are left, renamed where a name means something else to embedkit."""
+    reserved = {*GIVEN, *FACTS}
+    names, renamed, notes = [], [], []
+    for name in table.column_names:
+        if name in used or pa.types.is_nested(table.schema.field(name).type):
+            continue
+        new = f"{name}_given" if name in reserved else name
+        if new != name:
+            notes.append(f"column {name!r} is called {new!r} here")
+        names.append(name)
+        renamed.append(new)
+    return table.select(names).rename_columns(renamed), notes

@@ -1,0 +1,64 @@
+"""Metadata files inside an image folder, by the Hugging Face convention."""
+
+
+import pyarrow as pa
+
+from embedkit.errors import InputError
+from embedkit.items import ItemTable, item_table
+from embedkit.readers.manifest import ManifestColumns
+
+METADATA_NAMES = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
+
+
+def join_metadata(items: ItemTable, tables: list[ManifestColumns]) -> ItemTable:
+    """Join metadata tables to the images of a folder.
+
+    Where a table has a label (split, group) column, it alone says what an image's label is; an
+    image that no row names then has none.
+
+    Raises:
+        InputError: two tables name one image.
+    """
+    row_of = {id_: row for row, id_ in enumerate(items.ids)}
+    columns: dict[str, list[str | None]] = {
+        "label": items.labels,
+        "split": items.splits,
+        "group": items.groups,
+    }
+    for name in columns:
+        if any(_column(table, name) is not None for table in tables):
+            columns[name] = [None] * len(items)
+    named: set[str] = set()
+    attributes: list[pa.Table] = []
+    for table in tables:
+        if again := named & set(table.ids):
+            raise InputError(f"two metadata files name {min(again)}")
+        named |= set(table.ids)
+        rows = [row_of.get(id_, -1) for id_ in table.ids]
+        for name, values in columns.items():
+            for row, value in zip(rows, _column(table, name) or (), strict=False):
+                if row >= 0:
+                    values[row] = value
+        attributes.append(table.attributes.append_column("row", pa.array(rows, pa.int64())))
+    joined = pa.concat_tables(attributes, promote_options="permissive")
+    place = {row: index for index, row in enumerate(joined.column("row").to_pylist())}
+    order = pa.array([place.get(row) for row in range(len(items))], pa.int64())
+    unnamed = len(items) - len(named & row_of.keys())
+    notes = [note for table in tables for note in table.notes]
+    if unnamed:
+        notes.append(f"{unnamed} images are in no metadata file")
+    return item_table(
+        items.root,
+        items.ids,
+        labels=columns["label"],
+        splits=columns["split"],
+        groups=columns["group"],
+        attributes=joined.drop_columns(["row"]).take(order),
+        layout=f"{items.layout}; metadata: {tables[0].mapping}",
+        notes=(*items.notes, *notes),
+        unreadable=tuple(missing for table in tables for missing in table.missing),
+    )
+
+
+def _column(table: ManifestColumns, name: str) -> list[str | None] | None:
+    return {"label": table.labels, "split": table.splits, "group": table.groups}[name]

@@ -1,0 +1,92 @@
+"""Which files below a folder are images: nothing lost, nothing twice."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from embedkit.images import SUFFIXES, sniff
+
+JUNK_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
+JUNK_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
+
+
+@dataclass
+class Walk:
+    """The image files below a folder and what was passed over.
+
+    Attributes:
+        images: paths relative to the folder, '/'-separated, sorted.
+        other: files that are neither images nor called so.
+        notes: links that were not followed.
+    """
+
+    images: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def walk(root: Path) -> Walk:
+    """Find the images below `root`, in sorted order.
+
+    A file counts by its suffix (in any case) or, where that says nothing, by its first bytes. Hidden
+    files and the litter of other systems are left out. A folder is read once, under its own name
+    before any link to it, so that a loop of links ends and no picture is read under two labels.
+    """
+    found = Walk()
+    seen: dict[tuple[int, int], str] = {}
+    links: list[str] = []
+    _read(root, "", seen, links, found)
+    while links:  # links last, so that a folder keeps its own name
+        link = links.pop(0)
+        status = (root / link).stat()
+        known = seen.get((status.st_dev, status.st_ino))
+        if known is None:
+            _read(root, link, seen, links, found)
+        else:
+            target = f"{known}/" if known else "the whole folder"
+            found.notes.append(f"{link} is a link to {target} and was not read a second time")
+    found.images.sort()
+    found.other.sort()
+    return found
+
+
+def _read(
+    root: Path, top: str, seen: dict[tuple[int, int], str], links: list[str], found: Walk
+) -> None:
+    pending = [top]
+    while pending:
+        relative = pending.pop()
+        folder = root / relative
+        status = folder.stat()
+        if seen.setdefault((status.st_dev, status.st_ino), relative) != relative:
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                inside = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            found.notes.append(f"folder {relative or '.'} could not be read: {error.strerror}")
+            continue
+        for entry in inside:
+            path = f"{relative}/{entry.name}" if relative else entry.name
+            if entry.name.startswith(".") or entry.name.lower() in JUNK_FILES:
+                continue
+            if entry.is_dir():
+                if entry.name not in JUNK_FOLDERS:
+                    (links if entry.is_symlink() else pending).append(path)
+            elif Path(entry.name).suffix.lower() in SUFFIXES or _looks_like_image(entry):
+                found.images.append(path)
+            else:
+                found.other.append(path)
+
+
+def _looks_like_image(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_file():
+        return False
+    try:
+        descriptor = os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return sniff(os.read(descriptor, 64)) is not None
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,180 @@
+"""Intervals, paired tests and bootstraps; every figure that an audit shows comes from here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from embedkit.vectors import BoolArray, DoubleArray, IntArray
+
+DRAWS = 2000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its 95% interval and the number of images that it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __format__(self, spec: str) -> str:
+        """Format all three numbers alike; the default is three decimals."""
+        spec = spec or ".3f"
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """Return JSON's view of it, rounded to six decimals; NaN becomes None."""
+        numbers = {"value": self.value, "low": self.low, "high": self.high}
+        return {k: None if np.isnan(v) else round(v, 6) for k, v in numbers.items()} | {"n": self.n}
+
+
+def wilson(successes: int, n: int) -> Estimate:
+    """Estimate a proportion of independent images with Wilson's score interval.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
+    JASA 22 (1927). With n = 0 nothing is known: the value is NaN, the interval 0 to 1.
+    """
+    if n == 0:
+        return Estimate(float("nan"), 0.0, 1.0, 0)
+    interval = stats.binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
+    return Estimate(successes / n, float(interval.low), float(interval.high), n)
+
+
+def upper_limit(n: int) -> float:
+    """Return the one-sided 95% upper limit of a proportion of which 0 in `n` were seen.
+
+    This is Clopper and Pearson's limit, 1 - 0.05^(1/n): 0 of 600 gives 0.5%.
+    """
+    return 1.0 if n == 0 else float(1 - (1 - CONFIDENCE) ** (1 / n))
+
+
+def mcnemar(first: BoolArray, second: BoolArray) -> float:
+    """Return the exact two-sided p-value of McNemar's test for two sets of answers.
+
+    Args:
+        first: (n,) whether the first classifier was right on each image.
+        second: (n,) the same for the second classifier, on the same images.
+    """
+    only_first = int(np.sum(first & ~second))
+    only_second = int(np.sum(second & ~first))
+    if only_first + only_second == 0:
+        return 1.0
+    return float(stats.binomtest(only_first, only_first + only_second, 0.5).pvalue)
+
+
+def bootstrap(
+    statistic: Callable[[DoubleArray], DoubleArray],
+    clusters: npt.ArrayLike,
+    *,
+    seed: int,
+    draws: int = DRAWS,
+) -> Estimate:
+    """Estimate any weighted statistic with a percentile interval over clusters.
+
+    Whole clusters are drawn with replacement, as many as there are; an image's weight in a draw
+    is how often its cluster was drawn. With every image its own cluster this is the ordinary
+    bootstrap. The same clusters and seed give the same draws.
+
+    Args:
+        statistic: maps (m, n) weights to m values; NaN where a draw leaves it undefined.
+        clusters: (n,) the cluster of each image, any values.
+        seed: of the draws.
+        draws: how many.
+    """
+    names, member = np.unique(np.asarray(clusters), return_inverse=True)
+    n, generator = len(member.ravel()), np.random.default_rng(seed)
+    value = float(statistic(np.ones((1, n)))[0])
+    drawn = np.empty(draws)
+    step = max(1, min(draws, 4_000_000 // max(n, 1)))
+    for start in range(0, draws, step):
+        counts = generator.multinomial(
+            len(names), np.full(len(names), 1 / len(names)), size=min(step, draws - start)
+        )
+        drawn[start : start + step] = statistic(counts[:, member.ravel()].astype(np.float64))
+    drawn = drawn[np.isfinite(drawn)]
+    if not np.isfinite(value) or not len(drawn):
+        return Estimate(float("nan"), float("nan"), float("nan"), n)
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(drawn, [tail, 100 - tail])
+    # The interval of a small sample can miss its own point by rounding; a figure lies in its own.
+    return Estimate(value, min(float(low), value), max(float(high), value), n)
+
+
+def weighted_mean(values: npt.ArrayLike) -> Callable[[DoubleArray], DoubleArray]:
+    """Return the statistic "weighted mean of `values`" for `bootstrap`."""
+    column = np.asarray(values, dtype=np.float64)
+
+    def statistic(weights: DoubleArray) -> DoubleArray:
+        return np.asarray(weights @ column / weights.sum(axis=1))
+
+    return statistic
+
+
+def proportion(
+    successes: BoolArray, clusters: npt.NDArray[np.generic], *, seed: int
+) -> Estimate:
+    """Estimate a proportion: Wilson where images are independent, else a bootstrap over clusters.
+
+    A bootstrap of only successes (or only failures) would give an interval of no width, so there
+    Wilson's interval for the number of clusters is taken.
+    """
+    n, n_clusters = len(successes), len(np.unique(clusters))
+    hits = int(np.sum(successes))
+    if n_clusters == n:
+        return wilson(hits, n)
+    if hits in (0, n):
+        few = wilson(n_clusters if hits else 0, n_clusters)
+        return Estimate(few.value, few.low, few.high, n)
+    return bootstrap(weighted_mean(successes), clusters, seed=seed)
+
+
+def paired_difference(
+    first: BoolArray, second: BoolArray, clusters: npt.NDArray[np.generic], *, seed: int
+) -> Estimate:
+    """Estimate the mean of `first` - `second` on the same images, by a bootstrap over clusters."""
+    difference = first.astype(np.float64) - second.astype(np.float64)
+    return bootstrap(weighted_mean(difference), clusters, seed=seed)
+
+
+def connected(n: int, pairs: IntArray) -> IntArray:
+    """Return the connected component of each of `n` images, numbered by its first image.
+
+    Args:
+        n: number of images.
+        pairs: (m, 2) linked images.
+
+    Returns:
+        (n,) the smallest image number in each image's component.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    _, component = connected_components(links, directed=False)
+    first = np.full(component.max(initial=-1) + 1, n)
+    np.minimum.at(first, component, np.arange(n))
+    return np.asarray(first[component], dtype=np.int64)
+
+
+def clusters_of(*columns: npt.ArrayLike) -> IntArray:
+    """Merge several groupings of the same images: images that share a value anywhere are together.
+
+    Args:
+        columns: each (n,) of values; None marks "no group", which joins nobody.
+
+    Returns:
+        (n,) the smallest image number in each image's cluster.
+    """
+    pairs: list[tuple[int, int]] = []
+    n = len(np.asarray(columns[0], dtype=object))
+    for column in columns:
+        seen: dict[object, int] = {}
+        for row, value in enumerate(np.asarray(column, dtype=object)):
+            if value is not None:
+                pairs.append((seen.setdefault(value, row), row))
+    return connected(n, np.array(pairs, dtype=np.int64).reshape(-1, 2))

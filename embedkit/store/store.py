@@ -1,0 +1,236 @@
+"""Reading a store: nothing is believed before its checksum fits."""
+
+import time
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from embedkit.errors import InputError, StoreError, StoreSchemaError
+from embedkit.files import sha256, sha256_of_file
+from embedkit.items import ItemTable, Unreadable
+from embedkit.store.index import NeighbourIndex, build_index, read_index
+from embedkit.store.schema import (
+    ITEMS,
+    JOURNAL,
+    NEXT,
+    SPACE,
+    STORE,
+    UNREADABLE,
+    SpaceRecord,
+    StoreRecord,
+    parquet_table,
+)
+from embedkit.vectors import FloatArray, check_unit_rows
+
+READ_TRIES = 20
+
+
+class Space:
+    """The vectors of one backbone and preprocessing, a row for each item of the store."""
+
+    def __init__(self, folder: Path, record: SpaceRecord) -> None:
+        self.folder = folder
+        self.record = record
+
+    @property
+    def name(self) -> str:
+        """What the space is called, as in `--backbone`."""
+        return self.record.name
+
+    @property
+    def contract_sha256(self) -> str:
+        """Hash of everything that two spaces must share for their vectors to be comparable."""
+        return self.record.contract_sha256
+
+    @cached_property
+    def vectors(self) -> FloatArray:
+        """All vectors in item order: (n, d) float32, unit rows, read-only.
+
+        Raises:
+            StoreError: a shard is missing or damaged.
+        """
+        parts = [self._shard(place) for place in range(len(self.record.shards))]
+        if len(parts) == 1:
+            return parts[0]
+        rows = np.concatenate(parts) if parts else np.empty((0, self.record.dimension), np.float32)
+        rows.flags.writeable = False
+        return rows
+
+    @property
+    def vectors_sha256(self) -> str:
+        """Hash over the hashes of all shards."""
+        return sha256("\n".join(shard.sha256 for shard in self.record.shards).encode())
+
+    @cached_property
+    def index(self) -> NeighbourIndex:
+        """Exact nearest neighbours; built in memory where its file is missing or damaged."""
+        data = read_index(self.folder, self.vectors_sha256)
+        return NeighbourIndex(build_index(self.vectors) if data is None else data, self.vectors)
+
+    def has_index(self) -> bool:
+        """Say whether the index file is there, whole and of these vectors."""
+        return read_index(self.folder, self.vectors_sha256) is not None
+
+    def shard_fits(self, place: int) -> bool:
+        """Say whether a shard is there and has the bytes that were committed."""
+        shard = self.record.shards[place]
+        try:
+            return sha256_of_file(self.folder / shard.file) == shard.sha256
+        except OSError:
+            return False
+
+    def _shard(self, place: int) -> FloatArray:
+        shard = self.record.shards[place]
+        path = self.folder / shard.file
+        if not self.shard_fits(place):
+            raise StoreError(
+                f"{path} is missing or damaged: its checksum does not fit; 'embedkit embed' makes "
+                "it anew"
+            )
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        if rows.shape != (shard.n, self.record.dimension):
+            raise StoreError(f"{path} holds {rows.shape}, ({shard.n}, {self.record.dimension}) expected")
+        return check_unit_rows(rows, self.record.dimension)
+
+
+class Store:
+    """A built store, opened for reading; any number of readers may do so beside one writer.
+
+    Attributes:
+        path: its folder.
+        record: the content of `store.json`.
+        items: its images, with labels, splits, attributes and facts.
+        unreadable: the images of the source that could not be read, and why.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        record: StoreRecord,
+        items: ItemTable,
+        unreadable: tuple[Unreadable, ...],
+        spaces: dict[str, Space],
+    ) -> None:
+        self.path = path
+        self.record = record
+        self.items = items
+        self.unreadable = unreadable
+        self.spaces = spaces
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Store":
+        """Open a store and check the hash of everything but the shards, checked when first used.
+
+        Raises:
+            StoreSchemaError: there is no store, or one of another schema.
+            StoreError: a file is missing or damaged.
+        """
+        folder = Path(path)
+        for _ in range(READ_TRIES):
+            record = read_record(folder)
+            try:
+                return cls._read(folder, record)
+            except StoreError:
+                # A writer may have replaced the files between two looks; then so has store.json.
+                time.sleep(0.01)
+                if read_record(folder) == record:
+                    raise
+        raise StoreError(f"{folder} changed {READ_TRIES} times while it was being opened")
+
+    @classmethod
+    def _read(cls, folder: Path, record: StoreRecord) -> "Store":
+        rows = parquet_table(read_checked(folder / ITEMS, record.items["sha256"]))
+        missing = parquet_table(read_checked(folder / UNREADABLE, record.unreadable["sha256"]))
+        spaces = {}
+        for name, expected in record.spaces.items():
+            path = folder / name / SPACE
+            spaces[name] = Space(
+                folder / name, SpaceRecord.from_bytes(read_checked(path, expected), path)
+            )
+        items = ItemTable(Path(record.source["path"]), rows, layout=record.source["layout"])
+        unreadable = tuple(Unreadable(**row) for row in missing.to_pylist())
+        return cls(folder, record, items, unreadable, spaces)
+
+    def space(self, name: str | None = None) -> Space:
+        """Return one space; the name can be left out where there is only one.
+
+        Raises:
+            InputError: no such space, or several and no name.
+        """
+        known = ", ".join(self.spaces)
+        if name is None and len(self.spaces) > 1:
+            raise InputError(f"{self.path} holds several spaces ({known}); name one with --backbone")
+        if name is None:
+            return next(iter(self.spaces.values()))
+        if name not in self.spaces:
+            raise InputError(
+                f"{self.path} holds no space {name!r}, only {known}; 'embedkit embed "
+                f"{self.record.source['given']} -o {self.path} -b {name}' adds it"
+            )
+        return self.spaces[name]
+
+    def verify(self) -> list[str]:
+        """Check every file of the store and return what is wrong with it, nothing if it is whole."""
+        faults = []
+        for space in self.spaces.values():
+            for place in range(len(space.record.shards)):
+                try:
+                    space._shard(place)
+                except StoreError as error:
+                    faults.append(str(error))
+            if not space.has_index():
+                faults.append(
+                    f"{space.folder} has no valid index; it is built in memory until the next embed"
+                )
+        return faults
+
+
+def read_record(folder: Path) -> StoreRecord:
+    """Read and check `store.json`.
+
+    Raises:
+        StoreSchemaError: there is none, or one of another schema.
+        StoreError: it is damaged.
+    """
+    path = folder / STORE
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        if (folder / JOURNAL).exists():
+            reason = "is an unfinished store; run the same 'embedkit embed' again to finish it"
+        elif folder.exists():
+            reason = f"is no store: it has no {STORE}"
+        else:
+            reason = "does not exist; 'embedkit embed' makes a store"
+        raise StoreSchemaError(f"{folder} {reason}") from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    return StoreRecord.from_bytes(data, path)
+
+
+def read_checked(path: Path, expected: str) -> bytes:
+    """Read a file of the store whose hash is known.
+
+    A commit names the new files in `store.json` before it gives them their final names, so the
+    bytes may still be under the name with `.next`.
+
+    Raises:
+        StoreError: neither name holds the expected bytes.
+    """
+    reason = "is missing"
+    for name in (path, path.with_name(path.name + NEXT), path):
+        try:
+            data = name.read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror}"
+            continue
+        if sha256(data) == expected:
+            return data
+        reason = (
+            "is damaged: its checksum does not fit; bring it back from a copy, or delete the store "
+            "and run 'embedkit embed' again"
+        )
+    raise StoreError(f"{path} {reason}")

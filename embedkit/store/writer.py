@@ -1,0 +1,421 @@
+"""Writing a store: blocks are committed one by one to a journal, the whole by one rename.
+
+A block's files are written, flushed and renamed before the journal line that names them with
+their checksums; a file that no line names does not exist. The new `items.parquet`, `space.json`
+and so on lie beside the old ones as `*.next` when `store.json` is replaced, which is the moment of
+commit; only then do they take their final names. So a kill at any point leaves either the old
+store or the new one, and the blocks that were done are found again.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from embedkit import files
+from embedkit.errors import StoreError
+from embedkit.items import FACTS, Unreadable
+from embedkit.store.index import build_index, write_index
+from embedkit.store.schema import (
+    ITEMS,
+    JOURNAL,
+    LOCK,
+    NEXT,
+    SCHEMA,
+    SPACE,
+    STORE,
+    UNREADABLE,
+    UNREADABLE_SCHEMA,
+    Shard,
+    SpaceRecord,
+    StoreRecord,
+    npy_bytes,
+    parquet_bytes,
+    parquet_table,
+    sealed,
+    shard_name,
+    unsealed,
+)
+from embedkit.store.store import Store, read_checked, read_record
+from embedkit.vectors import FloatArray
+
+FACT_SCHEMA = pa.schema([("id", pa.string()), *FACTS.items()])
+
+
+@dataclass(frozen=True)
+class StoredBlock:
+    """Rows that are on disk already, by this run or an earlier one.
+
+    Attributes:
+        number: names its files.
+        facts: id and facts of its rows.
+        shards: its vectors, by space.
+    """
+
+    number: int
+    facts: pa.Table
+    shards: dict[str, Shard]
+
+    @property
+    def ids(self) -> list[str]:
+        """The images of the block, in order."""
+        ids: list[str] = self.facts.column("id").to_pylist()
+        return ids
+
+
+class StoreWriter:
+    """The one writer of a store; use it as a context.
+
+    Attributes:
+        path: the store's folder, made if it is not there.
+        store: the store as it was committed last, or None.
+        blocks: what is on disk already, in item order.
+        refused: images that a block of the unfinished run found unreadable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store: Store | None = None
+        self.blocks: list[StoredBlock] = []
+        self.refused: list[Unreadable] = []
+        self._journaled: set[int] = set()
+        self._next_number = 0
+
+    def __enter__(self) -> Self:
+        """Take the lock and find what is there.
+
+        Raises:
+            StoreError: another process is writing, or the folder holds something else.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            ours = any((self.path / name).exists() for name in (STORE, JOURNAL, LOCK))
+            if not ours and any(self.path.iterdir()):
+                raise StoreError(
+                    f"{self.path} is a folder with other files in it; a store needs its own"
+                )
+            self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be written: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(self._lock, 20, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._lock)
+            raise StoreError(
+                f"{self.path} is being written by process {owner}; wait for it to end"
+            ) from None
+        try:
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+            self._recover()
+        except BaseException:
+            self._unlock()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Free the lock."""
+        self._unlock()
+
+    def next_number(self) -> int:
+        """Return a number that no block of this store has or had since its last commit."""
+        return self._next_number
+
+    def add_block(
+        self,
+        number: int,
+        facts: pa.Table,
+        vectors: dict[str, FloatArray],
+        *,
+        refused: Iterable[Unreadable] = (),
+        in_place_of: int | None = None,
+    ) -> None:
+        """Commit a block of new rows to the journal.
+
+        Args:
+            number: at least `next_number()`.
+            facts: id and facts of each row, `FACT_SCHEMA`.
+            vectors: (n, d) by space.
+            refused: images of the block that could not be read.
+            in_place_of: number of a block that this one replaces.
+
+        Raises:
+            StoreError: the block cannot be written; those before it are safe.
+        """
+        refused = tuple(refused)
+        name = _facts_name(number)
+        data = parquet_bytes(facts)
+        shards = self._write_shards(number, vectors) if facts.num_rows else {}
+        self._write(self.path / name, data)
+        self._log(
+            {
+                "number": number,
+                "facts": {"file": name, "sha256": files.sha256(data)},
+                "shards": {space: asdict(shard) for space, shard in shards.items()},
+                "refused": [asdict(one) for one in refused],
+                "in_place_of": in_place_of,
+            }
+        )
+        self._place(StoredBlock(number, facts, shards), in_place_of)
+        self._journaled.add(number)
+        self.refused += refused
+
+    def add_vectors(self, number: int, vectors: dict[str, FloatArray]) -> None:
+        """Commit vectors of further spaces for a block that is there already.
+
+        Raises:
+            StoreError: they cannot be written; everything before is safe.
+        """
+        shards = self._write_shards(number, vectors)
+        self._log(
+            {"number": number, "shards": {space: asdict(s) for space, s in shards.items()}}
+        )
+        self._add_shards(number, shards)
+
+    def commit(
+        self,
+        items: pa.Table,
+        unreadable: Iterable[Unreadable],
+        spaces: dict[str, SpaceRecord],
+        source: dict[str, Any],
+        version: str,
+    ) -> Store:
+        """Make the blocks the store, drop what it no longer needs, and build the indexes.
+
+        Args:
+            items: all columns, a row for each row of the blocks, in order.
+            unreadable: images of the source that could not be read.
+            spaces: what to keep, by name; shards and n are filled in here.
+            source: where the images are and how they were read.
+            version: of embedkit.
+
+        Raises:
+            StoreError: something cannot be written; the store is what it was, or the new one.
+        """
+        blocks = [block for block in self.blocks if block.facts.num_rows]
+        changed = {
+            self.path / ITEMS: parquet_bytes(items),
+            self.path / UNREADABLE: parquet_bytes(
+                pa.Table.from_pylist([asdict(one) for one in unreadable], UNREADABLE_SCHEMA)
+            ),
+        }
+        records = {
+            name: replace(
+                record,
+                n=items.num_rows,
+                shards=tuple(block.shards[name] for block in blocks),
+            ).to_bytes()
+            for name, record in spaces.items()
+        }
+        changed |= {self.path / name / SPACE: data for name, data in records.items()}
+        record = StoreRecord(
+            source=source,
+            items={"n": items.num_rows, "sha256": files.sha256(changed[self.path / ITEMS])},
+            unreadable={"sha256": files.sha256(changed[self.path / UNREADABLE])},
+            blocks=tuple((block.number, block.facts.num_rows) for block in blocks),
+            spaces={name: files.sha256(data) for name, data in records.items()},
+            embedkit=version,
+        )
+        if self.store is None or record != self.store.record:
+            for path, data in changed.items():
+                self._write(path.with_name(path.name + NEXT), data)
+            self._write(self.path / STORE, record.to_bytes())
+        store = self._settle(record)
+        for space in store.spaces.values():
+            if not space.has_index():
+                with _one_line(space.folder):
+                    write_index(space.folder, build_index(space.vectors), space.vectors_sha256)
+        return store
+
+    def _recover(self) -> None:
+        """Finish a commit that was cut off, read the journal, remove what nothing names."""
+        if (self.path / STORE).exists():
+            record = read_record(self.path)
+            self._finish_renames(record)
+            self.store = Store.open(self.path)
+            self.blocks = self._committed_blocks(self.store)
+            self._next_number = 1 + max((block.number for block in self.blocks), default=-1)
+        journal = self.path / JOURNAL
+        if journal.exists():
+            content = journal.read_bytes()
+            whole = self._replay_lines(content.split(b"\n")[:-1])  # what follows is torn
+            if content != whole:
+                self._write(journal, whole) if whole else journal.unlink()
+        self._sweep()
+
+    def _replay_lines(self, lines: list[bytes]) -> bytes:
+        """Take over the journal's lines up to the first that does not hold; return those."""
+        whole = b""
+        for place, line in enumerate(lines):
+            try:
+                entry = unsealed(line, self.path / JOURNAL)
+            except StoreError:
+                break
+            # The first line names the store that the run went on from; if that has been
+            # committed over, the journal is done with.
+            holds = self._replay(entry) if place else entry.get("base") == self._base()
+            if not holds:
+                break
+            whole += line + b"\n"
+        return whole
+
+    def _base(self) -> str | None:
+        """Return the hash of the store that the journal goes on from."""
+        path = self.path / STORE
+        return files.sha256_of_file(path) if path.exists() else None
+
+    def _committed_blocks(self, store: Store) -> list[StoredBlock]:
+        facts = store.items.rows.select(FACT_SCHEMA.names)
+        blocks, start = [], 0
+        for place, (number, n) in enumerate(store.record.blocks):
+            # A damaged shard counts as missing, so that it is made anew.
+            shards = {
+                name: space.record.shards[place]
+                for name, space in store.spaces.items()
+                if space.shard_fits(place)
+            }
+            blocks.append(StoredBlock(number, facts.slice(start, n), shards))
+            start += n
+        return blocks
+
+    def _replay(self, entry: dict[str, Any]) -> bool:
+        """Take over what a journal line says, if its files are there and whole."""
+        try:
+            number = entry["number"]
+            shards = {space: Shard(**shard) for space, shard in entry["shards"].items()}
+            for space, shard in shards.items():
+                if files.sha256_of_file(self.path / space / shard.file) != shard.sha256:
+                    return False
+            if "facts" not in entry:
+                self._add_shards(number, shards)
+                return True
+            data = read_checked(self.path / entry["facts"]["file"], entry["facts"]["sha256"])
+            block = StoredBlock(number, parquet_table(data), shards)
+            self._place(block, entry["in_place_of"])
+            self._journaled.add(number)
+            self.refused += [Unreadable(**one) for one in entry["refused"]]
+        except (OSError, StoreError, KeyError, TypeError, StopIteration):
+            return False
+        return True
+
+    def _place(self, block: StoredBlock, in_place_of: int | None) -> None:
+        self._next_number = max(self._next_number, block.number + 1)
+        if in_place_of is None:
+            self.blocks.append(block)
+        else:
+            self.blocks[self._position(in_place_of)] = block
+
+    def _add_shards(self, number: int, shards: dict[str, Shard]) -> None:
+        place = self._position(number)
+        block = self.blocks[place]
+        self.blocks[place] = replace(block, shards=block.shards | shards)
+
+    def _position(self, number: int) -> int:
+        return next(i for i, block in enumerate(self.blocks) if block.number == number)
+
+    def _write_shards(self, number: int, vectors: dict[str, FloatArray]) -> dict[str, Shard]:
+        shards = {}
+        for space, rows in vectors.items():
+            data = npy_bytes(np.asarray(rows, "<f4"))
+            with _one_line(self.path / space):
+                (self.path / space).mkdir(exist_ok=True)
+                files.sync_folder(self.path)
+            self._write(self.path / space / shard_name(number), data)
+            shards[space] = Shard(shard_name(number), len(rows), files.sha256(data))
+        return shards
+
+    def _log(self, entry: dict[str, Any]) -> None:
+        journal = self.path / JOURNAL
+        first = [] if journal.exists() else [{"base": self._base()}]
+        with _one_line(journal):
+            for record in (*first, entry):
+                files.append_durably(journal, journal_line(record))
+            files.sync_folder(self.path)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        with _one_line(path):
+            files.write_whole(path, data)
+
+    def _finish_renames(self, record: StoreRecord) -> None:
+        expected = {
+            self.path / ITEMS: record.items["sha256"],
+            self.path / UNREADABLE: record.unreadable["sha256"],
+        } | {self.path / name / SPACE: sha for name, sha in record.spaces.items()}
+        for path, sha in expected.items():
+            waiting = path.with_name(path.name + NEXT)
+            if waiting.exists() and files.sha256_of_file(waiting) == sha:
+                with _one_line(path):
+                    files.rename(waiting, path)
+                    files.sync_folder(path.parent)
+
+    def _settle(self, record: StoreRecord) -> Store:
+        """Give a commit's files their names and remove what belongs to no store any more."""
+        self._finish_renames(record)
+        with _one_line(self.path):
+            (self.path / JOURNAL).unlink(missing_ok=True)
+        self.store = Store.open(self.path)
+        self.blocks = self._committed_blocks(self.store)
+        self.refused, self._journaled = [], set()
+        self._sweep()
+        return self.store
+
+    def _sweep(self) -> None:
+        """Remove files that neither `store.json` nor the journal names."""
+        named = {
+            self.path / space / shard.file
+            for block in self.blocks
+            for space, shard in block.shards.items()
+        }
+        named |= {self.path / _facts_name(number) for number in self._journaled}
+        if self.store is not None:
+            named |= {
+                space.folder / shard.file
+                for space in self.store.spaces.values()
+                for shard in space.record.shards
+            }
+        patterns = ("vectors-*.npy", f"*{NEXT}", ".*.tmp", "block-*.parquet")
+        folders = [self.path, *(path for path in self.path.iterdir() if path.is_dir())]
+        with _one_line(self.path):
+            for folder in folders:
+                for pattern in patterns:
+                    for path in folder.glob(pattern):
+                        if path not in named:
+                            path.unlink()
+
+    def _unlock(self) -> None:
+        os.ftruncate(self._lock, 0)
+        os.close(self._lock)
+
+
+def journal_line(entry: dict[str, Any]) -> bytes:
+    """Return a journal entry as one sealed line."""
+    return sealed({"schema": SCHEMA} | entry, indent=None)
+
+
+def _facts_name(number: int) -> str:
+    return f"block-{number:05d}.parquet"
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors into one that names the file and the way out."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror or error}. What was committed before is "
+            "safe; run the same command again once that is mended"
+        ) from None
