@@ -73,29 +73,37 @@ def bootstrap(
     *,
     seed: int,
     draws: int = DRAWS,
-) -> Estimate:
-    """Estimate any weighted statistic with a percentile interval over clusters.
+) -> list[Estimate]:
+    """Estimate weighted statistics with percentile intervals over clusters.
 
     Whole clusters are drawn with replacement, as many as there are; an image's weight in a draw
     is how often its cluster was drawn. With every image its own cluster this is the ordinary
     bootstrap. The same clusters and seed give the same draws.
 
     Args:
-        statistic: maps (m, n) weights to m values; NaN where a draw leaves it undefined.
+        statistic: maps (m, n) weights to (m, p) values; NaN where a draw leaves one undefined.
         clusters: (n,) the cluster of each image, any values.
         seed: of the draws.
         draws: how many.
+
+    Returns:
+        p estimates; one that is undefined on the images themselves is NaN throughout.
     """
     names, member = np.unique(np.asarray(clusters), return_inverse=True)
     n, generator = len(member.ravel()), np.random.default_rng(seed)
-    value = float(statistic(np.ones((1, n)))[0])
-    drawn = np.empty(draws)
+    values = statistic(np.ones((1, n)))[0]
+    parts = []
     step = max(1, min(draws, 4_000_000 // max(n, 1)))
     for start in range(0, draws, step):
         counts = generator.multinomial(
             len(names), np.full(len(names), 1 / len(names)), size=min(step, draws - start)
         )
-        drawn[start : start + step] = statistic(counts[:, member.ravel()].astype(np.float64))
+        parts.append(statistic(counts[:, member.ravel()].astype(np.float64)))
+    drawn = np.concatenate(parts)
+    return [_percentile_estimate(float(v), drawn[:, i], n) for i, v in enumerate(values)]
+
+
+def _percentile_estimate(value: float, drawn: DoubleArray, n: int) -> Estimate:
     drawn = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or not len(drawn):
         return Estimate(float("nan"), float("nan"), float("nan"), n)
@@ -110,7 +118,7 @@ def weighted_mean(values: npt.ArrayLike) -> Callable[[DoubleArray], DoubleArray]
     column = np.asarray(values, dtype=np.float64)
 
     def statistic(weights: DoubleArray) -> DoubleArray:
-        return np.asarray(weights @ column / weights.sum(axis=1))
+        return np.asarray(weights @ column / weights.sum(axis=1))[:, None]
 
     return statistic
 
@@ -130,7 +138,7 @@ def proportion(
     if hits in (0, n):
         few = wilson(n_clusters if hits else 0, n_clusters)
         return Estimate(few.value, few.low, few.high, n)
-    return bootstrap(weighted_mean(successes), clusters, seed=seed)
+    return bootstrap(weighted_mean(successes), clusters, seed=seed)[0]
 
 
 def paired_difference(
@@ -138,7 +146,7 @@ def paired_difference(
 ) -> Estimate:
     """Estimate the mean of `first` - `second` on the same images, by a bootstrap over clusters."""
     difference = first.astype(np.float64) - second.astype(np.float64)
-    return bootstrap(weighted_mean(difference), clusters, seed=seed)
+    return bootstrap(weighted_mean(difference), clusters, seed=seed)[0]
 
 
 def connected(n: int, pairs: IntArray) -> IntArray:

@@ -69,7 +69,13 @@ def vote(rows: IntArray, similarities: DoubleArray, y: IntArray, prior: DoubleAr
 
 
 def fit_knn(
-    vectors: FloatArray, y: IntArray, clusters: IntArray, *, n_classes: int, seed: int
+    vectors: FloatArray,
+    y: IntArray,
+    clusters: IntArray,
+    *,
+    n_classes: int,
+    seed: int,
+    value: float | None = None,
 ) -> NearestNeighbours:
     """Choose k by leaving out each training image with its cluster; ties go to the larger k.
 
@@ -79,20 +85,23 @@ def fit_knn(
         clusters: (n,) images that must not vote for one another while k is chosen.
         n_classes: number of classes.
         seed: not needed; every head is fitted by the same call.
+        value: of k, to fit without choosing.
     """
     index = NeighbourIndex(build_index(vectors), vectors)
+    if value is not None:
+        return NearestNeighbours(index, y, n_classes, Choice("k", value, "given", ()))
     sizes = np.bincount(np.unique(clusters, return_inverse=True)[1].ravel())
     grid = [k for k in GRID if k < len(y)] or [1]
     widest = min(len(y), grid[-1] + int(sizes.max()) - 1)
     found = index.search(vectors, widest, exclude=np.arange(len(y)))
     rows, similarities = _of_other_clusters(found.rows, found.similarities, clusters, grid[-1])
     prior = np.bincount(y, minlength=n_classes) / len(y)
-    tried = []
+    tried: list[tuple[float, float]] = []
     for k in grid:
         answers = vote(rows[:, :k], similarities[:, :k], y, prior).argmax(axis=1)
         tried.append((float(k), float(np.mean(answers == y))))
-    value = max(tried, key=lambda pair: (pair[1], pair[0]))[0]
-    choice = Choice("k", value, "accuracy, each image left out with its cluster", tuple(tried))
+    best = max(tried, key=lambda pair: (pair[1], pair[0]))[0]
+    choice = Choice("k", best, "accuracy, each image left out with its cluster", tuple(tried))
     return NearestNeighbours(index, y, n_classes, choice)
 
 

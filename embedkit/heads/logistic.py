@@ -45,7 +45,13 @@ class Logistic:
 
 
 def fit_logistic(
-    vectors: FloatArray, y: IntArray, clusters: IntArray, *, n_classes: int, seed: int
+    vectors: FloatArray,
+    y: IntArray,
+    clusters: IntArray,
+    *,
+    n_classes: int,
+    seed: int,
+    value: float | None = None,
 ) -> Logistic:
     """Fit multinomial logistic regression with an L2 penalty, on one thread.
 
@@ -59,20 +65,30 @@ def fit_logistic(
         clusters: (n,) images that must stay together.
         n_classes: number of classes, at least two.
         seed: of the folds.
+        value: of C, to fit without choosing.
     """
     with threadpool_limits(1, user_api="blas"):
-        return _fit_logistic(vectors, y, clusters, n_classes=n_classes, seed=seed)
+        return _fit_logistic(vectors, y, clusters, n_classes=n_classes, seed=seed, value=value)
 
 
 def _fit_logistic(
-    vectors: FloatArray, y: IntArray, clusters: IntArray, *, n_classes: int, seed: int
+    vectors: FloatArray,
+    y: IntArray,
+    clusters: IntArray,
+    *,
+    n_classes: int,
+    seed: int,
+    value: float | None,
 ) -> Logistic:
     mean = vectors.mean(axis=0, dtype=np.float64)
     spread = vectors.std(axis=0, dtype=np.float64)
     scale = np.where(spread > 1e-8, spread, 1.0)
     standardised = (vectors - mean) / scale
     rotated, rotation = _rotate(standardised)
-    choice = _choose_c(rotated, y, clusters, n_classes=n_classes, seed=seed)
+    if value is None:
+        choice = _choose_c(rotated, y, clusters, n_classes=n_classes, seed=seed)
+    else:
+        choice = Choice("C", value, "given", ())
     model, converged = _fit(rotated, y, choice.value, tolerance=1e-4)
     weights = _all_rows(model.coef_.astype(np.float64))
     if rotation is not None:
@@ -104,7 +120,7 @@ def _rotate(x: DoubleArray) -> tuple[FloatArray, FloatArray | None]:
 
 
 def _choose_c(
-    x: FloatArray, y: IntArray, clusters: IntArray, *, n_classes: int, seed: int
+    x: FloatArray, y: IntArray, clusters: IntArray, *, n_classes: int, seed: int, value: float | None = None
 ) -> Choice:
     folds = fold_numbers(y, clusters, seed=seed)
     if folds is None:

@@ -1,6 +1,7 @@
 """Reading a store: nothing is believed before its checksum fits."""
 
 import time
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -24,6 +25,23 @@ from embedkit.store.schema import (
 from embedkit.vectors import FloatArray, check_unit_rows
 
 READ_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """An image of the store near another one.
+
+    Attributes:
+        id: of the neighbour.
+        label: that it carries in the column asked for.
+        split: that it belongs to.
+        similarity: cosine, -1 to 1.
+    """
+
+    id: str
+    label: str | None
+    split: str | None
+    similarity: float
 
 
 class Space:

@@ -1,0 +1,146 @@
+"""Audits: a store becomes findings, each one figure with its certainty and its evidence."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from embedkit.audits.base import Finding, Statement, Verdict, not_run
+from embedkit.audits.leakage import measure_leakage
+from embedkit.audits.ledger import keep_ledger
+from embedkit.audits.twins import Twins, find_twins
+from embedkit.errors import InputError
+from embedkit.heads.train import HEADS, held_out_split
+from embedkit.store import Store
+
+__all__ = ["AUDITS", "Audit", "Finding", "Statement", "Verdict", "audit"]
+
+# In the order of the report. Those without a runner are listed as not run, never left out.
+AUDITS = (
+    "twins",
+    "siblings",
+    "leakage",
+    "ledger",
+    "parity",
+    "shortcuts",
+    "labels",
+    "bias",
+    "quality",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """All findings on one store, and what is needed to make them again."""
+
+    store: Store
+    findings: tuple[Finding, ...]
+    settings: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Finding:
+        """Return the finding of one audit."""
+        return next(finding for finding in self.findings if finding.name == name)
+
+    def to_dict(self, *, exit_code: int = 0) -> dict[str, Any]:
+        """Return the JSON document `embedkit.audit/1`."""
+        return {
+            "schema": "embedkit.audit/1",
+            "exit_code": exit_code,
+            "store": {
+                "path": str(self.store.path),
+                "n": len(self.store.items),
+                "unreadable": len(self.store.unreadable),
+                "items_sha256": self.store.record.items["sha256"],
+                "spaces": dict(self.store.record.spaces),
+                "embedkit": self.store.record.embedkit,
+            },
+            "settings": self.settings,
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+
+def audit(
+    store: Store,
+    *,
+    checks: Iterable[str] = (),
+    skip: Iterable[str] = (),
+    label: str = "label",
+    backbone: str | None = None,
+    heads: tuple[str, ...] = tuple(HEADS),
+    seed: int = 0,
+) -> Audit:
+    """Run every audit that can run, or those named.
+
+    Args:
+        store: to audit.
+        checks: names of audits; all where left out.
+        skip: names of audits to leave out.
+        label: column with the class.
+        backbone: which space; can be left out where there is only one.
+        heads: kinds of heads that the ledger trains.
+        seed: of everything drawn.
+
+    Raises:
+        InputError: no audit, column or space has that name.
+    """
+    for name in (*checks, *skip):
+        if name not in AUDITS:
+            near = difflib.get_close_matches(name, AUDITS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"no audit is called {name!r}; known are {', '.join(AUDITS)}{hint}")
+    space = store.space(backbone)
+    run = _Run(store, label, space.name, heads, seed)
+    wanted = [name for name in AUDITS if name in (tuple(checks) or AUDITS) and name not in skip]
+    settings = {"label": label, "backbone": space.name, "heads": list(heads), "seed": seed}
+    return Audit(store, tuple(run.finding(name) for name in wanted), settings)
+
+
+class _Run:
+    """One run over a store: what several audits share is computed once."""
+
+    def __init__(
+        self, store: Store, label: str, backbone: str, heads: tuple[str, ...], seed: int
+    ) -> None:
+        self.store = store
+        self.label = label
+        self.backbone = backbone
+        self.heads = heads
+        self.seed = seed
+        self.split = held_out_split(store, label)
+        store.items.label_column(label)  # an unknown column is an error before any work
+
+    @cached_property
+    def twins(self) -> Twins:
+        """The twins of the store."""
+        return find_twins(self.store, backbone=self.backbone, label=self.label)
+
+    def finding(self, name: str) -> Finding:
+        """Run one audit, or say why it cannot run."""
+        if name == "twins":
+            return self.twins
+        if name not in ("leakage", "ledger"):
+            return not_run(name, f"this version of embedkit has no audit of {name} yet")
+        train = {
+            given
+            for given, side in zip(
+                self.store.items.label_column(self.label), self.store.items.splits, strict=True
+            )
+            if side == "train" and given is not None
+        }
+        if self.split is None or not train:
+            what = "a test (or valid) split" if train else "a train split"
+            return not_run(name, f"there is no labelled image in {what}")
+        if name == "leakage":
+            return measure_leakage(self.store, self.twins, split=self.split, seed=self.seed)
+        if len(train) < 2:
+            return not_run(name, f"train holds one class only ({min(train)!r})")
+        return keep_ledger(
+            self.store,
+            self.twins,
+            split=self.split,
+            label=self.label,
+            backbone=self.backbone,
+            heads=self.heads,
+            seed=self.seed,
+        )

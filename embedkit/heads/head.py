@@ -1,0 +1,187 @@
+"""A head: a fitted classifier, what it was fitted on, and how it did."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from embedkit.errors import HeadError, SpaceMismatchError
+from embedkit.files import sha256
+from embedkit.heads.classifier import Classifier
+from embedkit.store import Neighbour, Space, Store
+from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.vectors import DoubleArray, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from embedkit.heads.predict import Input, Prediction
+    from embedkit.items import Unreadable
+
+
+@dataclass(frozen=True)
+class Training:
+    """The images that a head was fitted on, and the store that they are in.
+
+    Attributes:
+        store: folder of the store.
+        space: name of the space.
+        contract_sha256: of that space.
+        ids: training images.
+        y: (n,) class number of each.
+        sha256: over the ids and the images' bytes; tells whether the store still has them.
+    """
+
+    store: Path
+    space: str
+    contract_sha256: str
+    ids: tuple[str, ...]
+    y: IntArray
+    sha256: str
+
+    @cached_property
+    def opened(self) -> Store:
+        """The store.
+
+        Raises:
+            HeadError: it is not there, or has other images than the head was fitted on.
+            SpaceMismatchError: its space was made in another way.
+            StoreError: it is damaged.
+        """
+        if not self.store.exists():
+            raise HeadError(
+                f"the head's store {self.store} is not there; say where it is now with --store "
+                "(a logistic head answers without it if no neighbours are asked for: -k 0)"
+            )
+        store = Store.open(self.store)
+        check_space(self, store.space(self.space))
+        if training_hash(store, self.ids) != self.sha256:
+            raise HeadError(
+                f"{self.store} no longer holds the images that the head was trained on; train again"
+            )
+        return store
+
+    @cached_property
+    def vectors(self) -> FloatArray:
+        """The training vectors, (n, d) float32, unit rows."""
+        row_of = {id_: row for row, id_ in enumerate(self.opened.items.ids)}
+        return self.opened.space(self.space).vectors[[row_of[id_] for id_ in self.ids]]
+
+    @cached_property
+    def index(self) -> NeighbourIndex:
+        """Nearest neighbours among the training images."""
+        return NeighbourIndex(build_index(self.vectors), self.vectors)
+
+
+def training_hash(store: Store, ids: Sequence[str]) -> str:
+    """Return a hash over images' ids and bytes; an image that is gone changes it."""
+    bytes_of = dict(zip(store.items.ids, store.items.column("sha256"), strict=True))
+    return sha256("\n".join(f"{id_} {bytes_of.get(id_)}" for id_ in ids).encode())
+
+
+def check_space(training: Training, space: Space) -> None:
+    """Refuse a space whose vectors cannot be compared with the training vectors.
+
+    Raises:
+        SpaceMismatchError: with both spaces' names and hashes.
+    """
+    if space.contract_sha256 != training.contract_sha256:
+        raise SpaceMismatchError(
+            f"the head was trained in space {training.space} ({training.contract_sha256[:12]}), "
+            f"{space.folder} is {space.name} ({space.contract_sha256[:12]}); vectors of different "
+            "spaces cannot be compared"
+        )
+
+
+@dataclass(frozen=True)
+class Head:
+    """A classifier on the vectors of one space.
+
+    Attributes:
+        kind: `logistic` or `knn`.
+        labels: its classes.
+        label: column of the store that they come from.
+        classifier: the fitted numbers.
+        training: what it was fitted on.
+        metrics: of its evaluation after training, as JSON; empty where there was no test split.
+        made_with: versions.
+    """
+
+    kind: str
+    labels: tuple[str, ...]
+    label: str
+    classifier: Classifier
+    training: Training
+    metrics: dict[str, Any] = field(default_factory=dict)
+    made_with: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def majority(self) -> str:
+        """The commonest class of the training set."""
+        return self.labels[int(np.bincount(self.training.y, minlength=len(self.labels)).argmax())]
+
+    def probabilities(self, space: Space, rows: Sequence[int] | IntArray) -> DoubleArray:
+        """Return (n, k) probabilities for rows of a space.
+
+        Raises:
+            SpaceMismatchError: the space is another than the one that the head was trained in.
+        """
+        check_space(self.training, space)
+        return self.classifier.probabilities(space.vectors[np.asarray(rows, np.int64)])
+
+    def nearest(self, vectors: FloatArray, k: int) -> list[tuple[Neighbour, ...]]:
+        """Return the k nearest training images of each vector, closest first."""
+        found = self.training.index.search(vectors, k)
+        splits = dict(
+            zip(self.training.opened.items.ids, self.training.opened.items.splits, strict=True)
+        )
+
+        def one(rows: IntArray, similarities: DoubleArray) -> Iterator[Neighbour]:
+            for row, similarity in zip(rows, similarities, strict=True):
+                if row >= 0:
+                    id_ = self.training.ids[row]
+                    label = self.labels[self.training.y[row]]
+                    yield Neighbour(id_, label, splits[id_], float(similarity))
+
+        return [tuple(one(*pair)) for pair in zip(found.rows, found.similarities, strict=True)]
+
+    @overload
+    def predict(self, inputs: "Input", *, k: int = 5) -> "Prediction": ...
+
+    @overload
+    def predict(
+        self, inputs: "Sequence[Input]", *, k: int = 5
+    ) -> "list[Prediction | Unreadable]": ...
+
+    def predict(
+        self, inputs: "Input | Sequence[Input]", *, k: int = 5
+    ) -> "Prediction | list[Prediction | Unreadable]":
+        """Classify pictures: a path, an address, an array, a Pillow image, or a list of them.
+
+        Args:
+            inputs: one picture, or a list of pictures and folders.
+            k: nearest training images to return as evidence.
+
+        Returns:
+            A prediction for one picture; for a list one entry a picture, in order, where one that
+            cannot be read gives its reason.
+
+        Raises:
+            UnreadableImageError: the one picture cannot be read.
+        """
+        from embedkit.heads.predict import predict, predict_one
+
+        if isinstance(inputs, list | tuple):
+            return list(predict(self, inputs, k=k))
+        return predict_one(self, inputs, k=k)  # type: ignore[arg-type]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the head to a file and return its path; see `heads/saving.py`."""
+        from embedkit.heads.saving import save_head
+
+        return save_head(self, Path(path))
+
+    def with_metrics(self, metrics: dict[str, Any]) -> "Head":
+        """Return the head with the metrics of an evaluation."""
+        return replace(self, metrics=metrics)

@@ -1,0 +1,145 @@
+"""Heads on disk: one safetensors file whose header says what it is; nothing in it can run.
+
+The arrays are contiguous (safetensors 0.8 scrambles others without a word) and each one's SHA-256
+stands in the header, which carries its own checksum; a file is read back before it gets its name.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from embedkit.errors import HeadError, StoreError
+from embedkit.files import sha256, write_whole
+from embedkit.heads.classifier import Choice, Classifier
+from embedkit.heads.head import Head, Training
+from embedkit.heads.knn import NearestNeighbours
+from embedkit.heads.logistic import Logistic
+from embedkit.store.schema import sealed, unsealed
+
+SUFFIX = ".safetensors"
+
+
+def save_head(head: Head, path: Path) -> Path:
+    """Write a head to `path` (with the suffix .safetensors) and return the path.
+
+    The path of its store is kept relative to the file where the file lies inside the store, so
+    that the two can be moved together.
+
+    Raises:
+        HeadError: the file cannot be written.
+    """
+    path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
+    ids = json.dumps(head.training.ids).encode()
+    arrays = {
+        **head.classifier.arrays(),
+        "training_ids": np.frombuffer(ids, np.uint8),
+        "training_classes": head.training.y.astype(np.int64),
+    }
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    choice = head.classifier.choice
+    record = {
+        "schema": 1,
+        "kind": head.kind,
+        "labels": list(head.labels),
+        "label": head.label,
+        "store": _store_path(head.training.store, path.parent),
+        "space": head.training.space,
+        "contract_sha256": head.training.contract_sha256,
+        "training_sha256": head.training.sha256,
+        "choice": {
+            "name": choice.name,
+            "value": choice.value,
+            "criterion": choice.criterion,
+            "tried": choice.tried,
+            "note": choice.note,
+        },
+        "metrics": head.metrics,
+        "made_with": head.made_with,
+        "arrays": {name: sha256(array.tobytes()) for name, array in arrays.items()},
+    }
+    data = safetensors.save(arrays, {"embedkit": sealed(record, indent=None).decode()})
+    _record_and_arrays(data, path)  # what was written is what will be read
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+    except OSError as error:
+        raise HeadError(f"{path} cannot be written: {error.strerror}") from None
+    return path
+
+
+def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:
+    """Read a head that `Head.save` wrote.
+
+    Args:
+        path: of the file.
+        store: where its store is now, if it has moved.
+
+    Raises:
+        HeadError: the file is missing, damaged or no head, or a kNN head's store has changed.
+        StoreError: a kNN head's store is missing; its vectors are the head.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise HeadError(f"{path} cannot be read: {error.strerror}") from None
+    record, arrays = _record_and_arrays(data, path)
+    try:
+        training = Training(
+            store=Path(store) if store is not None else path.parent / record["store"],
+            space=record["space"],
+            contract_sha256=record["contract_sha256"],
+            ids=tuple(json.loads(arrays["training_ids"].tobytes())),
+            y=arrays["training_classes"],
+            sha256=record["training_sha256"],
+        )
+        tried = tuple((value, figure) for value, figure in record["choice"]["tried"])
+        choice = Choice(**record["choice"] | {"tried": tried})
+        labels = tuple(record["labels"])
+        classifier: Classifier
+        if record["kind"] == "logistic":
+            classifier = Logistic(arrays["coefficients"], arrays["intercepts"], choice)
+        else:
+            classifier = NearestNeighbours(training.index, training.y, len(labels), choice)
+        return Head(
+            kind=record["kind"],
+            labels=labels,
+            label=record["label"],
+            classifier=classifier,
+            training=training,
+            metrics=record["metrics"],
+            made_with=record["made_with"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise HeadError(f"{path} is no head of this embedkit: {error}") from None
+
+
+def _record_and_arrays(
+    data: bytes, path: Path
+) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """Return a head file's record and arrays once every checksum fits."""
+    try:
+        arrays = safetensors.load(data)
+        length = int.from_bytes(data[:8], "little")
+        text = json.loads(data[8 : 8 + length])["__metadata__"]["embedkit"]
+        record = unsealed(text.encode(), path)
+        fits = {name: sha256(array.tobytes()) for name, array in arrays.items()} == record["arrays"]
+    except StoreError as error:
+        raise HeadError(str(error)) from None
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):
+        raise HeadError(f"{path} is damaged, or no head of embedkit") from None
+    if not fits:
+        raise HeadError(f"{path} is damaged: its checksum does not fit")
+    return record, arrays
+
+
+def _store_path(store: Path, folder: Path) -> str:
+    store, folder = store.resolve(), folder.resolve()
+    inside = folder.is_relative_to(store)
+    return os.path.relpath(store, folder) if inside else str(store)

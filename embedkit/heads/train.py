@@ -1,0 +1,150 @@
+"""Training: rows of a store become a head, and a head is scored on a split."""
+
+from collections import Counter
+from collections.abc import Callable
+from importlib import metadata
+
+import numpy as np
+
+import embedkit
+from embedkit.errors import InputError, NotEnoughImagesError
+from embedkit.heads.classifier import Classifier
+from embedkit.heads.evaluate import Evaluation, score
+from embedkit.heads.head import Head, Training, training_hash
+from embedkit.heads.knn import fit_knn
+from embedkit.heads.logistic import fit_logistic
+from embedkit.statistics import clusters_of
+from embedkit.store import Store
+from embedkit.vectors import IntArray
+
+HEADS: dict[str, Callable[..., Classifier]] = {"logistic": fit_logistic, "knn": fit_knn}
+
+
+def train(
+    store: Store,
+    *,
+    head: str = "logistic",
+    label: str = "label",
+    backbone: str | None = None,
+    split: str = "train",
+    seed: int = 0,
+) -> Head:
+    """Fit a head on one split of a store and score it on the test split.
+
+    Its hyper-parameter is chosen inside the split, with folds that keep together the images of one
+    group and pictures of equal pixels.
+
+    Args:
+        store: with labels.
+        head: `logistic` or `knn`.
+        label: column with the class: `label` or any attribute.
+        backbone: which space; can be left out where there is only one.
+        split: to train on.
+        seed: of the folds and bootstraps.
+
+    Raises:
+        InputError: no such head, column, space or split.
+        NotEnoughImagesError: fewer than two classes have images.
+    """
+    if head not in HEADS:
+        raise InputError(f"no head is called {head!r}; known are {', '.join(HEADS)}")
+    space = store.space(backbone)
+    rows = labelled_rows(store, label, split)
+    given = store.items.label_column(label)
+    names = [given[row] or "" for row in rows]
+    labels = tuple(sorted(set(names)))
+    if len(labels) < 2:
+        raise NotEnoughImagesError(
+            f"the {split} split holds one class only ({labels[0]!r}, {len(rows)} images); a "
+            "classifier needs two"
+        )
+    y = np.array([labels.index(name) for name in names], np.int64)
+    clusters = clusters_in(store)[rows]
+    classifier = HEADS[head](
+        space.vectors[rows], y, clusters, n_classes=len(labels), seed=seed
+    )
+    ids = tuple(store.items.ids[row] for row in rows)
+    fitted = Head(
+        kind=head,
+        labels=labels,
+        label=label,
+        classifier=classifier,
+        training=Training(
+            store.path, space.name, space.contract_sha256, ids, y, training_hash(store, ids)
+        ),
+        made_with={"embedkit": embedkit.__version__, "scikit-learn": metadata.version("scikit-learn")},
+    )
+    held_out = held_out_split(store, label)
+    if held_out is None:
+        return fitted
+    return fitted.with_metrics(evaluate(fitted, store, split=held_out, seed=seed).to_dict())
+
+
+def evaluate(
+    head: Head, store: Store | None = None, *, split: str | None = None, seed: int = 0
+) -> Evaluation:
+    """Score a head on a split of a store.
+
+    Args:
+        head: trained.
+        store: its own where left out.
+        split: `test`, or `valid` where there is no test split, where left out.
+        seed: of the bootstraps.
+
+    Raises:
+        InputError: there is no such split, or no label column.
+        SpaceMismatchError: the store's vectors are of another space than the head's.
+    """
+    store = store or head.training.opened
+    split = split or held_out_split(store, head.label)
+    if split is None:
+        raise InputError(
+            f"{store.path} has no test or valid split with labels; name one with --split"
+        )
+    rows = labelled_rows(store, head.label, split)
+    given = store.items.label_column(head.label)
+    return score(
+        head.probabilities(store.space(head.training.space), rows),
+        [given[row] or "" for row in rows],
+        labels=head.labels,
+        majority=head.majority,
+        clusters=clusters_in(store)[rows],
+        ids=[store.items.ids[row] for row in rows],
+        split=split,
+        seed=seed,
+    )
+
+
+def labelled_rows(store: Store, label: str, split: str) -> IntArray:
+    """Return the rows of a split that have a label.
+
+    Raises:
+        InputError: there is none.
+    """
+    given, splits = store.items.label_column(label), store.items.splits
+    rows = [
+        row
+        for row, (name, side) in enumerate(zip(given, splits, strict=True))
+        if side == split and name is not None
+    ]
+    if not rows:
+        there = Counter(side for name, side in zip(given, splits, strict=True) if name is not None)
+        known = ", ".join(f"{side} ({n})" for side, n in there.items()) or "none"
+        columns = ", ".join(("label", *store.items.attributes))
+        raise InputError(
+            f"{store.path} has no images with a {label!r} in the {split} split; splits with one: "
+            f"{known}; columns: {columns}"
+        )
+    return np.array(rows, np.int64)
+
+
+def held_out_split(store: Store, label: str) -> str | None:
+    """Return the split to score on: test, else valid, else None."""
+    given, splits = store.items.label_column(label), store.items.splits
+    there = {side for name, side in zip(given, splits, strict=True) if name is not None}
+    return next((side for side in ("test", "valid") if side in there), None)
+
+
+def clusters_in(store: Store) -> IntArray:
+    """Return the cluster of each image: one group of the data set, or equal pixels."""
+    return clusters_of(store.items.groups, store.items.column("pixel_sha256"))

@@ -1,0 +1,79 @@
+"""Pictures from anywhere: a path, a folder, an address, bytes, an array, a Pillow image."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from embedkit.errors import FetchError, InputError, UnreadableImageError
+from embedkit.fetch import fetch, is_address
+from embedkit.images import array_pixels, decode, read_bytes, rgb_pixels, strict_pillow
+from embedkit.items import Unreadable
+from embedkit.readers.walk import walk
+from embedkit.vectors import Pixels
+
+Input: TypeAlias = str | Path | bytes | npt.NDArray[Any] | Image.Image
+
+
+def read_inputs(inputs: Iterable[Input]) -> Iterator[tuple[str, Pixels | Unreadable]]:
+    """Read pictures one by one; a folder stands for all pictures below it.
+
+    Args:
+        inputs: paths, folders, http(s) addresses, bytes of a file, (h, w[, 3 or 4]) arrays or
+            Pillow images.
+
+    Yields:
+        The name of a picture and its (h, w, 3) uint8 RGB pixels, or why there are none.
+
+    Raises:
+        InputError: a folder holds no picture.
+    """
+    for place, one in enumerate(inputs):
+        if isinstance(one, str | Path) and not _is_web(one) and Path(one).is_dir():
+            found = walk(Path(one)).images
+            if not found:
+                raise InputError(f"{one} holds no image")
+            for path in found:
+                yield _read(str(Path(one) / path), Path(one) / path)
+        else:
+            name = str(one) if isinstance(one, str | Path) else f"picture {place + 1}"
+            yield _read(name, one)
+
+
+def read_input(one: Input) -> Pixels:
+    """Read one picture.
+
+    Returns:
+        (h, w, 3) uint8 RGB, upright.
+
+    Raises:
+        UnreadableImageError: with the reason.
+        FetchError: an address cannot be fetched.
+    """
+    with strict_pillow():
+        if isinstance(one, str | Path):
+            return decode(fetch(str(one)) if _is_web(one) else read_bytes(Path(one))).pixels
+        if isinstance(one, bytes):
+            return decode(one).pixels
+        if isinstance(one, Image.Image):
+            return rgb_pixels(ImageOps.exif_transpose(one))
+        if isinstance(one, np.ndarray):
+            return array_pixels(one)
+    raise InputError(
+        f"{type(one).__name__} is no picture; paths, addresses, bytes, NumPy arrays and Pillow "
+        "images are"
+    )
+
+
+def _read(name: str, one: Input) -> tuple[str, Pixels | Unreadable]:
+    try:
+        return name, read_input(one)
+    except (UnreadableImageError, FetchError) as error:
+        return name, Unreadable(name, str(error))
+
+
+def _is_web(one: str | Path) -> bool:
+    return isinstance(one, str) and is_address(one)

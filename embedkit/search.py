@@ -1,0 +1,66 @@
+"""Search: the images of a store that are nearest to a picture."""
+
+from pathlib import Path
+
+import numpy as np
+
+from embedkit.backbones import contract, contract_hash, embed_pictures, load_backbone
+from embedkit.errors import SpaceMismatchError
+from embedkit.images import pixel_hash
+from embedkit.inputs import Input, read_input
+from embedkit.store import Neighbour, Store
+
+
+def search(
+    store: Store,
+    image: Input,
+    *,
+    k: int = 10,
+    backbone: str | None = None,
+    label: str = "label",
+) -> list[Neighbour]:
+    """Return the k images of a store that are nearest to a picture, closest first.
+
+    A picture that is itself a file of the store is not its own neighbour; a copy under another
+    name is, with similarity 1.
+
+    Args:
+        store: to search.
+        image: path, address, bytes, array or Pillow image.
+        k: neighbours wanted.
+        backbone: which space; can be left out where there is only one.
+        label: column to return with each neighbour.
+
+    Raises:
+        UnreadableImageError: the picture cannot be read.
+        SpaceMismatchError: this embedkit's backbone makes other vectors than the space holds.
+    """
+    space = store.space(backbone)
+    network = load_backbone(space.name)
+    if contract_hash(contract(network)) != space.contract_sha256:
+        raise SpaceMismatchError(
+            f"{space.folder} was made by another version of {space.name}; make the store again"
+        )
+    pixels = read_input(image)
+    own = _row_of(store, image, pixel_hash(pixels))
+    vectors = embed_pictures(network, [pixels])
+    found = space.index.search(vectors, k, exclude=np.array([own]))
+    labels, splits, ids = store.items.label_column(label), store.items.splits, store.items.ids
+    return [
+        Neighbour(ids[row], labels[row], splits[row], float(similarity))
+        for row, similarity in zip(found.rows[0], found.similarities[0], strict=True)
+        if row >= 0
+    ]
+
+
+def _row_of(store: Store, image: Input, pixel_sha256: str) -> int:
+    """Return the row of a picture that is a file of the store, -1 for any other picture."""
+    if not isinstance(image, str | Path):
+        return -1
+    path = Path(image).resolve()
+    for row, (id_, hash_) in enumerate(
+        zip(store.items.ids, store.items.column("pixel_sha256"), strict=True)
+    ):
+        if hash_ == pixel_sha256 and store.items.path(id_).resolve() == path:
+            return row
+    return -1
