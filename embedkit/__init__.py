@@ -1,1 +1,58 @@
+"""embedkit: why is this test accuracy higher than single pictures justify?
+
+```python
+import embedkit as ek
+
+store = ek.embed("faces/", backbone="mtcnn")
+head = ek.train(store)
+print(head.predict("x.jpg"))
+```
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from embedkit.audits import audit
+    from embedkit.heads import evaluate, load_head, train
+    from embedkit.neighbours import search
+    from embedkit.pipeline import embed
+    from embedkit.readers import read_source
+    from embedkit.store import Store
+
+__all__ = [
+    "Store",
+    "audit",
+    "embed",
+    "evaluate",
+    "load_head",
+    "read_source",
+    "search",
+    "train",
+]
+
+# Imported when first used: `import embedkit` loads no torch, FAISS or scikit-learn.
+_HOMES = {
+    "Store": "embedkit.store",
+    "audit": "embedkit.audits",
+    "embed": "embedkit.pipeline",
+    "evaluate": "embedkit.heads",
+    "load_head": "embedkit.heads",
+    "read_source": "embedkit.readers",
+    "search": "embedkit.neighbours",
+    "train": "embedkit.heads",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'embedkit' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,7 +1,8 @@
 """Intervals, paired tests and bootstraps; every figure that an audit shows comes from here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -123,9 +124,7 @@ def weighted_mean(values: npt.ArrayLike) -> Callable[[DoubleArray], DoubleArray]
     return statistic
 
 
-def proportion(
-    successes: BoolArray, clusters: npt.NDArray[np.generic], *, seed: int
-) -> Estimate:
+def proportion(successes: BoolArray, clusters: npt.NDArray[np.generic], *, seed: int) -> Estimate:
     """Estimate a proportion: Wilson where images are independent, else a bootstrap over clusters.
 
     A bootstrap of only successes (or only failures) would give an interval of no width, so there
@@ -169,7 +168,7 @@ def connected(n: int, pairs: IntArray) -> IntArray:
     return np.asarray(first[component], dtype=np.int64)
 
 
-def clusters_of(*columns: npt.ArrayLike) -> IntArray:
+def clusters_of(*columns: Sequence[object] | npt.NDArray[Any]) -> IntArray:
     """Merge several groupings of the same images: images that share a value anywhere are together.
 
     Args:
@@ -179,10 +178,9 @@ def clusters_of(*columns: npt.ArrayLike) -> IntArray:
         (n,) the smallest image number in each image's cluster.
     """
     pairs: list[tuple[int, int]] = []
-    n = len(np.asarray(columns[0], dtype=object))
     for column in columns:
         seen: dict[object, int] = {}
-        for row, value in enumerate(np.asarray(column, dtype=object)):
+        for row, value in enumerate(column):
             if value is not None:
                 pairs.append((seen.setdefault(value, row), row))
-    return connected(n, np.array(pairs, dtype=np.int64).reshape(-1, 2))
+    return connected(len(columns[0]), np.array(pairs, dtype=np.int64).reshape(-1, 2))

@@ -11,7 +11,7 @@ from embedkit.audits.leakage import measure_leakage
 from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.twins import Twins, find_twins
 from embedkit.errors import InputError
-from embedkit.heads.train import HEADS, held_out_split
+from embedkit.heads.training import HEADS, held_out_split
 from embedkit.store import Store
 
 __all__ = ["AUDITS", "Audit", "Finding", "Statement", "Verdict", "audit"]
@@ -120,7 +120,7 @@ class _Run:
         if name == "twins":
             return self.twins
         if name not in ("leakage", "ledger"):
-            return not_run(name, f"this version of embedkit has no audit of {name} yet")
+            return not_run(name, "this version of embedkit does not have it yet")
         train = {
             given
             for given, side in zip(

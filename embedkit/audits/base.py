@@ -58,15 +58,13 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as `embedkit.audit/1` has it."""
-        figure = {"value": None, "low": None, "high": None, "n": None}
-        if self.estimate is not None:
-            figure = self.estimate.to_dict()
+        figure = {} if self.estimate is None else self.estimate.to_dict()
         return {
             "name": self.name,
             "verdict": self.verdict.value,
             "statement": self.statement.value,
             "summary": self.summary,
-            **{key: figure[key] for key in ("value", "low", "high", "n")},
+            **{key: figure.get(key) for key in ("value", "low", "high", "n")},
             "points": None if self.points is None else round(self.points, 4),
             "not_run_reason": self.not_run_reason,
             "details": self.details(),

@@ -7,7 +7,7 @@ import numpy as np
 
 from embedkit.audits.base import Finding, Statement, Verdict, effect_verdict
 from embedkit.audits.twins import Twins
-from embedkit.heads.train import HEADS, clusters_in, labelled_rows
+from embedkit.heads.training import HEADS, clusters_in, labelled_rows
 from embedkit.statistics import Estimate, clusters_of, mcnemar, paired_difference, proportion
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, IntArray

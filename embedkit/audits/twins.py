@@ -198,7 +198,7 @@ def _summary(kinds: Counter[str], across: int, estimate: Estimate) -> str:
             "not be seen here)."
         )
     return (
-        f"{kinds['exact']} pairs of exact copies and {kinds['near']} pairs that may be near copies; "
-        f"{across} of these pairs lie in different splits. {estimate.value:.1%} of the "
+        f"{kinds['exact']} pairs of exact copies and {kinds['near']} pairs that may be near "
+        f"copies; {across} of these pairs lie in different splits. {estimate.value:.1%} of the "
         f"{estimate.n} images have a copy."
     )

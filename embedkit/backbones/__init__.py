@@ -13,7 +13,15 @@ from embedkit.backbones.cards import CARDS, Card
 from embedkit.errors import InputError
 from embedkit.vectors import FloatArray, Pixels
 
-__all__ = ["CARDS", "Backbone", "Card", "choose_backbone", "contract", "contract_hash", "load_backbone"]
+__all__ = [
+    "CARDS",
+    "Backbone",
+    "Card",
+    "choose_backbone",
+    "contract",
+    "contract_hash",
+    "load_backbone",
+]
 
 
 class Backbone(Protocol):

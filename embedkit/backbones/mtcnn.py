@@ -1,4 +1,4 @@
-"""`mtcnn`: convolutional features of the face detector that facenet-pytorch carries in its wheel."""
+"""`mtcnn`: features of the face detector that facenet-pytorch carries in its wheel."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,6 @@ import numpy.typing as npt
 import torch
 from facenet_pytorch.models import mtcnn
 from PIL import Image
-from torch import nn
 from torch.nn import functional
 
 from embedkit.backbones.cards import Card
@@ -38,7 +37,9 @@ class Mtcnn:
     def prepare(self, pixels: Pixels) -> npt.NDArray[Any]:
         """Squash a picture to the network's input, (80, 80, 3) uint8."""
         width, height = self.card.preprocessing["size"]
-        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+        return np.asarray(
+            Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+        )
 
     def embed(self, inputs: npt.NDArray[Any]) -> FloatArray:
         """Return unit rows, (n, 1536); see `Backbone.embed`."""
@@ -61,4 +62,4 @@ class Mtcnn:
 
 def _grid(maps: torch.Tensor, cells: int) -> torch.Tensor:
     """Average feature maps over cells x cells fields: (n, c, h, w) -> (n, c * cells * cells)."""
-    return nn.Flatten()(functional.adaptive_avg_pool2d(maps, cells))
+    return functional.adaptive_avg_pool2d(maps, cells).flatten(1)

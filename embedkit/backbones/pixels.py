@@ -71,4 +71,4 @@ def _gradients(grey: FloatArray, cells: int, bins: int = 8) -> npt.NDArray[Any]:
     strengths = np.linalg.norm(fields, axis=1, keepdims=True)
     # The floor keeps a field of noise from counting as much as one with an edge.
     floor = 0.05 * np.linalg.norm(fields) + 1e-6
-    return (fields / (strengths + floor)).ravel()
+    return np.asarray(fields / (strengths + floor)).ravel()

@@ -1,4 +1,4 @@
-"""The local engine: one process, pictures decoded beside the network, memory flat in their number."""
+"""The local engine: one process, pictures decoded beside the network, in bounded memory."""
 
 import os
 from collections import deque

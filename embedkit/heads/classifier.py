@@ -34,7 +34,9 @@ class Choice:
 class Classifier(Protocol):
     """A fitted head: vectors in, probabilities out."""
 
-    choice: Choice
+    @property
+    def choice(self) -> Choice:
+        """How the hyper-parameter was chosen."""
 
     def probabilities(self, vectors: FloatArray) -> DoubleArray:
         """Return each class's probability.

@@ -16,7 +16,8 @@ from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
-    from embedkit.heads.predict import Input, Prediction
+    from embedkit.heads.predict import Prediction
+    from embedkit.inputs import Input
     from embedkit.items import Unreadable
 
 
@@ -151,16 +152,16 @@ class Head:
 
     @overload
     def predict(
-        self, inputs: "Sequence[Input]", *, k: int = 5
+        self, inputs: "list[Input] | tuple[Input, ...]", *, k: int = 5
     ) -> "list[Prediction | Unreadable]": ...
 
     def predict(
-        self, inputs: "Input | Sequence[Input]", *, k: int = 5
+        self, inputs: "Input | list[Input] | tuple[Input, ...]", *, k: int = 5
     ) -> "Prediction | list[Prediction | Unreadable]":
         """Classify pictures: a path, an address, an array, a Pillow image, or a list of them.
 
         Args:
-            inputs: one picture, or a list of pictures and folders.
+            inputs: one picture, or a list of pictures and folders; a folder alone counts as a list.
             k: nearest training images to return as evidence.
 
         Returns:
@@ -174,7 +175,9 @@ class Head:
 
         if isinstance(inputs, list | tuple):
             return list(predict(self, inputs, k=k))
-        return predict_one(self, inputs, k=k)  # type: ignore[arg-type]
+        if isinstance(inputs, str | Path) and Path(inputs).is_dir():
+            return list(predict(self, [inputs], k=k))
+        return predict_one(self, inputs, k=k)
 
     def save(self, path: str | Path) -> Path:
         """Write the head to a file and return its path; see `heads/saving.py`."""

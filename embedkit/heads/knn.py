@@ -10,7 +10,7 @@ from embedkit.heads.classifier import Choice
 from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
-GRID = (1, 3, 5, 9, 15, 25, 51)
+GRID = (1, 3, 5, 9, 15, 25, 51, 101)
 # Two vectors nearer than this are one; without it a copy's weight would be a division by zero.
 NEAREST = 1e-6
 

@@ -53,10 +53,9 @@ def fit_logistic(
     seed: int,
     value: float | None = None,
 ) -> Logistic:
-    """Fit multinomial logistic regression with an L2 penalty, on one thread.
+    """Fit multinomial logistic regression with an L2 penalty.
 
-    (On matrices of this size a second BLAS thread makes the fit three times slower; with one the
-    result does not depend on the machine's cores either.) C is the one with the least log-loss over folds that split no cluster; the search goes from
+    C is the one with the least log-loss over folds that split no cluster; the search goes from
     strong to weak penalties and stops when the loss has risen twice.
 
     Args:
@@ -67,6 +66,8 @@ def fit_logistic(
         seed: of the folds.
         value: of C, to fit without choosing.
     """
+    # On matrices of this size a second BLAS thread makes the fit three times slower; with one, the
+    # result does not depend on the machine's cores either.
     with threadpool_limits(1, user_api="blas"):
         return _fit_logistic(vectors, y, clusters, n_classes=n_classes, seed=seed, value=value)
 
@@ -120,7 +121,13 @@ def _rotate(x: DoubleArray) -> tuple[FloatArray, FloatArray | None]:
 
 
 def _choose_c(
-    x: FloatArray, y: IntArray, clusters: IntArray, *, n_classes: int, seed: int, value: float | None = None
+    x: FloatArray,
+    y: IntArray,
+    clusters: IntArray,
+    *,
+    n_classes: int,
+    seed: int,
+    value: float | None = None,
 ) -> Choice:
     folds = fold_numbers(y, clusters, seed=seed)
     if folds is None:
@@ -135,7 +142,9 @@ def _choose_c(
             if len(np.unique(y[inside])) < n_classes:
                 continue  # a fold with all of a class; the others decide
             _converge(model, x[inside], y[inside], c)
-            losses[outside] = -model.predict_log_proba(x[outside])[np.arange(outside.sum()), y[outside]]
+            losses[outside] = -model.predict_log_proba(x[outside])[
+                np.arange(outside.sum()), y[outside]
+            ]
         tried.append((c, float(losses.mean())))
         best = min(range(len(tried)), key=lambda i: tried[i][1])
         if len(tried) - 1 - best >= 2:

@@ -105,7 +105,10 @@ def _classify(
     evidence = head.nearest(vectors, k) if k else [()] * len(pictures)
     return [
         Prediction(
-            name, head.labels[int(row.argmax())], dict(zip(head.labels, row.tolist(), strict=True)), near
+            name,
+            head.labels[int(row.argmax())],
+            dict(zip(head.labels, row.tolist(), strict=True)),
+            near,
         )
         for (name, _), row, near in zip(
             pictures, head.classifier.probabilities(vectors), evidence, strict=True

@@ -34,9 +34,8 @@ class Reading:
         classes = sorted({label for label in self.labels if label is not None})
         found = [f"{name} {count}" for name, count in splits.items()] or [f"{len(self.splits)}"]
         shown = ", ".join(classes[:6]) + (", …" if len(classes) > 6 else "")
-        return (
-            f"  --layout {self.layout:<14} {', '.join(found)} images; "
-            + (f"{len(classes)} classes: {shown}" if classes else "no classes")
+        return f"  --layout {self.layout:<14} {', '.join(found)} images; " + (
+            f"{len(classes)} classes: {shown}" if classes else "no classes"
         )
 
 
@@ -73,9 +72,7 @@ def read_folder(
             + (f" ({len(found.other)} other files, e.g. {found.other[0]})" if found.other else "")
         )
     metadata = [
-        read_columns(
-            root / path, root, (root / path).parent, label=label, split=split, group=group
-        )
+        read_columns(root / path, root, (root / path).parent, label=label, split=split, group=group)
         for path in found.other
         if _is_metadata(path)
     ]
@@ -210,8 +207,8 @@ def _remarks(reading: Reading, other: list[str]) -> list[str]:
         spellings = sorted(label for label in classes if label.lower() == name)
         notes.append(f"classes {' and '.join(map(repr, spellings))} differ only in case")
     tables = [path for path in other if Path(path).suffix.lower() in MANIFEST_SUFFIXES]
-    for path in tables[:1]:
-        notes.append(f"{path} was not read; if it lists the images, give its path as the source")
+    if tables:
+        notes.append(f"{tables[0]} was not read; if it lists the images, give it as the source")
     if other:
         shown = ", ".join(other[:3]) + (", …" if len(other) > 3 else "")
         notes.append(f"{len(other)} other files left out: {shown}")

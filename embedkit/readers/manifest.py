@@ -16,7 +16,17 @@ from embedkit.items import FACTS, GIVEN, ItemTable, Unreadable, id_of_path, item
 from embedkit.readers.splits import canonical_split
 
 MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
-PATH_NAMES = ("file_name", "file", "filename", "path", "file_path", "filepath", "image", "image_path", "img_path")
+PATH_NAMES = (
+    "file_name",
+    "file",
+    "filename",
+    "path",
+    "file_path",
+    "filepath",
+    "image",
+    "image_path",
+    "img_path",
+)
 LABEL_NAMES = ("label", "class", "target", "labels", "class_name", "y")
 SPLIT_NAMES = ("split", "subset", "usage", "partition")
 GROUP_NAMES = ("group", "identity", "person", "subject", "person_id", "subject_id", "identity_id")

@@ -1,6 +1,5 @@
 """Metadata files inside an image folder, by the Hugging Face convention."""
 
-
 import pyarrow as pa
 
 from embedkit.errors import InputError

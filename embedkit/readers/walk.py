@@ -28,9 +28,9 @@ class Walk:
 def walk(root: Path) -> Walk:
     """Find the images below `root`, in sorted order.
 
-    A file counts by its suffix (in any case) or, where that says nothing, by its first bytes. Hidden
-    files and the litter of other systems are left out. A folder is read once, under its own name
-    before any link to it, so that a loop of links ends and no picture is read under two labels.
+    A file counts by its suffix (in any case) or, where that says nothing, by its first bytes.
+    Hidden files and the litter of other systems are left out. A folder is read once, under its own
+    name before any link to it, so that a loop of links ends and no picture gets two labels.
     """
     found = Walk()
     seen: dict[tuple[int, int], str] = {}

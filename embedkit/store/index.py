@@ -1,4 +1,4 @@
-"""FAISS: exact nearest neighbours, and the index file as a checked, disposable copy of the shards."""
+"""FAISS: exact nearest neighbours; the index file is a checked, disposable copy of the shards."""
 
 import json
 from dataclasses import dataclass
@@ -75,9 +75,7 @@ class NeighbourIndex:
                 f"index of {self._index.ntotal} x {self._index.d} over vectors of {vectors.shape}"
             )
 
-    def search(
-        self, queries: FloatArray, k: int, *, exclude: IntArray | None = None
-    ) -> Neighbours:
+    def search(self, queries: FloatArray, k: int, *, exclude: IntArray | None = None) -> Neighbours:
         """Find the k nearest rows of each query.
 
         The answer depends on the query alone, not on the others in the call: candidates are

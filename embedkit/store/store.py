@@ -108,7 +108,9 @@ class Space:
             )
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
         if rows.shape != (shard.n, self.record.dimension):
-            raise StoreError(f"{path} holds {rows.shape}, ({shard.n}, {self.record.dimension}) expected")
+            raise StoreError(
+                f"{path} holds {rows.shape}, ({shard.n}, {self.record.dimension}) expected"
+            )
         return check_unit_rows(rows, self.record.dimension)
 
 
@@ -178,7 +180,9 @@ class Store:
         """
         known = ", ".join(self.spaces)
         if name is None and len(self.spaces) > 1:
-            raise InputError(f"{self.path} holds several spaces ({known}); name one with --backbone")
+            raise InputError(
+                f"{self.path} holds several spaces ({known}); name one with --backbone"
+            )
         if name is None:
             return next(iter(self.spaces.values()))
         if name not in self.spaces:
@@ -189,7 +193,7 @@ class Store:
         return self.spaces[name]
 
     def verify(self) -> list[str]:
-        """Check every file of the store and return what is wrong with it, nothing if it is whole."""
+        """Check every file of the store and return what is wrong with it; [] if it is whole."""
         faults = []
         for space in self.spaces.values():
             for place in range(len(space.record.shards)):

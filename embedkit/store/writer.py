@@ -180,9 +180,7 @@ class StoreWriter:
             StoreError: they cannot be written; everything before is safe.
         """
         shards = self._write_shards(number, vectors)
-        self._log(
-            {"number": number, "shards": {space: asdict(s) for space, s in shards.items()}}
-        )
+        self._log({"number": number, "shards": {space: asdict(s) for space, s in shards.items()}})
         self._add_shards(number, shards)
 
     def commit(

@@ -118,7 +118,9 @@ def make_faces(
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty; the pictures need a folder of their own")
     if people < 12 or photographs < 1:
-        raise InputError(f"{people} people with {photographs} photographs are too few; 12 and 1 are not")
+        raise InputError(
+            f"{people} people with {photographs} photographs are too few; 12 and 1 are not"
+        )
     generator = np.random.default_rng(seed)
     truth = Truth(folder, faults, seed)
     pictures = list(_photographs(generator, people, photographs, size, faults, truth))
@@ -183,7 +185,9 @@ def _splits(people: int) -> list[str]:
     pairs = people // 2
     bounds = np.cumsum([round(share * pairs) for share in SHARES.values()])
     names = [*SHARES]
-    return [names[min(int(np.searchsorted(bounds, place // 2, "right")), 2)] for place in range(people)]
+    return [
+        names[min(int(np.searchsorted(bounds, place // 2, "right")), 2)] for place in range(people)
+    ]
 
 
 def _some(pictures: list[_Picture], share: float, generator: np.random.Generator) -> list[_Picture]:
@@ -202,7 +206,11 @@ def _encode(picture: _Picture, name: str, faults: Faults, generator: np.random.G
         side = round(TIED_SCALE[kind] * image.width)
         image = image.resize((side, side), Image.Resampling.LANCZOS)
     if faults.jpeg_quality:
-        kind = picture.label if tied_quality < faults.jpeg_quality else KINDS[int(generator.integers(2))]
+        kind = (
+            picture.label
+            if tied_quality < faults.jpeg_quality
+            else KINDS[int(generator.integers(2))]
+        )
         quality, png = TIED_QUALITY[kind], 1.0
     suffix = "png" if png < PNG_SHARE else "jpg"
     picture.id = f"{picture.split}/{picture.label}/{name}.{suffix}"

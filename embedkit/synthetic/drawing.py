@@ -90,7 +90,9 @@ def draw_person(generator: np.random.Generator, *, smiles: float) -> Person:
     pick = generator.integers
 
     def around(middle: float, spread: float) -> float:
-        return float(np.clip(generator.normal(middle, spread), middle - 2.5 * spread, middle + 2.5 * spread))
+        return float(
+            np.clip(generator.normal(middle, spread), middle - 2.5 * spread, middle + 2.5 * spread)
+        )
 
     skin = _jitter(SKINS[pick(len(SKINS))], generator, 8)
     return Person(
@@ -208,11 +210,15 @@ class _Head:
     def _body(self) -> None:
         p = self.person
         self._shape([(-1.3, 2.0), (-1.0, 1.25), (1.0, 1.25), (1.3, 2.0)], self.photo.clothes, 0)
-        self._shape([(-0.3, 0.6), (0.3, 0.6), (0.34, 1.35), (-0.34, 1.35)], _darker(p.skin, 0.82), 0)
+        self._shape(
+            [(-0.3, 0.6), (0.3, 0.6), (0.34, 1.35), (-0.34, 1.35)], _darker(p.skin, 0.82), 0
+        )
 
     def _ears(self) -> None:
         for sign in (-1, 1):
-            self._oval(sign * self.person.width, 0.05, 0.1, 0.18, _darker(self.person.skin, 0.92), 0.1)
+            self._oval(
+                sign * self.person.width, 0.05, 0.1, 0.18, _darker(self.person.skin, 0.92), 0.1
+            )
 
     def _hair_behind(self) -> None:
         p = self.person
@@ -220,8 +226,12 @@ class _Head:
             length = 1.25 if p.hair_style == 2 else 0.7
             self._oval(0, -0.1, p.width + 0.2, 0.98, p.hair, 0.1)
             self._shape(
-                [(-p.width - 0.18, -0.1), (p.width + 0.18, -0.1), (p.width + 0.1, length),
-                 (-p.width - 0.1, length)],
+                [
+                    (-p.width - 0.18, -0.1),
+                    (p.width + 0.18, -0.1),
+                    (p.width + 0.1, length),
+                    (-p.width - 0.1, length),
+                ],
                 p.hair,
                 0.1,
             )
@@ -231,10 +241,16 @@ class _Head:
         if p.hair_style == 4:  # none
             return
         line = {0: -0.62, 1: -0.48, 2: -0.6, 3: -0.42}[p.hair_style]
-        top = []
-        for angle in np.linspace(np.pi, 2 * np.pi, 30):
-            top.append((float((p.width + 0.06) * np.cos(angle)), float(1.04 * np.sin(angle)) + 0.0))
-        fringe = [(p.width * 0.9, line + 0.2), (0.25, line), (-0.2, line + 0.06), (-p.width * 0.9, line + 0.2)]
+        top = [
+            (float((p.width + 0.06) * np.cos(angle)), float(1.04 * np.sin(angle)))
+            for angle in np.linspace(np.pi, 2 * np.pi, 30)
+        ]
+        fringe = [
+            (p.width * 0.9, line + 0.2),
+            (0.25, line),
+            (-0.2, line + 0.06),
+            (-p.width * 0.9, line + 0.2),
+        ]
         self._shape(top + fringe, p.hair, 0.3)
 
     def _eyes(self) -> None:
@@ -263,7 +279,9 @@ class _Head:
         shade = _darker(p.skin, 0.78)
         tip = p.nose + 0.02
         lean = 0.05 * (1 if photo.yaw >= 0 else -1)
-        self._stroke([(lean * 0.5, -0.1), (lean * 1.6, tip - 0.05), (-lean, tip)], shade, 0.028, 1.25)
+        self._stroke(
+            [(lean * 0.5, -0.1), (lean * 1.6, tip - 0.05), (-lean, tip)], shade, 0.028, 1.25
+        )
         for sign in (-1, 1):
             self._oval(sign * 0.055, tip, 0.024, 0.017, _darker(p.skin, 0.5), 1.25)
 
@@ -287,8 +305,12 @@ class _Head:
     def _beard(self) -> None:
         if self.person.beard:
             w, colour = self.person.width, _darker(self.person.hair, 0.95)
-            outer = [(w * 0.93 * np.cos(a), 0.2 + 0.78 * np.sin(a)) for a in np.linspace(0, np.pi, 24)]
-            inner = [(w * 0.55 * np.cos(a), 0.3 + 0.36 * np.sin(a)) for a in np.linspace(np.pi, 0, 24)]
+            outer = [
+                (w * 0.93 * np.cos(a), 0.2 + 0.78 * np.sin(a)) for a in np.linspace(0, np.pi, 24)
+            ]
+            inner = [
+                (w * 0.55 * np.cos(a), 0.3 + 0.36 * np.sin(a)) for a in np.linspace(np.pi, 0, 24)
+            ]
             self._shape([(float(x), float(y)) for x, y in outer + inner], colour, 0.5)
 
     def _glasses(self) -> None:
@@ -298,7 +320,9 @@ class _Head:
             cx, cy = self._at(sign * self.person.eye_distance * 0.8, -0.1)
             r = 0.21 * self.unit
             width = max(1, round(0.03 * self.unit))
-            self.pen.ellipse([cx - r, cy - 0.8 * r, cx + r, cy + 0.8 * r], outline=(30, 30, 34), width=width)
+            self.pen.ellipse(
+                [cx - r, cy - 0.8 * r, cx + r, cy + 0.8 * r], outline=(30, 30, 34), width=width
+            )
         self._stroke([(-0.1, -0.12), (0.1, -0.12)], (30, 30, 34), 0.03)
 
 
@@ -324,7 +348,7 @@ def _light(pixels: "np.typing.NDArray[np.float32]", photo: Photograph) -> Pixels
     slope = x * np.cos(photo.light) + y * np.sin(photo.light)
     lit = pixels * (photo.exposure * (1 + photo.contrast * slope))[:, :, None]
     noise = np.random.default_rng(photo.seed).normal(0, photo.noise, lit.shape)
-    return np.clip(lit + noise, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(lit + noise, 0, 255), dtype=np.uint8)
 
 
 def _darker(colour: Colour, factor: float) -> Colour:

@@ -61,9 +61,9 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     ),
     "crop": _cropped,
     "mirror": ImageOps.mirror,
-    "tone": lambda image: ImageEnhance.Contrast(ImageEnhance.Brightness(image).enhance(1.15)).enhance(
-        0.9
-    ),
+    "tone": lambda image: ImageEnhance.Contrast(
+        ImageEnhance.Brightness(image).enhance(1.15)
+    ).enhance(0.9),
     "border": lambda image: ImageOps.expand(image, max(1, round(0.02 * image.width)), (0, 0, 0)),
 }
 

@@ -16,14 +16,19 @@ import pyarrow as pa
 import embedkit
 from embedkit.backbones import Backbone, choose_backbone, contract, contract_hash, load_backbone
 from embedkit.engines import Block, LocalEngine
-from embedkit.errors import InputError, SpaceMismatchError, TooManyUnreadableError, UnreadableImageError
+from embedkit.errors import (
+    InputError,
+    SpaceMismatchError,
+    TooManyUnreadableError,
+    UnreadableImageError,
+)
 from embedkit.files import sha256
 from embedkit.images import Facts, decode, read_bytes, strict_pillow
 from embedkit.items import FACTS, ItemTable, Unreadable
 from embedkit.readers import read_source
 from embedkit.readers.splits import TEST_SHARE, make_split
 from embedkit.store import Store
-from embedkit.store.schema import SpaceRecord
+from embedkit.store.schema import STORE, SpaceRecord
 from embedkit.store.writer import FACT_SCHEMA, StoredBlock, StoreWriter
 from embedkit.vectors import FloatArray
 
@@ -77,6 +82,7 @@ def embed(
     threads: int | None = None,
     max_errors: float | None = None,
     block: int = BLOCK,
+    understood: Callable[[ItemTable], None] | None = None,
     progress: OnProgress | None = None,
 ) -> Store:
     """Embed every image of a data set into a store, and open it.
@@ -100,6 +106,7 @@ def embed(
         max_errors: how many images may be unreadable, as a number (1 or more) or a share (below
             1), before the finished run counts as failed; no limit where left out.
         block: images that are committed together, and lost together by a kill.
+        understood: called with what was understood of the source, before any work.
         progress: called now and then.
 
     Raises:
@@ -115,6 +122,8 @@ def embed(
         split=split,
         group=group,
     )
+    if understood is not None:
+        understood(items)
     return embed_items(
         items,
         default_store(source) if store is None else Path(store),
@@ -131,8 +140,21 @@ def embed(
 def default_store(source: str | Path) -> Path:
     """Return where a source's store goes when nobody says: `indexes/<name of the source>`."""
     path = Path(source).resolve()
-    named = path if path.is_dir() or path.stem.lower() not in ("labels", "metadata") else path.parent
+    named = (
+        path if path.is_dir() or path.stem.lower() not in ("labels", "metadata") else path.parent
+    )
     return INDEXES / (named.name if named.is_dir() else named.stem)
+
+
+def store_of(path: Path, *, progress: OnProgress | None = None) -> Store:
+    """Open a store; a data set is embedded into its default store first.
+
+    Raises:
+        EmbedkitError: as `Store.open` and `embed`.
+    """
+    if (path / STORE).exists() or not path.exists():
+        return Store.open(path)
+    return embed(path, progress=progress)
 
 
 def embed_items(
@@ -210,9 +232,14 @@ class _Run:
 
     def commit(self, given: str, seed: int) -> Store:
         """Make the blocks the store; nothing is written where nothing changed."""
-        facts = pa.concat_tables([FACT_SCHEMA.empty_table(), *(b.facts for b in self.writer.blocks)])
+        facts = pa.concat_tables(
+            [FACT_SCHEMA.empty_table(), *(b.facts for b in self.writer.blocks)]
+        )
         listed = set(self.items.ids)
-        unreadable = [*self.items.unreadable, *(one for one in self.writer.refused if one.id in listed)]
+        unreadable = [
+            *self.items.unreadable,
+            *(one for one in self.writer.refused if one.id in listed),
+        ]
         if not facts.num_rows:
             raise InputError(
                 f"none of the {len(unreadable)} images could be read; the first, "
@@ -287,9 +314,7 @@ class _Run:
             picture = decode(read_bytes(self.items.path(id_)))
         except UnreadableImageError as error:
             return Loaded(id_, reason=str(error))
-        inputs = tuple(
-            network.prepare(picture.pixels) for network in self._needed(block).values()
-        )
+        inputs = tuple(network.prepare(picture.pixels) for network in self._needed(block).values())
         return Loaded(id_, picture.facts, inputs)
 
     def _needed(self, block: Block) -> dict[str, Backbone]:
@@ -400,7 +425,9 @@ def _with_present_spaces(store: Store | None, networks: dict[str, Backbone]) -> 
         now = contract_hash(contract(together[name]))
         if now != space.contract_sha256:
             was = space.record.contract
-            differing = [key for key, value in contract(together[name]).items() if was.get(key) != value]
+            differing = [
+                key for key, value in contract(together[name]).items() if was.get(key) != value
+            ]
             raise SpaceMismatchError(
                 f"{space.folder} was made with another {', '.join(differing) or 'contract'} than "
                 f"{name} has now; make a new store with -o"

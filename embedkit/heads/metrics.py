@@ -156,7 +156,7 @@ def score(
         ]
         return np.column_stack([*columns, f1s])
 
-    balanced, macro, loss, auc, calibration, *f1s = bootstrap(together, clusters, seed=seed)
+    balanced, macro, loss, auc, resampled, *f1s = bootstrap(together, clusters, seed=seed)
     classes = []
     for place, label in enumerate(every):
         given, predicted = y == place, answers == place
@@ -182,7 +182,7 @@ def score(
         macro_f1=macro,
         log_loss=loss,
         roc_auc=auc,
-        calibration_error=calibration,
+        calibration_error=_mirrored(resampled),
         calibration_error_by_chance=_calibration_error_by_chance(confidence, seed=seed),
         majority=proportion(y == number.get(majority, -1), clusters, seed=seed),
         classes=tuple(classes),
@@ -225,7 +225,7 @@ def _auc(weights: DoubleArray, y: IntArray, probabilities: DoubleArray) -> Doubl
     counted = np.isfinite(areas)
     total = np.where(counted, areas, 0).sum(axis=1)
     out = np.full(len(weights), np.nan)
-    return np.divide(total, counted.sum(axis=1), out=out, where=counted.any(axis=1))
+    return np.asarray(np.divide(total, counted.sum(axis=1), out=out, where=counted.any(axis=1)))
 
 
 def _calibration_error(
@@ -236,6 +236,18 @@ def _calibration_error(
     bin_ = rank * BINS // len(confidence)
     gap = (confidence - right)[:, None] * (bin_[:, None] == np.arange(BINS))
     return np.asarray(np.abs(weights @ gap).sum(axis=1) / weights.sum(axis=1))
+
+
+def _mirrored(resampled: Estimate) -> Estimate:
+    """Return the basic bootstrap interval of a figure that resampling itself inflates.
+
+    The error of a resample is larger than the sample's by about what the sample's is larger than
+    the truth, so the percentile interval is turned around its value (Davison and Hinkley,
+    "Bootstrap methods and their application", 1997, section 5.2).
+    """
+    value = resampled.value
+    low = min(value, max(0.0, 2 * value - resampled.high))
+    return Estimate(value, low, max(value, 2 * value - resampled.low), resampled.n)
 
 
 def _calibration_error_by_chance(confidence: DoubleArray, *, seed: int) -> float:

@@ -3,18 +3,20 @@
 from collections import Counter
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 
 import embedkit
 from embedkit.errors import InputError, NotEnoughImagesError
 from embedkit.heads.classifier import Classifier
-from embedkit.heads.evaluate import Evaluation, score
 from embedkit.heads.head import Head, Training, training_hash
 from embedkit.heads.knn import fit_knn
 from embedkit.heads.logistic import fit_logistic
+from embedkit.heads.metrics import Evaluation, score
 from embedkit.statistics import clusters_of
 from embedkit.store import Store
+from embedkit.store.schema import HEADS as HEADS_FOLDER
 from embedkit.vectors import IntArray
 
 HEADS: dict[str, Callable[..., Classifier]] = {"logistic": fit_logistic, "knn": fit_knn}
@@ -60,9 +62,7 @@ def train(
         )
     y = np.array([labels.index(name) for name in names], np.int64)
     clusters = clusters_in(store)[rows]
-    classifier = HEADS[head](
-        space.vectors[rows], y, clusters, n_classes=len(labels), seed=seed
-    )
+    classifier = HEADS[head](space.vectors[rows], y, clusters, n_classes=len(labels), seed=seed)
     ids = tuple(store.items.ids[row] for row in rows)
     fitted = Head(
         kind=head,
@@ -72,7 +72,10 @@ def train(
         training=Training(
             store.path, space.name, space.contract_sha256, ids, y, training_hash(store, ids)
         ),
-        made_with={"embedkit": embedkit.__version__, "scikit-learn": metadata.version("scikit-learn")},
+        made_with={
+            "embedkit": embedkit.__version__,
+            "scikit-learn": metadata.version("scikit-learn"),
+        },
     )
     held_out = held_out_split(store, label)
     if held_out is None:
@@ -113,6 +116,12 @@ def evaluate(
         split=split,
         seed=seed,
     )
+
+
+def default_path(head: Head) -> Path:
+    """Return where a head is saved when nobody says: in its store, by label, space and kind."""
+    label = "".join(c if c.isalnum() or c in "-_." else "_" for c in head.label)
+    return head.training.store / HEADS_FOLDER / f"{label}-{head.training.space}-{head.kind}"
 
 
 def labelled_rows(store: Store, label: str, split: str) -> IntArray:

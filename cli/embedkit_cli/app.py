@@ -1,0 +1,99 @@
+"""The program: its commands, and how errors become one line and an exit status."""
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+import embedkit
+from embedkit.errors import EmbedkitError
+from embedkit_cli import audits, console, data, demo, heads, search, settings
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="embedkit",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo.demo)
+app.command()(data.scan)
+app.command()(data.embed)
+app.command()(data.info)
+app.command()(data.backbones)
+app.command()(heads.train)
+app.command()(heads.evaluate)
+app.command()(heads.predict)
+app.command()(search.search)
+app.command()(audits.audit)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"embedkit {embedkit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def embedkit_(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show version."),
+    ] = False,
+) -> None:
+    r"""Find out why a test accuracy on images is higher than single pictures justify.
+
+    \b
+        embedkit demo                      # see it work, nothing to download
+        embedkit embed faces/              # a folder of labelled pictures becomes a store
+        embedkit audit indexes/faces --report faces.html
+
+    Options can also come from embedkit.toml ([embed] backbone = "pixels") and from variables
+    (EMBEDKIT_BACKBONE=pixels); the command line goes first, then the variables, then the file.
+    """
+    context.default_map = settings.defaults(context.command)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the program and return its exit status.
+
+    0 done; 1 a limit was exceeded; 2 the request or its input is wrong; 3 the run failed; 130 it
+    was interrupted and can be taken up again.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    given = sys.argv[1:] if arguments is None else arguments
+    console.reset(json_wanted="--json" in given)
+    try:
+        result = app(given, prog_name="embedkit", standalone_mode=False)
+        status = result if isinstance(result, int) else 0
+        sys.stdout.flush()
+    except EmbedkitError as error:
+        status = console.fail(str(error), error.exit_status)
+    except typer.TyperException as error:
+        show = getattr(error, "show", None)
+        if console.json_wanted() or show is None:
+            status = console.fail(error.format_message(), error.exit_code)
+        else:
+            show()
+            status = error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        status = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough; that is no failure.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except Exception:  # noqa: BLE001 (the last line of defence: never status 1, which is a gate's)
+        traceback.print_exc()
+        status = console.fail("embedkit itself failed; the lines above say where", 3)
+    return status
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,65 @@
+"""The command audit."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embedkit_cli import console
+from embedkit_cli.options import Backbone, Json, Label, Quiet, Seed
+
+
+def audit(
+    store: Annotated[Path, typer.Argument(metavar="STORE|SOURCE", help="Store, or what to embed.")],
+    check: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this audit; repeatable.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Not this audit; repeatable.")
+    ] = None,
+    label: Label = "label",
+    backbone: Backbone = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write the page with the pictures.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Fail (status 1) above it; e.g. leakage=0.01."),
+    ] = None,
+    allow_not_run: Annotated[
+        bool, typer.Option("--allow-not-run", help="A limit whose audit did not run passes.")
+    ] = False,
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    r"""Run every audit that can run: how much of this accuracy is real?
+
+    \b
+        embedkit audit indexes/faces --report faces.html
+        embedkit audit indexes/faces --json --limit leakage=0.01
+    """
+    from embedkit.audits import audit as run
+    from embedkit.audits.gate import exceeded, parse_limits
+    from embedkit.files import write_whole
+    from embedkit.pipeline import store_of
+    from embedkit.reports import text
+    from embedkit.reports.page import render
+
+    limits = parse_limits(limit or [])
+    with console.progress() as update:
+        opened = store_of(store, progress=update)
+    result = run(
+        opened, checks=check or (), skip=skip or (), label=label, backbone=backbone, seed=seed
+    )
+    reasons = exceeded(result, limits, allow_not_run=allow_not_run)
+    if report is not None:
+        page = render(result, command=f"embedkit audit {store} --report {report} --seed {seed}")
+        report.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(report, page.encode())
+        console.say(f"wrote {report}")
+    console.show(text.findings(result), result.to_dict(exit_code=1 if reasons else 0))
+    for reason in reasons:
+        console.say(f"Limit exceeded: {reason}")
+    if reasons:
+        raise typer.Exit(1)

@@ -1,0 +1,148 @@
+"""What the user sees: results on stdout, talk and progress on stderr."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embedkit.pipeline import Progress
+
+EVERY = 30.0
+
+
+@dataclass
+class _State:
+    json_wanted: bool = False
+    quiet: bool = False
+
+
+_state = _State()
+
+
+def reset(*, json_wanted: bool) -> None:
+    """Start a run of the program."""
+    _state.json_wanted = json_wanted
+    _state.quiet = False
+
+
+def want_json(wanted: bool) -> bool:
+    """Take note that results are to be JSON; also where a settings file says so."""
+    _state.json_wanted = _state.json_wanted or wanted
+    return wanted
+
+
+def want_quiet(wanted: bool) -> bool:
+    """Take note that there is to be no talk."""
+    _state.quiet = _state.quiet or wanted
+    return wanted
+
+
+def json_wanted() -> bool:
+    """Say whether results are to be JSON."""
+    return _state.json_wanted
+
+
+def show(text: str, document: dict[str, Any]) -> None:
+    """Print a result: the text, or the document where JSON is wanted."""
+    if _state.json_wanted:
+        # NaN is no JSON, and a name that is no Unicode must not end a long run.
+        sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+    else:
+        sys.stdout.write(text.encode("utf-8", "replace").decode("utf-8") + "\n")
+
+
+def say(text: str) -> None:
+    """Tell the user something that is no result."""
+    if not _state.quiet:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def fail(message: str, status: int) -> int:
+    """Print an error as one line (as JSON too where that is wanted) and return the status."""
+    sys.stderr.write(f"Error: {message}\n")
+    if _state.json_wanted:
+        document = {"schema": "embedkit.error/1", "exit_code": status, "error": message}
+        sys.stdout.write(json.dumps(document, indent=1) + "\n")
+    return status
+
+
+@contextmanager
+def progress() -> Iterator[Callable[["Progress"], None]]:
+    """Show how far a run is: a bar on a terminal, elsewhere a line every 30 seconds."""
+    if _state.quiet:
+        yield lambda _: None
+    elif sys.stderr.isatty():
+        with _bar() as update:
+            yield update
+    else:
+        yield _Lines()
+
+
+class _Lines:
+    """Progress as plain lines, far apart."""
+
+    def __init__(self) -> None:
+        self._last = self._start = time.monotonic()
+        self._stage = ""
+        self._from = 0
+
+    def __call__(self, now: "Progress") -> None:
+        """Print a line if the last one is long ago."""
+        moment = time.monotonic()
+        if now.stage != self._stage:
+            self._stage, self._start, self._from = now.stage, moment, now.done
+        if moment - self._last < EVERY:
+            return
+        self._last = moment
+        rate = (now.done - self._from) / max(moment - self._start, 1e-9)
+        left = f", {(now.total - now.done) / rate:.0f} s left" if rate else ""
+        bad = f", {now.unreadable} unreadable" if now.unreadable else ""
+        sys.stderr.write(
+            f"{now.stage}: {now.done} of {now.total} images, {rate:.0f}/s{left}{bad}\n"
+        )
+        sys.stderr.flush()
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[["Progress"], None]]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bar
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed or 0:.0f}/s")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[bad]}"),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def update(now: "Progress") -> None:
+            if now.stage not in tasks:
+                for task in tasks.values():
+                    bar.update(task, visible=False)
+                tasks[now.stage] = bar.add_task(now.stage, total=now.total, bad="")
+            bad = f"{now.unreadable} unreadable" if now.unreadable else ""
+            bar.update(tasks[now.stage], completed=now.done, total=now.total, bad=bad)
+
+        yield update

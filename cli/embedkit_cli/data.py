@@ -1,0 +1,163 @@
+"""Commands about data and stores: scan, embed, info, backbones."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embedkit_cli import console
+from embedkit_cli.options import (
+    GroupColumn,
+    Json,
+    LabelColumn,
+    Layout,
+    Quiet,
+    Root,
+    Seed,
+    SplitColumn,
+    StorePath,
+    Threads,
+)
+
+Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of images or a manifest.")]
+
+
+def scan(
+    source: Source,
+    layout: Layout = None,
+    root: Root = None,
+    label: LabelColumn = None,
+    split: SplitColumn = None,
+    group: GroupColumn = None,
+    json: Json = False,
+) -> None:
+    r"""Say what embedkit understands of a folder or manifest; writes nothing.
+
+    \b
+        embedkit scan faces/
+        embedkit scan faces/labels.csv --label gender --group identity
+    """
+    from embedkit.readers import read_source
+    from embedkit.reports import documents, text
+
+    items = read_source(source, layout=layout, root=root, label=label, split=split, group=group)
+    console.show(text.data_set(items), documents.data_set(items))
+
+
+def embed(
+    source: Source,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="STORE", help="Default: indexes/<name of source>."),
+    ] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option("--backbone", "-b", metavar="NAME", help="Repeatable; see 'backbones'."),
+    ] = None,
+    layout: Layout = None,
+    root: Root = None,
+    label: LabelColumn = None,
+    split: SplitColumn = None,
+    group: GroupColumn = None,
+    max_errors: Annotated[
+        str | None,
+        typer.Option(metavar="N|P%", help="Fail (status 3) if more images are unreadable."),
+    ] = None,
+    threads: Threads = None,
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    r"""Read, embed and index every image of a data set; resumes where it was stopped.
+
+    Run it again after adding images: only the new ones are embedded. A second backbone with -b is
+    added beside the first.
+
+    \b
+        embedkit embed faces/
+        embedkit embed faces/labels.csv --label gender -b mtcnn -b pixels -o indexes/faces
+    """
+    from embedkit.pipeline import Progress, default_store
+    from embedkit.pipeline import embed as run
+    from embedkit.reports import documents, text
+
+    store = output or default_store(source)
+    state = Progress("embedding", 0, 0, 0, 0)
+    with console.progress() as show:
+
+        def update(now: Progress) -> None:
+            nonlocal state
+            state = now
+            show(now)
+
+        try:
+            built = run(
+                source,
+                store,
+                backbone=backbone or ["auto"],
+                layout=layout,
+                root=root,
+                label=label,
+                split=split,
+                group=group,
+                max_errors=_share(max_errors),
+                threads=threads,
+                seed=seed,
+                understood=lambda items: console.say(text.data_set(items)),
+                progress=update,
+            )
+        except KeyboardInterrupt:
+            console.say(
+                f"Stopped. {state.safe} of {state.total} images of this run are safe in {store}; "
+                "run the same command again to go on."
+            )
+            raise typer.Exit(130) from None
+    if built.unreadable:
+        console.say(text.unreadable(built))
+    console.show(text.store(built), documents.store(built))
+
+
+def info(
+    store: StorePath,
+    deep: Annotated[bool, typer.Option(help="Check every file against its checksum.")] = False,
+    json: Json = False,
+) -> None:
+    r"""Show what a store holds and whether it is whole.
+
+    \b
+        embedkit info indexes/faces --deep
+    """
+    from embedkit.errors import StoreError
+    from embedkit.reports import documents, text
+    from embedkit.store import Store
+
+    opened = Store.open(store)
+    faults = opened.verify() if deep else []
+    console.show(text.store_in_full(opened, deep=deep), documents.store(opened))
+    if faults:
+        raise StoreError("; ".join(faults))
+
+
+def backbones(json: Json = False) -> None:
+    r"""List the backbones and what they are good for.
+
+    \b
+        embedkit backbones
+    """
+    from embedkit.backbones.cards import CARDS
+    from embedkit.reports import documents, text
+
+    console.show(text.cards(CARDS.values()), documents.cards(CARDS.values()))
+
+
+def _share(text: str | None) -> float | None:
+    """Turn '20' or '5%' into a number of images or a share of them."""
+    if text is None:
+        return None
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if value < 0 or (text.endswith("%") and value > 100):
+        raise typer.BadParameter(f"{text!r} is neither a number of images nor a percentage")
+    return min(value / 100, 1 - 1e-12) if text.endswith("%") else value

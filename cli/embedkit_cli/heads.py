@@ -1,0 +1,141 @@
+"""Commands about heads: train, evaluate, predict."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from embedkit_cli import console
+from embedkit_cli.options import Backbone, HeadPath, Json, Label, Quiet, Seed, StorePath
+
+MovedStore = Annotated[
+    Path | None, typer.Option("--store", metavar="STORE", help="Where the head's store is now.")
+]
+
+
+def train(
+    store: StorePath,
+    head: Annotated[str, typer.Option(metavar="KIND", help="logistic or knn.")] = "logistic",
+    label: Label = "label",
+    backbone: Backbone = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Default: in the store's heads/."),
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    r"""Train a head on the train split and score it on the test split.
+
+    \b
+        embedkit train indexes/faces
+        embedkit train indexes/faces --head knn --label gender -o gender.safetensors
+    """
+    from embedkit.heads import evaluate as score
+    from embedkit.heads import train as fit
+    from embedkit.heads.training import default_path, held_out_split
+    from embedkit.reports import documents, text
+    from embedkit.store import Store
+
+    opened = Store.open(store)
+    fitted = fit(opened, head=head, label=label, backbone=backbone, seed=seed)
+    path = fitted.save(output or default_path(fitted))
+    lines = [text.training(fitted)]
+    if held_out_split(opened, label) is None:
+        lines.append("There is no test or valid split with labels, so it was not scored.")
+    else:
+        lines.append(text.classification_report(score(fitted, opened, seed=seed)))
+    lines.append(f"saved as {path}")
+    console.show("\n".join(lines), documents.training(fitted, path))
+
+
+def evaluate(
+    head: HeadPath,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Default: test, or valid without one.")
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Default: a folder beside the head, of its name."),
+    ] = None,
+    format: Annotated[
+        list[str] | None,
+        typer.Option("--format", metavar="png|svg", help="Repeatable; default both."),
+    ] = None,
+    store: MovedStore = None,
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    r"""Score a head and draw its confusion heatmap and learning curve.
+
+    \b
+        embedkit evaluate indexes/faces/heads/label-mtcnn-logistic.safetensors
+    """
+    from embedkit.heads import evaluate as score
+    from embedkit.heads import load_head
+    from embedkit.heads.curve import learning_curve
+    from embedkit.reports import documents, text
+    from embedkit.reports.figures import write_figures
+
+    loaded = load_head(head, store=store)
+    evaluation = score(loaded, split=split, seed=seed)
+    curve = learning_curve(loaded, split=evaluation.split, seed=seed)
+    folder = figures or head.with_suffix("")
+    paths = write_figures(evaluation, curve, folder, format or ["png", "svg"])
+    lines = [text.classification_report(evaluation), "", text.learning_curve(curve)]
+    console.show(
+        "\n".join([*lines, *(f"wrote {path}" for path in paths)]),
+        documents.evaluation(evaluation, curve, paths),
+    )
+
+
+def predict(
+    head: HeadPath,
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Path, folder, http(s) address, or -.")
+    ],
+    neighbours: Annotated[
+        int, typer.Option("-k", "--neighbours", min=0, help="Training images shown as evidence.")
+    ] = 5,
+    store: MovedStore = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Refuse addresses.")] = False,
+    json: Json = False,
+) -> None:
+    r"""Classify pictures and show the nearest training images as evidence.
+
+    \b
+        embedkit predict faces.safetensors new.jpg more/ https://example.org/face.jpg
+        cat new.jpg | embedkit predict faces.safetensors -
+    """
+    from embedkit.errors import InputError
+    from embedkit.fetch import is_address
+    from embedkit.heads import load_head
+    from embedkit.heads.predict import predict as run
+    from embedkit.inputs import Input
+    from embedkit.items import Unreadable
+    from embedkit.reports import documents, text
+
+    if offline and any(is_address(one) for one in inputs):
+        raise InputError("--offline was given, so addresses are not fetched")
+    loaded = load_head(head, store=store)
+    sources: list[Input] = [sys.stdin.buffer.read() if one == "-" else one for one in inputs]
+    results: list[Any] = list(run(loaded, sources, k=neighbours))
+    refused = [one for one in results if isinstance(one, Unreadable)]
+    # Bytes have no name of their own; what came through the pipe is called as it was asked for.
+    piped = {f"picture {place}" for place, one in enumerate(inputs, 1) if one == "-"}
+    answers = [
+        replace(one, source="-") if one.source in piped else one
+        for one in results
+        if not isinstance(one, Unreadable)
+    ]
+    for one in refused:
+        console.say(f"{one.id}: not read: {one.reason}")
+    if not answers:
+        what = f"{refused[0].id}: {refused[0].reason}"
+        raise InputError(f"none of {len(refused)} pictures could be read; {what}")
+    console.show(
+        "\n".join(text.prediction(one) for one in answers), documents.predictions(answers, refused)
+    )

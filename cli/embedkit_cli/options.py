@@ -1,0 +1,49 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from embedkit_cli import console
+
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object.", callback=console.want_json)
+]
+Quiet: TypeAlias = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No talk on stderr.", callback=console.want_quiet)
+]
+Seed: TypeAlias = Annotated[int, typer.Option("--seed", help="Of everything drawn at random.")]
+Threads: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Threads to use; the result does not depend on it."),
+]
+StorePath: TypeAlias = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a store.")]
+HeadPath: TypeAlias = Annotated[Path, typer.Argument(metavar="HEAD", help="File of a head.")]
+Backbone: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--backbone", "-b", metavar="NAME", help="Which space; needed if there are more."),
+]
+Label: TypeAlias = Annotated[
+    str, typer.Option("--label", metavar="COLUMN", help="Column with the class, or any attribute.")
+]
+Layout: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--layout", metavar="LEVELS", help="What each folder level means, e.g. split/class."
+    ),
+]
+Root: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--root", metavar="DIR", help="Folder that a manifest's paths are relative to."),
+]
+LabelColumn: TypeAlias = Annotated[
+    str | None, typer.Option("--label", metavar="COLUMN", help="Manifest column with the class.")
+]
+SplitColumn: TypeAlias = Annotated[
+    str | None, typer.Option("--split", metavar="COLUMN", help="Manifest column with the split.")
+]
+GroupColumn: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--group", metavar="COLUMN", help="Manifest column with the person or video."),
+]

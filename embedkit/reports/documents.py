@@ -1,0 +1,121 @@
+"""Results as JSON documents; each carries the name of its schema."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedkit.backbones.cards import Card
+from embedkit.items import ItemTable, Unreadable
+
+if TYPE_CHECKING:
+    from embedkit.demo import Demo
+    from embedkit.heads import Evaluation, Head
+    from embedkit.heads.curve import LearningCurve
+    from embedkit.heads.predict import Prediction
+    from embedkit.store import Neighbour, Store
+
+Document = dict[str, Any]
+
+
+def data_set(items: ItemTable) -> Document:
+    """Return what was understood of a source."""
+    return {
+        "schema": "embedkit.scan/1",
+        "n": len(items),
+        "root": str(items.root),
+        "layout": items.layout,
+        "counts": [
+            {"split": split, "label": label, "n": n}
+            for split, labels in items.counts().items()
+            for label, n in sorted(labels.items(), key=lambda pair: pair[0] or "")
+        ],
+        "attributes": list(items.attributes),
+        "notes": list(items.notes),
+        "unreadable": [asdict(one) for one in items.unreadable],
+    }
+
+
+def store(opened: "Store") -> Document:
+    """Return what a store holds."""
+    return {
+        "schema": "embedkit.store/1",
+        "path": str(opened.path),
+        "source": opened.record.source,
+        "n": len(opened.items),
+        "unreadable": [asdict(one) for one in opened.unreadable],
+        "spaces": [
+            {
+                "name": space.name,
+                "dimension": space.record.dimension,
+                "n": space.record.n,
+                "contract_sha256": space.contract_sha256,
+            }
+            for space in opened.spaces.values()
+        ],
+        "embedkit": opened.record.embedkit,
+    }
+
+
+def cards(every: Iterable[Card]) -> Document:
+    """Return the facts about the backbones."""
+    return {"schema": "embedkit.backbones/1", "backbones": [asdict(card) for card in every]}
+
+
+def training(head: "Head", path: Path) -> Document:
+    """Return what was trained, with its metrics."""
+    choice = head.classifier.choice
+    return {
+        "schema": "embedkit.train/1",
+        "head": str(path),
+        "kind": head.kind,
+        "labels": list(head.labels),
+        "label": head.label,
+        "space": head.training.space,
+        "contract_sha256": head.training.contract_sha256,
+        "n_train": len(head.training.ids),
+        "choice": asdict(choice),
+        "metrics": head.metrics or None,
+    }
+
+
+def evaluation(scored: "Evaluation", curve: "LearningCurve", figures: Sequence[Path]) -> Document:
+    """Return the metrics and the learning curve."""
+    return {
+        "schema": "embedkit.evaluate/1",
+        "metrics": scored.to_dict(),
+        "learning_curve": [
+            {"n_train": point.n_train, **point.accuracy.to_dict()} for point in curve.points
+        ],
+        "figures": [str(path) for path in figures],
+    }
+
+
+def predictions(answers: "Sequence[Prediction]", refused: Sequence[Unreadable]) -> Document:
+    """Return predictions, and what could not be read."""
+    return {
+        "schema": "embedkit.predict/1",
+        "predictions": [one.to_dict() for one in answers],
+        "unreadable": [asdict(one) for one in refused],
+    }
+
+
+def neighbours(image: str, found: "Sequence[Neighbour]", sheet: Path) -> Document:
+    """Return the neighbours of a picture."""
+    return {
+        "schema": "embedkit.search/1",
+        "image": image,
+        "neighbours": [asdict(one) | {"similarity": round(one.similarity, 6)} for one in found],
+        "sheet": str(sheet),
+    }
+
+
+def demo(result: "Demo") -> Document:
+    """Return what was planted and what was found."""
+    return {
+        "schema": "embedkit.demo/1",
+        "folder": str(result.folder),
+        "report": str(result.report),
+        "planted": [asdict(row) for row in result.rows],
+        "audit": result.audit.to_dict(),
+    }

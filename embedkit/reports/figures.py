@@ -1,0 +1,98 @@
+"""Figures: confusion heatmap and learning curve, as PNG or SVG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from embedkit.heads.curve import LearningCurve
+from embedkit.heads.metrics import Evaluation
+
+# Text stays text in SVG, and the ids in the file do not change from run to run.
+STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "embedkit", "font.size": 10}
+MOST_CLASSES_WITH_NUMBERS = 20
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure in the format of its suffix, without a date in it."""
+    with mpl.rc_context(STYLE):
+        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        figure.savefig(path, dpi=150, metadata=metadata)
+    return path
+
+
+def confusion_heatmap(evaluation: Evaluation) -> Figure:
+    """Draw which class was taken for which: shares of each true class, with the counts."""
+    counts = evaluation.confusion
+    k = len(counts)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = max(3.6, 0.5 * k + 2.2)
+    with mpl.rc_context(STYLE):
+        figure = Figure((side + 0.9, side), layout="constrained")
+        axes = figure.add_subplot()
+        image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+        axes.set_xticks(range(k), evaluation.labels, rotation=45, ha="right", parse_math=False)
+        axes.set_yticks(range(k), evaluation.labels, parse_math=False)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("label in the data set")
+        axes.set_title(
+            f"accuracy {evaluation.accuracy.value:.1%} on {evaluation.n} {evaluation.split} images",
+            fontsize=10,
+        )
+        if k <= MOST_CLASSES_WITH_NUMBERS:
+            for row in range(k):
+                for column in range(k):
+                    axes.text(
+                        column,
+                        row,
+                        str(counts[row, column]),
+                        ha="center",
+                        va="center",
+                        color="white" if shares[row, column] > 0.5 else "black",
+                        fontsize=9,
+                    )
+        bar = figure.colorbar(image, ax=axes, shrink=0.8)
+        bar.set_label("share of the true class")
+    return figure
+
+
+def learning_curve_figure(curve: LearningCurve) -> Figure:
+    """Draw the accuracy against the number of training images."""
+    sizes = [point.n_train for point in curve.points]
+    values = [point.accuracy.value for point in curve.points]
+    low = [point.accuracy.low for point in curve.points]
+    high = [point.accuracy.high for point in curve.points]
+    with mpl.rc_context(STYLE):
+        figure = Figure((5.4, 3.6), layout="constrained")
+        axes = figure.add_subplot()
+        axes.fill_between(sizes, low, high, alpha=0.2, linewidth=0, label="95% interval")
+        axes.plot(sizes, values, marker="o", label=curve.head)
+        axes.axhline(
+            curve.majority, color="grey", linestyle="--", label="always the commonest class"
+        )
+        axes.set_xlabel("training images")
+        axes.set_ylabel(f"accuracy on {curve.split}")
+        axes.set_ylim(0, 1)
+        axes.set_xlim(0, None)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right", fontsize=9)
+    return figure
+
+
+def write_figures(
+    evaluation: Evaluation, curve: LearningCurve, folder: Path, suffixes: Sequence[str]
+) -> list[Path]:
+    """Write both figures of an evaluation into a folder, in every format asked for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "confusion": confusion_heatmap(evaluation),
+        "learning_curve": learning_curve_figure(curve),
+    }
+    return [
+        save_figure(figure, folder / f"{name}.{suffix}")
+        for name, figure in figures.items()
+        for suffix in suffixes
+    ]

@@ -1,0 +1,207 @@
+"""The report: one HTML page that opens anywhere, loads nothing and runs nothing."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+import embedkit
+from embedkit.audits import Audit, Verdict
+from embedkit.audits.ledger import HeadLedger, Ledger
+from embedkit.audits.twins import Pair, Twins
+from embedkit.reports.pictures import data_uri
+from embedkit.statistics import Estimate
+
+MOST_PAIRS = 24
+BAR = 560  # width of the waterfall's scale, in the drawing's units
+CAUSES = {"exact_twins": "exact copies in train", "near_twins": "near copies in train"}
+MARKS = {
+    Verdict.PRESENT: ("!", "present"),
+    Verdict.ABSENT: ("✓", "absent"),
+    Verdict.INCONCLUSIVE: ("?", "inconclusive"),
+    Verdict.NOT_RUN: ("–", "not run"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One row of the waterfall; positions are in the drawing's units."""
+
+    label: str
+    value: str
+    kind: str
+    x: float
+    width: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPair:
+    """A pair of pictures side by side; a picture that cannot be read is None."""
+
+    pair: Pair
+    first: str | None
+    second: str | None
+
+
+def render(result: Audit, *, command: str = "") -> str:
+    """Return the page for an audit.
+
+    Args:
+        result: of `audit`.
+        command: that made it, to be shown under "Reproduction".
+    """
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    templates = resources.files("embedkit.reports") / "templates"
+    style = (templates / "style.css").read_text(encoding="utf-8")
+    template = environment.from_string((templates / "audit.html").read_text(encoding="utf-8"))
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    ledger = next((one for one in result.findings if isinstance(one, Ledger)), None)
+    twins = next((one for one in result.findings if isinstance(one, Twins)), None)
+    pairs = _most_telling(twins.pairs) if twins else []
+    return template.render(
+        style=style,
+        style_hash=f"sha256-{digest}",
+        name=result.store.path.name,
+        headline=_headline(ledger),
+        findings=[
+            (one, *MARKS[one.verdict]) for one in result.findings if one.verdict != Verdict.NOT_RUN
+        ],
+        not_run=[one for one in result.findings if one.verdict == Verdict.NOT_RUN],
+        ledger=ledger,
+        waterfalls=[(one, _waterfall(one)) for one in ledger.heads] if ledger else [],
+        bar=BAR,
+        pairs=[_shown(result, pair) for pair in pairs[:MOST_PAIRS]],
+        n_pairs=len(twins.pairs) if twins else 0,
+        to_drop=_to_drop(twins.pairs) if twins else [],
+        data=_data_card(result),
+        unreadable=result.store.unreadable,
+        reproduction=_reproduction(result, command),
+    )
+
+
+def _headline(ledger: Ledger | None) -> dict[str, str]:
+    """Return the page's first sentence and the one after it."""
+    if ledger is None:
+        return {
+            "title": "No accuracy to explain yet",
+            "text": "There is no ledger below, because no head could be trained and scored; the "
+            "list of what did not run says why.",
+        }
+    first = ledger.heads[0]
+    reported, purged = first.reported, first.purged
+    removed = sum(line.removed for line in first.lines[-1:])
+    title = f"Reported accuracy: {reported.value:.1%}. Without copies in train: {purged.value:.1%}."
+    if not removed:
+        title = f"Reported accuracy: {reported.value:.1%}. No test image has a copy in train."
+    text = {
+        Verdict.PRESENT: "Part of the reported accuracy comes from test images whose copies the "
+        "classifier has been trained on.",
+        Verdict.ABSENT: "Copies of test images in train carry no accuracy worth mentioning.",
+        Verdict.INCONCLUSIVE: "Whether copies of test images in train carry accuracy cannot be "
+        "told from this many test images.",
+        Verdict.NOT_RUN: "",
+    }[ledger.verdict]
+    return {
+        "title": title,
+        "text": f"{text} The second figure is an upper estimate for pictures of somebody new: the "
+        "same person on both sides and shortcuts have not been looked for.",
+    }
+
+
+def _waterfall(ledger: HeadLedger) -> list[Bar]:
+    bars = [_bar("reported", ledger.reported, "total")]
+    level, gone = ledger.reported.value, 0
+    for line in ledger.lines:
+        name = f"− {CAUSES[line.cause]} ({line.removed - gone} removed)"
+        gone = line.removed
+        effect = line.effect
+        below = min(level, level - effect.value)
+        bars.append(
+            Bar(
+                name,
+                line.reason or _points(effect),
+                "loss" if effect.value >= 0 else "gain",
+                BAR * below,
+                BAR * abs(effect.value),
+                BAR * max(0.0, level - effect.high),
+                BAR * min(1.0, level - effect.low),
+            )
+        )
+        level -= effect.value
+    return [*bars, _bar("without copies", ledger.purged, "total")]
+
+
+def _bar(label: str, estimate: Estimate, kind: str) -> Bar:
+    return Bar(
+        label,
+        f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]",
+        kind,
+        0,
+        BAR * estimate.value,
+        BAR * estimate.low,
+        BAR * estimate.high,
+    )
+
+
+def _points(effect: Estimate) -> str:
+    return f"{100 * effect.value:.1f} points [{100 * effect.low:.1f}, {100 * effect.high:.1f}]"
+
+
+def _most_telling(pairs: tuple[Pair, ...]) -> list[Pair]:
+    """Order pairs for show: across splits first, then those with conflicting labels."""
+    return sorted(pairs, key=lambda pair: (not pair.across_splits, not pair.conflicting))
+
+
+def _shown(result: Audit, pair: Pair) -> ShownPair:
+    items = result.store.items
+    return ShownPair(pair, data_uri(items.path(pair.a)), data_uri(items.path(pair.b)))
+
+
+def _to_drop(pairs: tuple[Pair, ...]) -> list[str]:
+    """List the training images that are copies of images in another split."""
+    drop = set()
+    for pair in pairs:
+        if pair.across_splits and "train" in pair.splits:
+            drop.add(pair.a if pair.splits[0] == "train" else pair.b)
+    return sorted(drop)
+
+
+def _data_card(result: Audit) -> dict[str, Any]:
+    counts = result.store.items.counts()
+    labels = sorted({label for split in counts.values() for label in split}, key=lambda x: x or "")
+    return {
+        "layout": result.store.items.layout,
+        "splits": [split or "no split" for split in counts],
+        "rows": [
+            (
+                label if label is not None else "no label",
+                [split[label] for split in counts.values()],
+            )
+            for label in labels[:50]
+        ],
+        "more": max(0, len(labels) - 50),
+        "n": len(result.store.items),
+        "made": result.store.record.source["split"],
+    }
+
+
+def _reproduction(result: Audit, command: str) -> list[tuple[str, str]]:
+    space = result.store.spaces[result.settings["backbone"]].record
+    facts = [
+        ("command", command),
+        ("embedkit", embedkit.__version__),
+        ("seed", str(result.settings["seed"])),
+        ("label column", result.settings["label"]),
+        ("backbone", f"{space.name}: {space.contract['network']}"),
+        ("space", space.contract_sha256),
+        ("items", result.store.record.items["sha256"]),
+        ("made with", ", ".join(f"{name} {v}" for name, v in sorted(space.made_with.items()))),
+    ]
+    return [(name, value) for name, value in facts if value]

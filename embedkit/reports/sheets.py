@@ -1,0 +1,32 @@
+"""The contact sheet of a search."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from embedkit.errors import StoreError
+from embedkit.inputs import Input, read_input
+from embedkit.reports.pictures import Tile, contact_sheet, load_pixels
+from embedkit.store import Neighbour, Store
+
+
+def search_sheet(store: Store, image: Input, found: Sequence[Neighbour], path: Path) -> Path:
+    """Write the picture that was searched for and its neighbours as one PNG.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    tiles = [Tile(read_input(image), ("searched for", str(image)))]
+    tiles += [
+        Tile(
+            load_pixels(store.items.path(one.id)),
+            (f"{one.similarity:.3f}  {one.label or '-'}  {one.split or '-'}", one.id),
+        )
+        for one in found
+    ]
+    path = path if path.suffix.lower() == ".png" else path.with_name(path.name + ".png")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        contact_sheet(tiles).save(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
+    return path

@@ -1,0 +1,215 @@
+"""Results as plain text for the terminal."""
+
+from collections.abc import Iterable, Sequence
+
+from embedkit.audits import Audit, Verdict
+from embedkit.backbones.cards import Card
+from embedkit.demo import Demo
+from embedkit.heads import Evaluation, Head
+from embedkit.heads.curve import LearningCurve
+from embedkit.heads.predict import Prediction
+from embedkit.items import ItemTable
+from embedkit.statistics import Estimate
+from embedkit.store import Neighbour, Store
+
+SIGNS = {
+    Verdict.PRESENT: "!! present",
+    Verdict.ABSENT: "ok absent",
+    Verdict.INCONCLUSIVE: "?? inconclusive",
+    Verdict.NOT_RUN: "-- not run",
+}
+
+
+def table(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> str:
+    """Align rows in columns; the first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append((indent + "  ".join(cells)).rstrip())
+    return "\n".join(lines)
+
+
+def data_set(items: ItemTable) -> str:
+    """Say how a source was read: images of each class and split."""
+    counts = items.counts()
+    labels = sorted({label for split in counts.values() for label in split}, key=lambda x: x or "")
+    shown = labels[:30]
+    header = ["", *(split or "(no split)" for split in counts), "all"]
+    rows = [header]
+    for label in shown:
+        numbers = [split[label] for split in counts.values()]
+        rows.append(
+            [label if label is not None else "(no label)", *map(str, numbers), str(sum(numbers))]
+        )
+    if len(labels) > len(shown):
+        rest = [sum(split[label] for label in labels[30:]) for split in counts.values()]
+        rows.append([f"({len(labels) - 30} more classes)", *map(str, rest), str(sum(rest))])
+    if len(labels) > 1:
+        totals = [split.total() for split in counts.values()]
+        rows.append(["all", *map(str, totals), str(sum(totals))])
+    lines = [f"{len(items)} images: {items.layout}", table(rows)]
+    if items.attributes:
+        lines.append(f"  attributes: {', '.join(items.attributes)}")
+    lines += [f"  note: {note}" for note in items.notes]
+    return "\n".join(lines)
+
+
+def training(head: Head) -> str:
+    """Say what was fitted and how its hyper-parameter was chosen."""
+    choice = head.classifier.choice
+    lines = [
+        f"{head.kind} head on {head.training.space}, {len(head.training.ids)} training images, "
+        f"{len(head.labels)} classes; {choice.name} = {choice.value:.3g} by {choice.criterion}"
+    ]
+    if choice.note:
+        lines.append(f"  note: {choice.note}")
+    return "\n".join(lines)
+
+
+def classification_report(evaluation: Evaluation) -> str:
+    """Return all metrics with their intervals, class by class."""
+    rows = [["", "precision", "recall", "f1", "images"]]
+    rows += [
+        [
+            one.label,
+            _percent(one.precision),
+            _percent(one.recall),
+            _percent(one.f1),
+            str(one.support),
+        ]
+        for one in evaluation.classes
+    ]
+    scale = f"by chance alone up to {evaluation.calibration_error_by_chance:.3f}"
+    figures = [
+        ["accuracy", _percent(evaluation.accuracy), ""],
+        ["balanced accuracy", _percent(evaluation.balanced_accuracy), ""],
+        ["macro F1", _percent(evaluation.macro_f1), ""],
+        ["ROC AUC", f"{evaluation.roc_auc:.3f}", ""],
+        ["log-loss (nats)", f"{evaluation.log_loss:.3f}", ""],
+        ["calibration error", f"{evaluation.calibration_error:.3f}", scale],
+        ["always the commonest class", _percent(evaluation.majority), ""],
+    ]
+    groups = (
+        f" in {evaluation.n_clusters} groups of related images"
+        if evaluation.n_clusters < evaluation.n
+        else ""
+    )
+    return "\n".join(
+        [
+            f"{evaluation.n} {evaluation.split} images{groups}; 95% intervals in brackets",
+            table(rows),
+            "",
+            "\n".join(
+                f"  {name:<27} {value}{'  (' + note + ')' if note else ''}"
+                for name, value, note in figures
+            ),
+        ]
+    )
+
+
+def prediction(one: Prediction) -> str:
+    """Return a prediction with its probabilities and evidence."""
+    others = sorted(one.probabilities.items(), key=lambda pair: -pair[1])[1:4]
+    rest = ", ".join(f"{label} {p:.1%}" for label, p in others)
+    lines = [f"{one.source}: {one.label} {one.probability:.1%}" + (f"  ({rest})" if rest else "")]
+    lines += [f"  {near.similarity:.3f}  {near.label}  {near.id}" for near in one.neighbours]
+    return "\n".join(lines)
+
+
+def neighbours(found: Sequence[Neighbour]) -> str:
+    """Return neighbours as a table, closest first."""
+    rows = [["similarity", "split", "label", "image"]]
+    rows += [[f"{one.similarity:.4f}", one.split or "-", one.label or "-", one.id] for one in found]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
+        for row in rows
+    )
+
+
+def findings(audit: Audit) -> str:
+    """Return one line a finding, those that did not run together at the end."""
+    lines = [
+        f"{SIGNS[finding.verdict]:<16} {finding.name}: {finding.summary}"
+        for finding in audit.findings
+        if finding.verdict is not Verdict.NOT_RUN
+    ]
+    skipped = [one for one in audit.findings if one.verdict is Verdict.NOT_RUN]
+    for reason in dict.fromkeys(one.not_run_reason for one in skipped):
+        names = ", ".join(one.name for one in skipped if one.not_run_reason == reason)
+        lines.append(f"{SIGNS[Verdict.NOT_RUN]:<16} {names}: {reason}")
+    return "\n".join(lines)
+
+
+def _percent(estimate: Estimate) -> str:
+    if estimate.value != estimate.value:
+        return "-"
+    low, high = 100 * estimate.low, 100 * estimate.high
+    return f"{100 * estimate.value:.1f}% [{low:.1f}, {high:.1f}]"
+
+
+def unreadable(store: Store) -> str:
+    """Say how many images could not be read, and why the first ones."""
+    lines = [f"{len(store.unreadable)} images could not be read (all in unreadable.parquet):"]
+    lines += [f"  {one.id}: {one.reason}" for one in store.unreadable[:5]]
+    if len(store.unreadable) > 5:
+        lines.append(f"  and {len(store.unreadable) - 5} more")
+    return "\n".join(lines)
+
+
+def store(opened: Store) -> str:
+    """Say in a line what a store holds."""
+    spaces = ", ".join(f"{one.name} ({one.record.dimension})" for one in opened.spaces.values())
+    return f"{opened.path}: {len(opened.items)} images in {spaces}"
+
+
+def store_in_full(opened: Store, *, deep: bool) -> str:
+    """Say what a store holds and what was checked."""
+    source = opened.record.source
+    split = source["split"]
+    made = "as in the data set"
+    if split["made_by"] == "embedkit":
+        made = f"made by embedkit, {split['test_share']:.0%} test, seed {split['seed']}"
+    lines = [
+        store(opened),
+        f"  source: {source['path']}",
+        f"  split: {made}",
+        data_set(opened.items),
+        f"  unreadable: {len(opened.unreadable)}",
+    ]
+    for space in opened.spaces.values():
+        index = "" if not deep else ", index whole" if space.has_index() else ", no valid index"
+        lines.append(
+            f"  space {space.name}: {space.record.n} x {space.record.dimension}, contract "
+            f"{space.contract_sha256[:12]}{index}"
+        )
+    lines.append(
+        "  every file was checked" if deep else "  records were checked; --deep checks vectors too"
+    )
+    return "\n".join(lines)
+
+
+def cards(every: Iterable[Card]) -> str:
+    """List the backbones."""
+    return "\n".join(
+        f"{card.name}\n  {card.network}\n  {card.dimension} numbers; weights: {card.weights}\n"
+        f"  limits: {card.limits}"
+        for card in every
+    )
+
+
+def learning_curve(curve: LearningCurve) -> str:
+    """Return the accuracy by number of training images."""
+    rows = [["training images", "accuracy"]]
+    rows += [[str(point.n_train), _percent(point.accuracy)] for point in curve.points]
+    return table(rows)
+
+
+def demo(result: Demo) -> str:
+    """Return found beside planted, the findings and the report's path."""
+    rows = [["", "planted", "found"]]
+    rows += [[row.fault, str(row.planted), str(row.found)] for row in result.rows]
+    rows.append(["pairs reported that were not planted", "0", str(result.unplanted)])
+    return "\n".join([findings(result.audit), "", table(rows), "", f"Report: {result.report}"])
