@@ -95,7 +95,7 @@ def read_bytes(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise UnreadableImageError(_plain(error)) from None
-    with open(descriptor, "rb") as stream:  # noqa: PTH123 (a descriptor, no path)
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise UnreadableImageError("not a regular file")
@@ -105,10 +105,12 @@ def read_bytes(path: Path) -> bytes:
             raise UnreadableImageError(
                 f"file of {status.st_size / 2**20:.0f} MiB, at most {MAX_BYTES // 2**20} are read"
             )
-        try:
+        with open(descriptor, "rb", closefd=False) as stream:  # noqa: PTH123 (no path)
             return stream.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise UnreadableImageError(_plain(error)) from None
+    except OSError as error:
+        raise UnreadableImageError(_plain(error)) from None
+    finally:
+        os.close(descriptor)
 
 
 def decode(data: bytes) -> Picture:

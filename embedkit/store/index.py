@@ -1,15 +1,14 @@
 """FAISS: exact nearest neighbours; the index file is a checked, disposable copy of the shards."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
 import numpy as np
 
-from embedkit.errors import EmbedkitError
+from embedkit.errors import EmbedkitError, StoreError
 from embedkit.files import sha256, write_whole
-from embedkit.store.schema import INDEX, INDEX_RECORD
+from embedkit.store.schema import INDEX, INDEX_RECORD, SCHEMA, sealed, unsealed
 from embedkit.vectors import DoubleArray, FloatArray, IntArray, check_unit_rows
 
 # FAISS returns float32 products that depend on the batch; this much apart, two are one.
@@ -41,12 +40,13 @@ def build_index(vectors: FloatArray) -> bytes:
 def write_index(folder: Path, index: bytes, vectors_sha256: str) -> None:
     """Write an index beside its shards, and a record of what it was made from."""
     record = {
+        "schema": SCHEMA,
         "faiss": faiss.__version__,
         "sha256": sha256(index),
         "vectors_sha256": vectors_sha256,
     }
     write_whole(folder / INDEX, index)
-    write_whole(folder / INDEX_RECORD, (json.dumps(record, sort_keys=True) + "\n").encode())
+    write_whole(folder / INDEX_RECORD, sealed(record))
 
 
 def read_index(folder: Path, vectors_sha256: str) -> bytes | None:
@@ -56,10 +56,10 @@ def read_index(folder: Path, vectors_sha256: str) -> bytes | None:
     bytes are checked before FAISS sees them.
     """
     try:
-        record = json.loads((folder / INDEX_RECORD).read_bytes())
+        record = unsealed((folder / INDEX_RECORD).read_bytes(), folder / INDEX_RECORD)
         data = (folder / INDEX).read_bytes()
         fits = record["vectors_sha256"] == vectors_sha256 and record["sha256"] == sha256(data)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, StoreError, KeyError):
         return None
     return data if fits else None
 

@@ -1,0 +1,89 @@
+"""What the tests share: a small drawn data set, a store of it, the real data where it is."""
+
+import ipaddress
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from embedkit.pipeline import embed
+from embedkit.store import Store
+from embedkit.synthetic import Faults, Truth, make_faces
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection that leaves the machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            assert ipaddress.ip_address(address[0]).is_loopback, f"a test connects to {address}"
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the developer's own variables out."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("EMBEDKIT_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Truth:
+    """A drawn data set with copies across splits and unreadable files."""
+    faults = Faults(exact_twins=0.1, near_twins=0.3, unreadable=3)
+    return make_faces(
+        tmp_path_factory.mktemp("planted") / "faces",
+        people=40,
+        photographs=4,
+        size=96,
+        seed=5,
+        faults=faults,
+    )
+
+
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Truth:
+    """A drawn data set without faults."""
+    folder = tmp_path_factory.mktemp("clean") / "faces"
+    return make_faces(folder, people=40, photographs=4, size=96, seed=6)
+
+
+@pytest.fixture(scope="session")
+def planted_store(planted: Truth, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The planted data set, embedded with both backbones."""
+    return embed(
+        planted.folder, tmp_path_factory.mktemp("stores") / "planted", backbone=["mtcnn", "pixels"]
+    )
+
+
+@pytest.fixture(scope="session")
+def clean_store(clean: Truth, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The clean data set, embedded with both backbones."""
+    return embed(
+        clean.folder, tmp_path_factory.mktemp("stores") / "clean", backbone=["mtcnn", "pixels"]
+    )
+
+
+@pytest.fixture
+def store_copy(planted_store: Store, tmp_path: Path) -> Path:
+    """A copy of the planted store that a test may damage."""
+    return Path(shutil.copytree(planted_store.path, tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The real data sets; tests that need them skip where they are absent."""
+    if not DATA.is_dir():
+        pytest.skip(f"the real data sets are not at {DATA}")
+    return DATA
+

@@ -1,0 +1,57 @@
+"""Small things that several test files need."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from embedkit.items import ItemTable
+
+
+def saved(image: Image.Image, format_: str, **options) -> bytes:
+    """Return a picture as the bytes of a file."""
+    stream = io.BytesIO()
+    image.save(stream, format_, **options)
+    return stream.getvalue()
+
+
+PNG = saved(Image.fromarray(np.zeros((8, 8, 3), np.uint8)), "PNG")
+
+
+def noise(seed: int, side: int = 48) -> Image.Image:
+    """Return a picture that no other seed gives."""
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8))
+
+
+def make(root: Path, *names: str) -> Path:
+    """Write the same tiny picture under several names below a folder."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(PNG)
+    return root
+
+
+def make_different(root: Path, *names: str) -> Path:
+    """Write a different picture under each name below a folder."""
+    for place, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        seed = sum(map(ord, name)) * 1000 + place
+        path.write_bytes(saved(noise(seed), "PNG" if name.endswith("png") else "JPEG"))
+    return root
+
+
+def counts(items: ItemTable) -> dict:
+    """Return the number of images by split and label."""
+    return {split: dict(labels) for split, labels in items.counts().items()}
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Return every file below a folder with its bytes."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

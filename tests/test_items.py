@@ -1,0 +1,33 @@
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedkit.errors import InputError
+from embedkit.items import id_of_path, item_table, path_of_id
+
+names = st.binary(min_size=1, max_size=30).filter(lambda b: b"\0" not in b)
+
+
+@given(names)
+def test_every_name_that_a_file_system_holds_comes_back_from_its_id(name):
+    path = os.fsdecode(name)
+    id_ = id_of_path(path)
+    id_.encode("utf-8")  # an id is always valid Unicode
+    assert os.fsencode(path_of_id(id_)) == name
+
+
+@given(st.lists(names, unique=True, max_size=8))
+def test_different_files_have_different_ids(several):
+    assert len({id_of_path(os.fsdecode(name)) for name in several}) == len(several)
+
+
+def test_an_id_that_occurs_twice_is_an_error(tmp_path):
+    with pytest.raises(InputError, match=r"'a\.jpg' is listed twice"):
+        item_table(tmp_path, ["a.jpg", "b.jpg", "a.jpg"])
+
+
+def test_an_unknown_column_names_the_known_ones(tmp_path):
+    with pytest.raises(InputError, match="known are id, label, split, group"):
+        item_table(tmp_path, ["a.jpg"]).column("gender")

@@ -1,0 +1,132 @@
+import itertools
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embedkit.statistics import (
+    bootstrap,
+    clusters_of,
+    connected,
+    mcnemar,
+    paired_difference,
+    proportion,
+    upper_limit,
+    weighted_mean,
+    wilson,
+)
+
+
+def test_wilson_gives_the_interval_of_the_textbook():
+    # Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I: 15 of 148.
+    estimate = wilson(15, 148)
+    assert (round(estimate.low, 4), round(estimate.high, 4)) == (0.0624, 0.1605)
+
+
+def test_wilson_knows_nothing_of_no_images():
+    assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("p", [0.8, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("n", [10, 20, 50, 200])
+def test_wilson_covers_the_truth(n, p):
+    hits = np.random.default_rng(n).binomial(n, p, size=20_000)
+    limits = {k: wilson(int(k), n) for k in np.unique(hits)}
+    covered = np.mean([limits[k].low <= p <= limits[k].high for k in hits])
+    assert covered >= 0.90
+
+
+def test_none_of_600_has_an_upper_limit_of_half_a_percent():
+    assert upper_limit(600) == pytest.approx(0.005, abs=2e-5)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
+def test_mcnemar_is_the_exact_binomial_test(pairs):
+    first, second = (np.array(column) for column in zip(*pairs, strict=True))
+    b, c = np.sum(first & ~second), np.sum(second & ~first)
+    n = int(b + c)
+    tail = sum(comb(n, k) for k in range(int(min(b, c)) + 1)) / 2**n if n else 1
+    assert mcnemar(first, second) == pytest.approx(min(1, 2 * tail))
+
+
+def test_a_bootstrap_over_clusters_covers_the_truth_where_images_are_not_independent():
+    generator = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(40), 5)
+    covered = naive = 0
+    for draw in range(300):
+        right = np.repeat(generator.random(40) < 0.8, 5)
+        estimate = proportion(right, clusters, seed=draw)
+        covered += estimate.low <= 0.8 <= estimate.high
+        alone = wilson(int(right.sum()), 200)
+        naive += alone.low <= 0.8 <= alone.high
+    assert covered / 300 >= 0.90
+    assert naive / 300 <= 0.75  # the interval that the clusters are there to avoid
+
+
+def test_independent_images_get_wilsons_interval():
+    right = np.arange(50) < 40
+    assert proportion(right, np.arange(50), seed=0) == wilson(40, 50)
+
+
+def test_all_right_in_clusters_still_has_an_interval_of_some_width():
+    estimate = proportion(np.ones(20, bool), np.repeat(np.arange(5), 4), seed=0)
+    assert estimate.value == 1
+    assert estimate.low < 0.6
+
+
+def test_the_same_seed_draws_the_same_interval_and_another_seed_another():
+    values = np.random.default_rng(1).random(60)
+    first, again, other = (
+        bootstrap(weighted_mean(values), np.arange(60), seed=seed)[0] for seed in (3, 3, 4)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_a_large_sample_is_drawn_in_pieces_with_the_same_result(monkeypatch):
+    values = np.random.default_rng(1).random(50)
+    whole = bootstrap(weighted_mean(values), np.arange(50), seed=0, draws=100)
+    import embedkit.statistics as module
+
+    source = module.bootstrap.__code__
+    pieces = source.replace(
+        co_consts=tuple(50 * 7 if c == 4_000_000 else c for c in source.co_consts)
+    )
+    monkeypatch.setattr(module.bootstrap, "__code__", pieces)
+    assert bootstrap(weighted_mean(values), np.arange(50), seed=0, draws=100) == whole
+
+
+def test_a_paired_difference_is_narrower_than_two_intervals():
+    generator = np.random.default_rng(2)
+    first = generator.random(400) < 0.9
+    second = first.copy()
+    second[:20] = False
+    paired = paired_difference(first, second, np.arange(400), seed=0)
+    apart = wilson(int(first.sum()), 400)
+    assert paired.high - paired.low < apart.high - apart.low
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 12), st.data())
+def test_connected_components_are_those_of_brute_force(n, data):
+    pairs = data.draw(st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=15))
+    group = list(range(n))
+    for _ in range(n):
+        for a, b in pairs:
+            group[a] = group[b] = min(group[a], group[b])
+    found = connected(n, np.array(pairs, np.int64).reshape(-1, 2))
+    assert found.tolist() == group
+
+
+def test_images_are_together_that_share_any_value_and_none_is_no_value():
+    people = ["a", None, "b", None, "a"]
+    pixels = [1, 2, 1, 3, 4]
+    assert clusters_of(people, pixels).tolist() == [0, 1, 0, 3, 0]
+
+
+def test_order_of_the_columns_does_not_matter_to_clusters():
+    columns = [["x", "y", None, "x"], [1, 1, 2, 3], [None, None, "q", "q"]]
+    every = {tuple(clusters_of(*order).tolist()) for order in itertools.permutations(columns)}
+    assert len(every) == 1

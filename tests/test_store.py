@@ -1,0 +1,330 @@
+"""Stores on disk: damage is found, one writer, any number of readers, faults at every write."""
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from helpers import make_different, tree
+
+from embedkit import files
+from embedkit.errors import EmbedkitError, InputError, StoreError, StoreSchemaError
+from embedkit.pipeline import embed
+from embedkit.store import Store
+from embedkit.store.schema import sealed, unsealed
+from embedkit.store.writer import StoreWriter
+
+NAMES = [f"{c}/{n}.png" for c in ("x", "y") for n in range(6)]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return make_different(tmp_path_factory.mktemp("store") / "faces", *NAMES)
+
+
+@pytest.fixture(scope="module")
+def whole(source, tmp_path_factory):
+    return embed(source, tmp_path_factory.mktemp("whole") / "store", backbone="pixels", block=4)
+
+
+@pytest.fixture
+def store(whole, tmp_path):
+    return shutil.copytree(whole.path, tmp_path / "store")
+
+
+def test_a_whole_store_has_no_faults(whole):
+    assert Store.open(whole.path).verify() == []
+
+
+def use(path):
+    """Open a store and use everything in it."""
+    opened = Store.open(path)
+    return opened.space().index.search(opened.space().vectors, 3)
+
+
+def damage(data: bytes, generator) -> bytes:
+    place = int(generator.integers(len(data))) if data else 0
+    match int(generator.integers(4)):
+        case 0:
+            return data[:place] + bytes([data[place] ^ (1 << int(generator.integers(8)))]) + data[place + 1 :]
+        case 1:
+            return data[:place]
+        case 2:
+            return data + b"\0"
+        case _:
+            return data[:place] + bytes(min(64, len(data) - place)) + data[place + 64 :]
+
+
+def test_damage_to_any_file_is_found_or_changes_nothing(whole, store):
+    generator = np.random.default_rng(0)
+    expected = use(whole.path)
+    originals = {name: data for name, data in tree(store).items() if data}
+    found = mended = 0
+    for _ in range(250):
+        name = sorted(originals)[generator.integers(len(originals))]
+        new = damage(originals[name], generator)
+        if new == originals[name]:
+            continue
+        (store / name).write_bytes(new)
+        try:
+            rows = use(store).rows
+        except StoreError as error:
+            found += 1
+            assert str(store) in str(error)
+            assert "\n" not in str(error)
+        else:
+            # Only the index may be damaged without an error: it is built again from the vectors.
+            assert name.startswith("pixels/index")
+            assert np.array_equal(rows, expected.rows)
+            assert Store.open(store).verify()
+            mended += 1
+        (store / name).write_bytes(originals[name])
+    assert found > 100
+    assert mended > 20
+
+
+@pytest.mark.parametrize("name", ["items.parquet", "unreadable.parquet", "pixels/space.json"])
+def test_a_missing_file_is_named(store, name):
+    (store / name).unlink()
+    with pytest.raises(StoreError, match=f"{name} is missing"):
+        Store.open(store)
+
+
+def test_a_shard_that_belongs_to_another_place_is_found(store):
+    a, b = store / "pixels/vectors-00000.npy", store / "pixels/vectors-00001.npy"
+    first, second = a.read_bytes(), b.read_bytes()
+    a.write_bytes(second)
+    b.write_bytes(first)
+    with pytest.raises(StoreError, match="vectors-00000"):
+        _ = Store.open(store).space().vectors
+
+
+@pytest.mark.parametrize(
+    ("schema", "hint"), [(2, "update embedkit"), (0, "make the store again"), (None, "again")]
+)
+def test_a_store_of_another_schema_is_refused_as_such(store, schema, hint):
+    record = json.loads((store / "store.json").read_text())
+    record.pop("seal")
+    (store / "store.json").write_bytes(sealed(record | {"schema": schema}))
+    with pytest.raises(StoreSchemaError, match=hint):
+        Store.open(store)
+
+
+def test_what_is_no_store_is_said_to_be_none(tmp_path):
+    with pytest.raises(StoreSchemaError, match="does not exist"):
+        Store.open(tmp_path / "nowhere")
+    with pytest.raises(StoreSchemaError, match="is no store"):
+        Store.open(tmp_path)
+
+
+def test_a_record_seals_what_it_holds(tmp_path):
+    record = {"schema": 1, "blocks": [[0, 4]], "name": "é"}
+    assert unsealed(sealed(record), tmp_path) == record
+    with pytest.raises(StoreError, match="checksum"):
+        unsealed(sealed(record).replace(b"4", b"5"), tmp_path)
+
+
+def test_the_space_can_be_left_out_only_where_there_is_one(whole, planted_store):
+    assert whole.space().name == "pixels"
+    with pytest.raises(InputError, match=r"several spaces \(mtcnn, pixels\)"):
+        planted_store.space()
+    with pytest.raises(InputError, match="no space 'clip', only pixels; 'embedkit embed"):
+        whole.space("clip")
+
+
+def test_a_store_opens_from_a_read_only_folder(store):
+    folders = [store, store / "pixels"]
+    for path in store.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    store.chmod(0o555)
+    try:
+        (store / "pixels").chmod(0o755)
+        (store / "pixels/index.faiss").unlink()
+        (store / "pixels").chmod(0o555)
+        assert use(store).rows.shape == (12, 3)
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+
+
+# One writer.
+
+
+def _hold(path, ready, done):
+    with StoreWriter(path):
+        ready.set()
+        done.wait(20)
+
+
+def test_a_second_writer_is_refused_with_the_firsts_number(store):
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(store, ready, done))
+    holder.start()
+    try:
+        assert ready.wait(30)
+        with pytest.raises(StoreError, match=f"process {holder.pid}"), StoreWriter(store):
+            pass
+    finally:
+        done.set()
+        holder.join()
+
+
+def test_a_dead_writer_holds_no_lock(store):
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(store, ready, done))
+    holder.start()
+    assert ready.wait(30)
+    holder.kill()
+    holder.join()
+    started = time.monotonic()
+    with StoreWriter(store):
+        pass
+    assert time.monotonic() - started < 5
+
+
+def test_a_reader_always_sees_one_whole_state(source, tmp_path):
+    """Readers open and use the store while a writer commits one state after another."""
+    shutil.copytree(source, tmp_path / "faces")
+    path = tmp_path / "store"
+    embed(tmp_path / "faces", path, backbone="pixels", block=4)
+    stop = threading.Event()
+    errors: list[str] = []
+    sizes: list[int] = []
+
+    def read():
+        while not stop.is_set():
+            try:
+                opened = Store.open(path)
+                n = len(opened.items)
+                if opened.space().record.n != n:
+                    errors.append("items and space of different states")
+                sizes.append(n)
+            except EmbedkitError as error:
+                errors.append(str(error))
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for n in range(25):
+        make_different(tmp_path / "faces", f"x/new{n}.png")
+        embed(tmp_path / "faces", path, backbone="pixels", block=4)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert errors == []
+    assert len(set(sizes)) > 3
+    assert len(Store.open(path).items) == 12 + 25
+
+
+# Faults at every write.
+
+
+class Faulty:
+    """Lets the first n changes of files through and fails the next one (or all that follow)."""
+
+    def __init__(self, n: int, code: int, *, for_ever: bool) -> None:
+        self.left, self.code, self.for_ever, self.failed = n, code, for_ever, False
+
+    def __call__(self, real):
+        def change(*args):
+            self.left -= 1
+            if self.left == -1 or (self.left < -1 and self.for_ever):
+                self.failed = True
+                if real is files.write_durably or real.__name__ == "write_durably":
+                    real(args[0], args[1][: len(args[1]) // 2])  # half is on disk already
+                raise OSError(self.code, os.strerror(self.code))
+            return real(*args)
+
+        return change
+
+
+CHANGES = ("write_durably", "append_durably", "rename", "sync_folder")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("for_ever", [False, True])
+def test_a_fault_at_any_write_is_one_line_and_the_next_run_repairs_it(
+    source, whole, tmp_path, monkeypatch, code, for_ever
+):
+    expected = tree(whole.path)
+    real = {name: getattr(files, name) for name in CHANGES}
+    points = 0
+    while True:
+        path = tmp_path / f"{points}"
+        fault = Faulty(points, code, for_ever=for_ever)
+        for name in CHANGES:
+            monkeypatch.setattr(files, name, fault(real[name]))
+        try:
+            embed(source, path, backbone="pixels", block=4)
+        except StoreError as error:
+            assert os.strerror(code) in str(error)
+            assert "\n" not in str(error)
+        for name in CHANGES:
+            monkeypatch.setattr(files, name, real[name])
+        if not fault.failed:
+            break
+        embed(source, path, backbone="pixels", block=4)
+        assert tree(path) == expected, f"fault {points}"
+        points += 1
+    assert points > 20
+
+
+def test_a_fault_while_a_store_grows_leaves_the_old_one_or_the_new_one(
+    source, whole, tmp_path, monkeypatch
+):
+    shutil.copytree(source, tmp_path / "faces")
+    make_different(tmp_path / "faces", "x/new1.png", "y/new2.png")
+    real = {name: getattr(files, name) for name in CHANGES}
+    points = 0
+    while True:
+        path = shutil.copytree(whole.path, tmp_path / f"{points}")
+        fault = Faulty(points, errno.ENOSPC, for_ever=True)
+        for name in CHANGES:
+            monkeypatch.setattr(files, name, fault(real[name]))
+        try:
+            embed(tmp_path / "faces", path, backbone="pixels", block=4)
+        except StoreError:
+            pass
+        for name in CHANGES:
+            monkeypatch.setattr(files, name, real[name])
+        opened = Store.open(path)
+        assert len(opened.items) in (12, 14)
+        assert len(opened.space().vectors) == len(opened.items)
+        if not fault.failed:
+            break
+        assert len(embed(tmp_path / "faces", path, backbone="pixels", block=4).items) == 14
+        points += 1
+    assert points > 10
+
+
+def test_a_full_disk_is_one_clear_line_and_status_3(source, tmp_path):
+    """A real full disk: a small tmpfs, where the machine lets us mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a tmpfs is not allowed here")
+    try:
+        run = subprocess.run(
+            [sys.executable, "-m", "embedkit_cli", "embed", str(source), "-b", "pixels",
+             "-o", str(disk / "store")],
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 3
+        assert run.stderr.splitlines()[-1].startswith("Error: ")
+        assert "No space left on device" in run.stderr
+        assert "Traceback" not in run.stderr
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
