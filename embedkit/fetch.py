@@ -4,6 +4,7 @@ import http.client
 import socket
 import threading
 import time
+from contextlib import suppress
 from urllib.parse import urljoin, urlsplit
 
 from embedkit.errors import FetchError
@@ -54,26 +55,25 @@ def _get(address: str, deadline: float) -> tuple[int, str | None, bytes]:
     try:
         connection.connect()
         # Time limits of a socket are for one read each; this one ends the conversation.
-        watch = threading.Timer(_left(address, deadline), _hang_up, [connection])
+        watch = threading.Timer(_left(address, deadline), _hang_up, [connection.sock])
         watch.daemon = True
         watch.start()
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         headers = {"User-Agent": "embedkit", "Accept": "image/*", "Accept-Encoding": "identity"}
         connection.request("GET", target, headers=headers)
         answer = connection.getresponse()
-        announced = answer.getheader("Content-Length") or "0"
-        if announced.isdigit() and int(announced) > MAX_BYTES:
-            raise FetchError(f"{address} is {int(announced) / 2**20:.0f} MiB, {_limit()}")
+        length = answer.length or 0
+        if length > MAX_BYTES:
+            raise FetchError(f"{address} is {length / 2**20:.0f} MiB; {_limit()}")
         body = answer.read(MAX_BYTES + 1)
-        if len(body) > MAX_BYTES:
-            raise FetchError(f"{address} sends more than that: {_limit()}")
         _left(address, deadline)
+        if len(body) > MAX_BYTES:
+            raise FetchError(f"{address} is too large; {_limit()}")
+        if len(body) < length:
+            raise FetchError(f"{address} stopped after {len(body)} of {length} bytes")
         return answer.status, answer.getheader("Location"), body
     except FetchError:
         raise
-    except http.client.IncompleteRead as error:
-        _left(address, deadline)
-        raise FetchError(f"{address} stopped after {len(error.partial)} bytes") from None
     except (OSError, http.client.HTTPException, UnicodeError) as error:
         _left(address, deadline)
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -99,10 +99,6 @@ def _limit() -> str:
     return f"at most {MAX_BYTES // 2**20} MiB are fetched"
 
 
-def _hang_up(connection: http.client.HTTPConnection) -> None:
-    sock = connection.sock
-    if sock is not None:
-        try:
-            sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # it has ended by itself
+def _hang_up(sock: socket.socket) -> None:
+    with suppress(OSError):  # it may have ended by itself
+        sock.shutdown(socket.SHUT_RDWR)

@@ -52,7 +52,7 @@ class Classifier(Protocol):
         """Return what has to be saved to make the classifier again, besides its training rows."""
 
 
-def fold_numbers(y: IntArray, clusters: IntArray, *, seed: int) -> IntArray | None:
+def fold_numbers(y: IntArray, clusters: IntArray, *, seed: int) -> IntArray:
     """Divide training images into at most five folds that never split a cluster.
 
     Args:
@@ -61,12 +61,12 @@ def fold_numbers(y: IntArray, clusters: IntArray, *, seed: int) -> IntArray | No
         seed: of the division.
 
     Returns:
-        (n,) the fold of each image, or None where the rarest class has a single cluster, so that
-        no fold could be both trained without and tested on.
+        (n,) the fold of each image; all in one where the rarest class has a single cluster, for
+        then no fold could be both trained without and tested on.
     """
     smallest = min(len(np.unique(clusters[y == label])) for label in np.unique(y))
     if smallest < 2:
-        return None
+        return np.zeros(len(y), np.int64)
     folds = StratifiedGroupKFold(min(FOLDS, smallest), shuffle=True, random_state=seed)
     number = np.empty(len(y), np.int64)
     for fold, (_, test) in enumerate(folds.split(np.zeros(len(y)), y, clusters)):

@@ -127,29 +127,39 @@ def _choose_c(
     *,
     n_classes: int,
     seed: int,
-    value: float | None = None,
 ) -> Choice:
     folds = fold_numbers(y, clusters, seed=seed)
-    if folds is None:
+    # A fold that holds all of a class leaves nothing to learn it from; the others decide.
+    parts = [
+        (fold, _model(tolerance=1e-3))
+        for fold in np.unique(folds)
+        if len(np.unique(y[folds != fold])) == n_classes
+    ]
+    if not parts:
         rare = "a class has only one image (or one cluster of them), so C could not be compared"
         return Choice("C", DEFAULT_C, "log-loss over folds", (), rare)
-    models = {fold: _model(tolerance=1e-3) for fold in np.unique(folds)}
+    judged = np.isin(folds, [fold for fold, _ in parts])
     tried: list[tuple[float, float]] = []
+    best = 0
     for c in GRID:
-        losses = np.empty(len(y))
-        for fold, model in models.items():
+        losses = np.zeros(len(y))
+        for fold, model in parts:
             inside, outside = folds != fold, folds == fold
-            if len(np.unique(y[inside])) < n_classes:
-                continue  # a fold with all of a class; the others decide
             _converge(model, x[inside], y[inside], c)
-            losses[outside] = -model.predict_log_proba(x[outside])[
-                np.arange(outside.sum()), y[outside]
-            ]
-        tried.append((c, float(losses.mean())))
-        best = min(range(len(tried)), key=lambda i: tried[i][1])
+            losses[outside] = _losses(model, x[outside], y[outside])
+        tried.append((c, float(losses[judged].mean())))
+        best = min(range(len(tried)), key=lambda place: tried[place][1])
         if len(tried) - 1 - best >= 2:
             break
     return Choice("C", tried[best][0], "log-loss over folds", tuple(tried))
+
+
+def _losses(model: LogisticRegression, x: FloatArray, y: IntArray) -> DoubleArray:
+    """Return -log p of each image's class; in float64, where a small p is not rounded to zero."""
+    logits = model.decision_function(x).astype(np.float64)
+    if logits.ndim == 1:
+        logits = np.column_stack([np.zeros_like(logits), logits])
+    return np.asarray(-special.log_softmax(logits, axis=1)[np.arange(len(y)), y])
 
 
 def _model(*, tolerance: float) -> LogisticRegression:
