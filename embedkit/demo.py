@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from embedkit.audits import Audit, audit
 from embedkit.audits.twins import Twins
 from embedkit.errors import InputError
-from embedkit.files import write_whole
+from embedkit.files import write_output
 from embedkit.pipeline import OnProgress, embed
+from embedkit.reports import text
 from embedkit.reports.page import render
 from embedkit.store import Store
 from embedkit.synthetic import Faults, Truth, make_faces
@@ -45,6 +47,26 @@ class Demo:
     audit: Audit
     report: Path
 
+    def to_text(self) -> str:
+        """Return the findings, found beside planted, and the report's path."""
+        rows = [["", "planted", "found"]]
+        rows += [[row.fault, str(row.planted), str(row.found)] for row in self.rows]
+        rows.append(["pairs reported that were not planted", "0", str(self.unplanted)])
+        return "\n".join(
+            [text.findings(self.audit), "", text.table(rows), "", f"Report: {self.report}"]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "schema": "embedkit.demo/1",
+            "folder": str(self.folder),
+            "report": str(self.report),
+            "planted": [asdict(row) for row in self.rows],
+            "unplanted_pairs": self.unplanted,
+            "audit": self.audit.to_dict(),
+        }
+
 
 def run_demo(
     folder: Path,
@@ -77,7 +99,7 @@ def run_demo(
     say("Looking for copies, training with and without them")
     result = audit(store, seed=seed)
     report = folder / "report.html"
-    write_whole(report, render(result, command=f"embedkit demo {folder} --seed {seed}").encode())
+    write_output(report, render(result, command=f"embedkit demo {folder} --seed {seed}").encode())
     rows, unplanted = _compare(truth, store, result)
     return Demo(folder, rows, unplanted, result, report)
 

@@ -43,6 +43,10 @@ class HeadError(EmbedkitError):
     """A saved head is damaged, or is no head at all."""
 
 
+class OutputError(EmbedkitError):
+    """A file that was asked for cannot be written."""
+
+
 class FetchError(EmbedkitError):
     """A picture could not be fetched from its address."""
 

@@ -4,6 +4,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from embedkit.errors import OutputError
+
 
 def write_whole(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, so that a reader sees the old bytes or the new, never a part.
@@ -22,6 +24,20 @@ def write_whole(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def write_output(path: Path, data: bytes) -> Path:
+    """Write a file that the user asked for, making its folder, and return its path.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+    return path
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -105,7 +105,7 @@ def read_bytes(path: Path) -> bytes:
             raise UnreadableImageError(
                 f"file of {status.st_size / 2**20:.0f} MiB, at most {MAX_BYTES // 2**20} are read"
             )
-        with open(descriptor, "rb", closefd=False) as stream:  # noqa: PTH123 (no path)
+        with open(descriptor, "rb", closefd=False) as stream:
             return stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise UnreadableImageError(_plain(error)) from None

@@ -1,6 +1,7 @@
 """Items: what a data set says about its images, one row each, in a fixed order."""
 
 import os
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -156,14 +157,28 @@ def item_table(
     return ItemTable(root, rows, layout, notes, unreadable)
 
 
+# Line ends and marks that turn the direction of the text around them.
+_MISLEADING = frozenset(
+    "\u2028\u2029\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+
+
 def id_of_path(relative: str) -> str:
     r"""Return the id of an image from its path relative to the source.
 
-    Ids are valid Unicode whatever the file system holds: a byte that is not UTF-8 becomes
-    `\xNN`, and a backslash in a name is doubled, so that `path_of_id` finds the file again.
+    An id is one line of harmless text whatever the file is called: a byte that is not UTF-8, and
+    those of control characters and marks of direction, become `\xNN`, and a backslash in a name is
+    doubled, so that `path_of_id` finds the file again.
     """
-    escaped = relative.replace(os.sep, "/").replace("\\", "\\\\")
-    return os.fsencode(escaped).decode("utf-8", "backslashreplace")
+    return "".join(map(_harmless, relative.replace(os.sep, "/")))
+
+
+def _harmless(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    if unicodedata.category(character) in ("Cc", "Cs") or character in _MISLEADING:
+        return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+    return character
 
 
 def path_of_id(id_: str) -> str:

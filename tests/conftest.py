@@ -86,4 +86,3 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"the real data sets are not at {DATA}")
     return DATA
-

@@ -186,7 +186,9 @@ def test_metrics_are_scikit_learns(k):
     ours = scored(p, y, labels=("a", "b", "c")[:k])
     answers = p.argmax(axis=1)
     assert ours.accuracy.value == pytest.approx(metrics.accuracy_score(y, answers))
-    assert ours.balanced_accuracy.value == pytest.approx(metrics.balanced_accuracy_score(y, answers))
+    assert ours.balanced_accuracy.value == pytest.approx(
+        metrics.balanced_accuracy_score(y, answers)
+    )
     assert ours.macro_f1.value == pytest.approx(metrics.f1_score(y, answers, average="macro"))
     assert ours.log_loss.value == pytest.approx(metrics.log_loss(y, p))
     auc = (
@@ -282,7 +284,9 @@ def test_a_saved_head_gives_the_same_bits(planted_store, tmp_path, kind, backbon
 def test_metrics_of_the_test_split_are_kept_with_the_head(planted_store):
     head = train(planted_store, backbone="mtcnn")
     assert head.metrics["split"] == "test"
-    assert head.metrics["accuracy"]["value"] == pytest.approx(evaluate(head).accuracy.value, abs=1e-6)
+    assert head.metrics["accuracy"]["value"] == pytest.approx(
+        evaluate(head).accuracy.value, abs=1e-6
+    )
 
 
 def test_a_head_refuses_vectors_of_another_space(planted_store):

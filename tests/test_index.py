@@ -16,7 +16,9 @@ def index_of(rows):
 def brute_force(vectors, queries, k, exclude):
     rows = []
     for place, query in enumerate(queries):
-        scores = np.clip([float(np.sum(v.astype(float) * query.astype(float))) for v in vectors], -1, 1)
+        scores = np.clip(
+            [float(np.sum(v.astype(float) * query.astype(float))) for v in vectors], -1, 1
+        )
         order = [int(i) for i in np.lexsort((np.arange(len(vectors)), -np.round(scores, 7)))]
         rows.append([i for i in order if i != exclude[place]][:k])
     return rows

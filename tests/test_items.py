@@ -18,6 +18,18 @@ def test_every_name_that_a_file_system_holds_comes_back_from_its_id(name):
     assert os.fsencode(path_of_id(id_)) == name
 
 
+@given(names)
+def test_an_id_is_one_line_that_cannot_mislead_a_terminal_or_a_reader(name):
+    id_ = id_of_path(os.fsdecode(name))
+    assert not set(id_) & {chr(c) for c in (*range(32), 127, *range(0x80, 0xA0), 0x202E, 0x2028)}
+    assert len(id_.splitlines()) == 1
+
+
+def test_names_in_every_script_are_left_as_they_are():
+    for name in ("école/é.jpg", "日本/顔.png", "a b/c'd\"e.jpg", "👨\u200d👩.png", "x\u202f1.png"):
+        assert id_of_path(name) == name
+
+
 @given(st.lists(names, unique=True, max_size=8))
 def test_different_files_have_different_ids(several):
     assert len({id_of_path(os.fsdecode(name)) for name in several}) == len(several)

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from helpers import make_different, tree
 
-NAMES = [f"{split}/{c}/{n}.jpg" for split in ("train", "test") for c in ("x", "y") for n in range(90)]
+NAMES = [
+    f"{split}/{c}/{n}.jpg" for split in ("train", "test") for c in ("x", "y") for n in range(90)
+]
 
 # Prints a line when the work begins, and after each block that is safe.
 RUN = """

@@ -23,7 +23,9 @@ from embedkit.images import decode
 from embedkit.pipeline import default_store, embed
 from embedkit.store import Store
 
-NAMES = [f"{split}/{c}/{n}.png" for split in ("train", "test") for c in ("x", "y") for n in range(5)]
+NAMES = [
+    f"{split}/{c}/{n}.png" for split in ("train", "test") for c in ("x", "y") for n in range(5)
+]
 
 
 @pytest.fixture
@@ -144,7 +146,10 @@ def test_no_file_of_an_earlier_state_is_left_behind(source, tmp_path):
     kept = {shard.file for shard in store.space().record.shards}
     assert {p.name for p in (tmp_path / "store/pixels").glob("*.npy")} == kept
     assert {p.name for p in (tmp_path / "store").iterdir() if p.is_file()} == {
-        ".lock", "items.parquet", "store.json", "unreadable.parquet"
+        ".lock",
+        "items.parquet",
+        "store.json",
+        "unreadable.parquet",
     }
 
 
@@ -202,7 +207,8 @@ def test_an_unreadable_image_that_is_mended_comes_in(source, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("limit", "fails"), [(None, False), (2, False), (1, True), (0, True), (0.05, True), (0.5, False)]
+    ("limit", "fails"),
+    [(None, False), (2, False), (1, True), (0, True), (0.05, True), (0.5, False)],
 )
 def test_too_many_unreadable_images_fail_a_run_that_is_finished_all_the_same(
     source, tmp_path, limit, fails

@@ -141,7 +141,7 @@ def test_search_shows_split_label_and_similarity(planted_store, paths):
 class Handler(http.server.BaseHTTPRequestHandler):
     picture = b""
 
-    def do_GET(self):  # noqa: N802 (the name that the server calls)
+    def do_GET(self):
         kind = self.path.strip("/").split("?")[0]
         if kind == "picture":
             self.answer(200, self.picture)
@@ -251,7 +251,13 @@ def test_a_web_page_is_no_picture(server, some_head):
 
 @pytest.mark.parametrize(
     "address",
-    ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://", "http://[::1", "http://127.0.0.1:99999/"],
+    [
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/x",
+        "http://",
+        "http://[::1",
+        "http://127.0.0.1:99999/",
+    ],
 )
 def test_only_http_and_https_are_fetched(address):
     with pytest.raises(FetchError):

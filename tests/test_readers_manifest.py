@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
 from helpers import counts, make
+from pyarrow import parquet
 
 from embedkit.errors import InputError
 from embedkit.readers import read_source

@@ -20,7 +20,7 @@ from embedkit.statistics import (
 
 
 def test_wilson_gives_the_interval_of_the_textbook():
-    # Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I: 15 of 148.
+    # Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I.
     estimate = wilson(15, 148)
     assert (round(estimate.low, 4), round(estimate.high, 4)) == (0.0624, 0.1605)
 
@@ -111,7 +111,9 @@ def test_a_paired_difference_is_narrower_than_two_intervals():
 @settings(max_examples=60)
 @given(st.integers(1, 12), st.data())
 def test_connected_components_are_those_of_brute_force(n, data):
-    pairs = data.draw(st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=15))
+    pairs = data.draw(
+        st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=15)
+    )
     group = list(range(n))
     for _ in range(n):
         for a, b in pairs:

@@ -1,5 +1,6 @@
 """Stores on disk: damage is found, one writer, any number of readers, faults at every write."""
 
+import contextlib
 import errno
 import json
 import multiprocessing
@@ -53,7 +54,11 @@ def damage(data: bytes, generator) -> bytes:
     place = int(generator.integers(len(data))) if data else 0
     match int(generator.integers(4)):
         case 0:
-            return data[:place] + bytes([data[place] ^ (1 << int(generator.integers(8)))]) + data[place + 1 :]
+            return (
+                data[:place]
+                + bytes([data[place] ^ (1 << int(generator.integers(8)))])
+                + data[place + 1 :]
+            )
         case 1:
             return data[:place]
         case 2:
@@ -290,10 +295,8 @@ def test_a_fault_while_a_store_grows_leaves_the_old_one_or_the_new_one(
         fault = Faulty(points, errno.ENOSPC, for_ever=True)
         for name in CHANGES:
             monkeypatch.setattr(files, name, fault(real[name]))
-        try:
+        with contextlib.suppress(StoreError):
             embed(tmp_path / "faces", path, backbone="pixels", block=4)
-        except StoreError:
-            pass
         for name in CHANGES:
             monkeypatch.setattr(files, name, real[name])
         opened = Store.open(path)
@@ -317,8 +320,17 @@ def test_a_full_disk_is_one_clear_line_and_status_3(source, tmp_path):
         pytest.skip("mounting a tmpfs is not allowed here")
     try:
         run = subprocess.run(
-            [sys.executable, "-m", "embedkit_cli", "embed", str(source), "-b", "pixels",
-             "-o", str(disk / "store")],
+            [
+                sys.executable,
+                "-m",
+                "embedkit_cli",
+                "embed",
+                str(source),
+                "-b",
+                "pixels",
+                "-o",
+                str(disk / "store"),
+            ],
             capture_output=True,
             text=True,
         )

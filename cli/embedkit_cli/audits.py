@@ -41,7 +41,7 @@ def audit(
     """
     from embedkit.audits import audit as run
     from embedkit.audits.gate import exceeded, parse_limits
-    from embedkit.files import write_whole
+    from embedkit.files import write_output
     from embedkit.pipeline import store_of
     from embedkit.reports import text
     from embedkit.reports.page import render
@@ -55,8 +55,7 @@ def audit(
     reasons = exceeded(result, limits, allow_not_run=allow_not_run)
     if report is not None:
         page = render(result, command=f"embedkit audit {store} --report {report} --seed {seed}")
-        report.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(report, page.encode())
+        write_output(report, page.encode())
         console.say(f"wrote {report}")
     console.show(text.findings(result), result.to_dict(exit_code=1 if reasons else 0))
     for reason in reasons:

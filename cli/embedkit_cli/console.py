@@ -52,19 +52,25 @@ def show(text: str, document: dict[str, Any]) -> None:
         # NaN is no JSON, and a name that is no Unicode must not end a long run.
         sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
     else:
-        sys.stdout.write(text.encode("utf-8", "replace").decode("utf-8") + "\n")
+        sys.stdout.write(_harmless(text) + "\n")
 
 
 def say(text: str) -> None:
     """Tell the user something that is no result."""
     if not _state.quiet:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(_harmless(text) + "\n")
         sys.stderr.flush()
+
+
+def _harmless(text: str) -> str:
+    """Keep file names from moving the cursor or changing colours, and from being no Unicode."""
+    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return shown.encode("utf-8", "backslashreplace").decode()
 
 
 def fail(message: str, status: int) -> int:
     """Print an error as one line (as JSON too where that is wanted) and return the status."""
-    sys.stderr.write(f"Error: {message}\n")
+    sys.stderr.write(_harmless(f"Error: {message}\n"))
     if _state.json_wanted:
         document = {"schema": "embedkit.error/1", "exit_code": status, "error": message}
         sys.stdout.write(json.dumps(document, indent=1) + "\n")

@@ -25,8 +25,7 @@ def demo(
         embedkit demo
     """
     from embedkit.demo import run_demo
-    from embedkit.reports import documents, text
 
     with console.progress() as update:
         result = run_demo(folder, seed=seed, say=console.say, progress=update)
-    console.show(text.demo(result), documents.demo(result))
+    console.show(result.to_text(), result.to_dict())

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from embedkit.errors import HeadError, StoreError
-from embedkit.files import sha256, write_whole
+from embedkit.files import sha256, write_output
 from embedkit.heads.classifier import Choice, Classifier
 from embedkit.heads.head import Head, Training
 from embedkit.heads.knn import NearestNeighbours
@@ -32,7 +32,7 @@ def save_head(head: Head, path: Path) -> Path:
     that the two can be moved together.
 
     Raises:
-        HeadError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
     ids = json.dumps(head.training.ids).encode()
@@ -65,12 +65,7 @@ def save_head(head: Head, path: Path) -> Path:
     }
     data = safetensors.save(arrays, {"embedkit": sealed(record, indent=None).decode()})
     _record_and_arrays(data, path)  # what was written is what will be read
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
-    except OSError as error:
-        raise HeadError(f"{path} cannot be written: {error.strerror}") from None
-    return path
+    return write_output(path, data)
 
 
 def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:

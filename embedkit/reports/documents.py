@@ -9,7 +9,6 @@ from embedkit.backbones.cards import Card
 from embedkit.items import ItemTable, Unreadable
 
 if TYPE_CHECKING:
-    from embedkit.demo import Demo
     from embedkit.heads import Evaluation, Head
     from embedkit.heads.curve import LearningCurve
     from embedkit.heads.predict import Prediction
@@ -107,15 +106,4 @@ def neighbours(image: str, found: "Sequence[Neighbour]", sheet: Path) -> Documen
         "image": image,
         "neighbours": [asdict(one) | {"similarity": round(one.similarity, 6)} for one in found],
         "sheet": str(sheet),
-    }
-
-
-def demo(result: "Demo") -> Document:
-    """Return what was planted and what was found."""
-    return {
-        "schema": "embedkit.demo/1",
-        "folder": str(result.folder),
-        "report": str(result.report),
-        "planted": [asdict(row) for row in result.rows],
-        "audit": result.audit.to_dict(),
     }

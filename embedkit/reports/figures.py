@@ -1,5 +1,6 @@
 """Figures: confusion heatmap and learning curve, as PNG or SVG."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from embedkit.files import write_output
 from embedkit.heads.curve import LearningCurve
 from embedkit.heads.metrics import Evaluation
 
@@ -18,10 +20,12 @@ MOST_CLASSES_WITH_NUMBERS = 20
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure in the format of its suffix, without a date in it."""
+    stream = io.BytesIO()
     with mpl.rc_context(STYLE):
-        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-        figure.savefig(path, dpi=150, metadata=metadata)
-    return path
+        kind = path.suffix.removeprefix(".")
+        metadata = {"Date": None} if kind == "svg" else {"Software": None}
+        figure.savefig(stream, format=kind, dpi=150, metadata=metadata)
+    return write_output(path, stream.getvalue())
 
 
 def confusion_heatmap(evaluation: Evaluation) -> Figure:
@@ -85,8 +89,11 @@ def learning_curve_figure(curve: LearningCurve) -> Figure:
 def write_figures(
     evaluation: Evaluation, curve: LearningCurve, folder: Path, suffixes: Sequence[str]
 ) -> list[Path]:
-    """Write both figures of an evaluation into a folder, in every format asked for."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write both figures of an evaluation into a folder, in every format asked for.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
     figures = {
         "confusion": confusion_heatmap(evaluation),
         "learning_curve": learning_curve_figure(curve),

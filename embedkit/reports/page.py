@@ -68,7 +68,7 @@ def render(result: Audit, *, command: str = "") -> str:
     return template.render(
         style=style,
         style_hash=f"sha256-{digest}",
-        name=result.store.path.name,
+        name=result.store.items.root.name,
         headline=_headline(ledger),
         findings=[
             (one, *MARKS[one.verdict]) for one in result.findings if one.verdict != Verdict.NOT_RUN

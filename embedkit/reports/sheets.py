@@ -1,9 +1,10 @@
 """The contact sheet of a search."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from embedkit.errors import StoreError
+from embedkit.files import write_output
 from embedkit.inputs import Input, read_input
 from embedkit.reports.pictures import Tile, contact_sheet, load_pixels
 from embedkit.store import Neighbour, Store
@@ -13,7 +14,7 @@ def search_sheet(store: Store, image: Input, found: Sequence[Neighbour], path: P
     """Write the picture that was searched for and its neighbours as one PNG.
 
     Raises:
-        StoreError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     tiles = [Tile(read_input(image), ("searched for", str(image)))]
     tiles += [
@@ -24,9 +25,6 @@ def search_sheet(store: Store, image: Input, found: Sequence[Neighbour], path: P
         for one in found
     ]
     path = path if path.suffix.lower() == ".png" else path.with_name(path.name + ".png")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet(tiles).save(path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
-    return path
+    stream = io.BytesIO()
+    contact_sheet(tiles).save(stream, "PNG")
+    return write_output(path, stream.getvalue())

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 
 from embedkit.audits import Audit, Verdict
 from embedkit.backbones.cards import Card
-from embedkit.demo import Demo
 from embedkit.heads import Evaluation, Head
 from embedkit.heads.curve import LearningCurve
 from embedkit.heads.predict import Prediction
@@ -205,11 +204,3 @@ def learning_curve(curve: LearningCurve) -> str:
     rows = [["training images", "accuracy"]]
     rows += [[str(point.n_train), _percent(point.accuracy)] for point in curve.points]
     return table(rows)
-
-
-def demo(result: Demo) -> str:
-    """Return found beside planted, the findings and the report's path."""
-    rows = [["", "planted", "found"]]
-    rows += [[row.fault, str(row.planted), str(row.found)] for row in result.rows]
-    rows.append(["pairs reported that were not planted", "0", str(result.unplanted)])
-    return "\n".join([findings(result.audit), "", table(rows), "", f"Report: {result.report}"])

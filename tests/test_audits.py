@@ -1,0 +1,359 @@
+"""Audits: silent on clean data, naming exactly what was planted, and right about the figures."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from helpers import noise, saved
+from PIL import Image, ImageOps
+
+from embedkit.audits import AUDITS, audit
+from embedkit.audits.base import Verdict, effect_verdict
+from embedkit.audits.gate import exceeded, parse_limits
+from embedkit.audits.leakage import measure_leakage, shared
+from embedkit.audits.ledger import keep_ledger
+from embedkit.audits.twins import NEAR, _near_pairs, find_twins
+from embedkit.errors import InputError
+from embedkit.images import mirrored_hash
+from embedkit.pipeline import embed
+from embedkit.statistics import Estimate
+from embedkit.synthetic import Faults, make_faces
+from embedkit.vectors import unit_rows
+
+
+def pairs_of(twins):
+    return {frozenset((pair.a, pair.b)) for pair in twins.pairs}
+
+
+# Twins.
+
+
+@pytest.mark.parametrize("backbone", ["mtcnn", "pixels"])
+def test_all_exact_copies_are_found_and_nothing_else_is_called_exact(
+    planted_store, planted, backbone
+):
+    twins = find_twins(planted_store, backbone=backbone)
+    exact = {frozenset((p.a, p.b)) for p in twins.pairs if p.kind == "exact"}
+    assert exact == {frozenset((t["a"], t["b"])) for t in planted.twins if t["kind"] == "exact"}
+
+
+def test_nearly_all_near_copies_are_found_and_little_else(planted_store, planted):
+    twins = find_twins(planted_store, backbone="mtcnn")
+    expected = {frozenset((t["a"], t["b"])) for t in planted.twins}
+    assert len(pairs_of(twins) & expected) >= 0.85 * len(expected)
+    assert len(pairs_of(twins) - expected) <= 1
+
+
+def test_a_clean_set_has_no_copies(clean_store):
+    for backbone in ("mtcnn", "pixels"):
+        twins = find_twins(clean_store, backbone=backbone)
+        assert twins.pairs == ()
+        assert twins.verdict in (Verdict.ABSENT, Verdict.INCONCLUSIVE)
+        assert twins.estimate.value == 0
+        assert 0 < twins.estimate.high < 0.05
+
+
+def write(folder, name, data):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def test_equal_pixels_in_another_container_are_exact_twins(tmp_path):
+    for n in range(6):
+        write(tmp_path / "f", f"train/{'ab'[n % 2]}/{n}.png", saved(noise(n), "PNG"))
+    write(tmp_path / "f", "test/a/copy.bmp", saved(noise(2), "BMP"))
+    store = embed(tmp_path / "f", tmp_path / "s", backbone="pixels")
+    (pair,) = find_twins(store).pairs
+    assert (pair.a, pair.b, pair.kind) == ("test/a/copy.bmp", "train/a/2.png", "exact")
+    assert pair.across_splits
+    assert not pair.conflicting
+
+
+def test_three_copies_are_three_pairs_each_listed_once(tmp_path):
+    for n in range(5):
+        write(tmp_path / "f", f"a/{n}.png", saved(noise(n), "PNG"))
+    for name in ("b/x.png", "b/y.png"):
+        write(tmp_path / "f", name, saved(noise(3), "PNG"))
+    store = embed(tmp_path / "f", tmp_path / "s", backbone="pixels")
+    twins = find_twins(store)
+    members = ("a/3.png", "b/x.png", "b/y.png")
+    assert [frozenset((p.a, p.b)) for p in twins.pairs] == [
+        frozenset(pair) for pair in itertools.combinations(members, 2)
+    ]
+    assert [pair.conflicting for pair in twins.pairs] == [True, True, False]
+
+
+def test_a_mirrored_copy_is_a_near_twin(tmp_path):
+    generator = np.random.default_rng(0)
+    for n in range(12):
+        small = Image.fromarray(generator.integers(0, 256, (7, 7, 3), np.uint8))
+        image = small.resize((90, 90), Image.Resampling.BICUBIC)
+        write(tmp_path / "f", f"train/{'ab'[n % 2]}/{n}.png", saved(image, "PNG"))
+        if n == 4:
+            write(tmp_path / "f", "test/a/m.jpg", saved(ImageOps.mirror(image), "JPEG", quality=80))
+    store = embed(tmp_path / "f", tmp_path / "s", backbone="mtcnn")
+    (pair,) = find_twins(store).pairs
+    assert {pair.a, pair.b} == {"test/a/m.jpg", "train/a/4.png"}
+
+
+@pytest.mark.parametrize("rows", [3, 1024])
+def test_near_pairs_are_those_of_brute_force(monkeypatch, rows):
+    import embedkit.audits.twins as module
+
+    monkeypatch.setattr(module, "ROWS", rows)
+    generator = np.random.default_rng(1)
+    for _ in range(15):
+        n = int(generator.integers(2, 25))
+        base = generator.normal(size=(4, 6))
+        vectors = unit_rows(
+            base[generator.integers(4, size=n)] + 0.3 * generator.normal(size=(n, 6))
+        )
+        hashes = np.array([0, 1, 7, 255, 2**62 - 1], np.uint64)[generator.integers(5, size=n)]
+        centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+        centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+        expected = set()
+        for a, b in itertools.combinations(range(n), 2):
+            other = mirrored_hash(hashes[b : b + 1])[0]
+            bits = min(int(hashes[a] ^ hashes[b]).bit_count(), int(hashes[a] ^ other).bit_count())
+            cosine = float(centred[a] @ centred[b])
+            if any(bits <= most and cosine >= least for most, least in NEAR):
+                expected.add((a, b))
+        assert {pair for pair, _ in _near_pairs(vectors, hashes)} == expected
+
+
+def test_a_chain_of_copies_leaks_whatever_the_order():
+    """K and T in train, X in test, K-T and T-X near, K-X not: X leaks (FiftyOne misses it)."""
+    for order in itertools.permutations("KTX"):
+        place = {name: row for row, name in enumerate(order)}
+        clusters = np.arange(3)
+        for a, b in (("K", "T"), ("T", "X")):
+            low, high = sorted((clusters[place[a]], clusters[place[b]]))
+            clusters[clusters == high] = low
+        test = np.array([name == "X" for name in order])
+        assert shared(clusters, test, ~test).tolist() == test.tolist()
+
+
+# Leakage.
+
+
+def test_the_leak_rate_is_what_was_planted(planted_store, planted):
+    twins = find_twins(planted_store, backbone="mtcnn")
+    leakage = measure_leakage(planted_store, twins, split="test", seed=0)
+    assert leakage.verdict is Verdict.PRESENT
+    leaking = {t["a"] for t in planted.twins}
+    n = sum(split == "test" for split in planted_store.items.splits)
+    assert leakage.n == n
+    assert leakage.exact == sum(t["kind"] == "exact" for t in planted.twins)
+    assert leakage.estimate.low <= len(leaking) / n <= leakage.estimate.high
+
+
+def test_no_leak_is_said_with_its_upper_limit(clean_store):
+    twins = find_twins(clean_store, backbone="mtcnn")
+    leakage = measure_leakage(clean_store, twins, split="test", seed=0)
+    assert leakage.estimate.value == 0
+    assert leakage.estimate.high == pytest.approx(1 - 0.05 ** (1 / leakage.n))
+    # 48 images cannot show that less than 1% leak.
+    assert leakage.verdict is Verdict.INCONCLUSIVE
+
+
+# The ledger.
+
+
+@pytest.fixture(scope="module")
+def ledger(planted_store):
+    twins = find_twins(planted_store, backbone="mtcnn")
+    return keep_ledger(planted_store, twins, split="test", backbone="mtcnn")
+
+
+def test_reported_minus_its_lines_is_what_is_left(ledger):
+    for head in ledger.heads:
+        left = head.reported.value - sum(line.effect.value for line in head.lines)
+        assert left == pytest.approx(head.purged.value)
+        assert head.total.value == pytest.approx(head.reported.value - head.purged.value)
+
+
+def test_the_purges_take_out_the_copies_of_test_images(ledger, planted):
+    exact = sum(t["kind"] == "exact" for t in planted.twins)
+    for head in ledger.heads:
+        first, second = head.lines
+        assert (first.cause, second.cause) == ("exact_twins", "near_twins")
+        assert first.removed == exact
+        assert exact < second.removed <= len(planted.twins) + 1
+        assert first.left + first.removed == second.left + second.removed
+
+
+def test_memory_is_what_the_copies_are_worth(tmp_path):
+    """With coin-flip labels a head can only look up: the ledger must take all of it away."""
+    generator = np.random.default_rng(0)
+    for n in range(240):
+        small = Image.fromarray(generator.integers(0, 256, (7, 7, 3), np.uint8))
+        image = small.resize((64, 64), Image.Resampling.BICUBIC)
+        label = "ab"[generator.integers(2)]
+        side = "test" if n % 3 == 0 else "train"
+        write(tmp_path / "f", f"{side}/{label}/{n}.png", saved(image, "PNG"))
+        if side == "test" and n % 2 == 0:  # half of the test images have a copy in train
+            write(tmp_path / "f", f"train/{label}/copy{n}.png", saved(image, "PNG"))
+    store = embed(tmp_path / "f", tmp_path / "s", backbone="pixels")
+    result = audit(store)
+    knn = next(head for head in result["ledger"].heads if head.head == "knn")
+    # Half looked up, half guessed: 75% reported, 50% left.
+    assert knn.reported.low <= 0.75 <= knn.reported.high
+    assert knn.purged.low <= 0.5 <= knn.purged.high
+    assert knn.verdict is Verdict.PRESENT
+    assert knn.lines[0].p < 0.01
+    assert result["leakage"].estimate.value == pytest.approx(0.5)
+
+
+def test_a_clean_set_loses_nothing(clean_store):
+    result = audit(clean_store, backbone="mtcnn")
+    for head in result["ledger"].heads:
+        assert head.total == Estimate(0, 0, 0, head.total.n)
+        assert head.verdict is Verdict.ABSENT
+    assert result["ledger"].points == 0
+
+
+def test_a_purge_that_leaves_no_class_says_so(tmp_path):
+    for n in range(12):
+        write(tmp_path / "f", f"train/a/{n}.png", saved(noise(n), "PNG"))
+        write(tmp_path / "f", f"test/a/{n}.png", saved(noise(100 + n), "PNG"))
+    for n in range(3):
+        write(tmp_path / "f", f"train/b/{n}.png", saved(noise(50 + n), "PNG"))
+        write(tmp_path / "f", f"test/b/{n}.png", saved(noise(50 + n), "PNG"))
+    store = embed(tmp_path / "f", tmp_path / "s", backbone="pixels")
+    result = audit(store)
+    for head in result["ledger"].heads:
+        assert "no training image of b" in head.lines[0].reason
+    json.dumps(result.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("effect", "expected"),
+    [
+        ((0.05, 0.02, 0.08), Verdict.PRESENT),
+        ((0.0, 0.0, 0.0), Verdict.ABSENT),
+        ((0.002, -0.001, 0.005), Verdict.ABSENT),
+        ((0.005, 0.001, 0.009), Verdict.ABSENT),  # real, but below one point
+        ((0.04, -0.05, 0.13), Verdict.INCONCLUSIVE),
+        ((-0.2, -0.3, -0.1), Verdict.INCONCLUSIVE),
+    ],
+)
+def test_the_three_answers_about_an_effect(effect, expected):
+    assert effect_verdict(Estimate(*effect, 100), Estimate(0.8, 0.77, 0.83, 100)) is expected
+
+
+# Everything together.
+
+
+def test_every_audit_is_answered_or_listed_as_not_run(planted_store):
+    result = audit(planted_store, backbone="mtcnn")
+    assert tuple(finding.name for finding in result.findings) == AUDITS
+    for finding in result.findings:
+        if finding.verdict is Verdict.NOT_RUN:
+            assert finding.not_run_reason
+            assert finding.estimate is None
+        else:
+            assert finding.estimate.low <= finding.estimate.value <= finding.estimate.high
+
+
+def test_the_document_has_the_fields_that_others_build_on(planted_store):
+    document = audit(planted_store, backbone="mtcnn").to_dict()
+    assert document["schema"] == "embedkit.audit/1"
+    fields = {
+        "name",
+        "verdict",
+        "statement",
+        "summary",
+        "value",
+        "low",
+        "high",
+        "n",
+        "points",
+        "not_run_reason",
+        "details",
+    }
+    for finding in document["findings"]:
+        assert set(finding) == fields
+    by_name = {finding["name"]: finding for finding in document["findings"]}
+    assert {"a", "b", "kind", "score", "across_splits"} <= set(
+        by_name["twins"]["details"]["pairs"][0]
+    )
+    for head in by_name["ledger"]["details"]["heads"]:
+        assert {"head", "reported", "lines", "honest"} <= set(head)
+        assert {"cause", "value", "low", "high", "control"} <= set(head["lines"][0])
+    json.dumps(document, allow_nan=False)
+
+
+def test_the_same_seed_gives_the_same_bytes(planted_store):
+    first, again = (json.dumps(audit(planted_store, backbone="mtcnn").to_dict()) for _ in range(2))
+    assert first == again
+
+
+def test_audits_can_be_named_and_skipped(planted_store):
+    only = audit(planted_store, backbone="pixels", checks=["twins"])
+    assert [f.name for f in only.findings] == ["twins"]
+    rest = audit(planted_store, backbone="pixels", skip=["ledger", "parity"])
+    assert "ledger" not in [f.name for f in rest.findings]
+    with pytest.raises(InputError, match="did you mean 'leakage'"):
+        audit(planted_store, backbone="pixels", checks=["leakge"])
+
+
+def test_without_labels_or_splits_what_cannot_run_is_not_run(tmp_path):
+    for n in range(6):
+        write(tmp_path / "f", f"{n}.png", saved(noise(n), "PNG"))
+    write(tmp_path / "f", "copy.png", saved(noise(1), "PNG"))
+    store = embed(tmp_path / "f", tmp_path / "s", backbone="pixels")
+    result = audit(store)
+    assert result["twins"].verdict is Verdict.PRESENT
+    for name in ("leakage", "ledger"):
+        assert result[name].verdict is Verdict.NOT_RUN
+        assert "no labelled image" in result[name].not_run_reason
+
+
+@pytest.mark.slow
+def test_clean_sets_are_hardly_ever_said_to_leak(tmp_path):
+    alarms = 0
+    for seed in range(12):
+        truth = make_faces(tmp_path / f"{seed}", people=40, photographs=4, size=80, seed=100 + seed)
+        store = embed(truth.folder, tmp_path / f"s{seed}", backbone="mtcnn")
+        result = audit(store, checks=["leakage", "ledger"], heads=("knn",))
+        alarms += any(finding.verdict is Verdict.PRESENT for finding in result.findings)
+    assert alarms <= 2  # 5% of 12 is 0.6; three or more has a chance of 2%
+
+
+@pytest.mark.slow
+def test_the_share_that_leaks_is_found_from_a_few_percent_up(tmp_path):
+    for strength in (0.05, 0.2, 0.5):
+        faults = Faults(exact_twins=strength / 2, near_twins=strength / 2)
+        truth = make_faces(
+            tmp_path / f"{strength}", people=60, photographs=4, size=80, seed=9, faults=faults
+        )
+        store = embed(truth.folder, tmp_path / f"s{strength}", backbone="mtcnn")
+        finding = audit(store, checks=["leakage"])["leakage"]
+        assert finding.verdict is Verdict.PRESENT
+        assert finding.estimate.low <= strength <= finding.estimate.high
+
+
+# The gate.
+
+
+def test_limits_are_judged_by_the_findings_value(planted_store):
+    result = audit(planted_store, backbone="pixels", checks=["leakage", "siblings"])
+    value = result["leakage"].estimate.value
+    assert exceeded(result, {"leakage": value}, allow_not_run=False) == []
+    (reason,) = exceeded(result, {"leakage": value - 1e-9}, allow_not_run=False)
+    assert "at most" in reason
+
+
+def test_a_limit_whose_audit_did_not_run_fails_unless_allowed(planted_store):
+    result = audit(planted_store, backbone="pixels", checks=["siblings"])
+    for name in ("siblings", "twins"):  # one could not run, the other was not asked for
+        assert exceeded(result, {name: 1.0}, allow_not_run=False)
+        assert exceeded(result, {name: 1.0}, allow_not_run=True) == []
+
+
+@pytest.mark.parametrize("text", ["leakage", "leakage=", "leakage=many", "leak=0.1"])
+def test_a_limit_that_is_none_is_an_error(text):
+    with pytest.raises(InputError, match="--limit"):
+        parse_limits([text])

@@ -1,0 +1,253 @@
+"""Pages and figures: well formed, harmless whatever files are called, looked at in a browser."""
+
+import html.parser
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import noise, saved
+from PIL import Image
+
+from embedkit.audits import audit
+from embedkit.heads import evaluate, train
+from embedkit.heads.curve import learning_curve
+from embedkit.neighbours import search
+from embedkit.pipeline import embed
+from embedkit.reports import text
+from embedkit.reports.figures import write_figures
+from embedkit.reports.page import MOST_PAIRS, render
+from embedkit.reports.pictures import data_uri
+from embedkit.reports.sheets import search_sheet
+from embedkit.store import Store
+
+VOID = {"meta", "img", "br", "rect", "path", "line", "link", "input", "hr"}
+
+
+class Checker(html.parser.HTMLParser):
+    """Collects elements and attributes and notices tags that do not match."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.elements, self.attributes, self.text = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append(tag)
+        self.attributes += [(tag, *attr) for attr in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append(tag)
+        self.attributes += [(tag, *attr) for attr in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def parsed(page: str) -> Checker:
+    checker = Checker()
+    checker.feed(page)
+    checker.close()
+    assert checker.open == []
+    return checker
+
+
+@pytest.fixture(scope="module")
+def result(planted_store):
+    return audit(planted_store, backbone="mtcnn")
+
+
+@pytest.fixture(scope="module")
+def page(result):
+    return render(result, command="embedkit audit faces")
+
+
+def test_the_page_is_well_formed_and_says_the_figures(page, result):
+    words = " ".join(" ".join(parsed(page).text).split())
+    head = result["ledger"].heads[0]
+    assert f"Reported accuracy: {head.reported.value:.1%}" in words
+    assert f"Without copies in train: {head.purged.value:.1%}" in words
+    for finding in result.findings:
+        assert finding.name in words
+    assert "None of them is a pass" in words
+
+
+def test_the_page_loads_nothing_and_runs_nothing(page):
+    checker = parsed(page)
+    assert "script" not in checker.elements
+    for _, name, value in checker.attributes:
+        assert not name.startswith("on")
+        assert name != "style"  # the policy would refuse it
+        if name in ("src", "href"):
+            assert value.startswith(("data:image/jpeg;base64,", "#"))
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_each_pair_shows_two_pictures_with_text_for_those_who_cannot_see_them(page, result):
+    checker = parsed(page)
+    shown = min(MOST_PAIRS, len(result["twins"].pairs))
+    assert checker.elements.count("img") == 2 * shown
+    alts = [value for tag, name, value in checker.attributes if (tag, name) == ("img", "alt")]
+    assert len(alts) == 2 * shown
+    assert all(alts)
+
+
+def test_the_same_audit_gives_the_same_page(page, result):
+    assert render(result, command="embedkit audit faces") == page
+
+
+def test_a_picture_that_is_gone_leaves_a_gap_and_not_an_error(store_copy, tmp_path):
+    store = Store.open(store_copy)
+    store.items = replace(store.items, root=tmp_path / "nowhere")
+    page = render(audit(store, backbone="mtcnn", checks=["twins"]))
+    assert "no picture" in page
+    assert "<img" not in page
+
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>.png",
+    "\"';--.png",
+    "&lt;script&gt;.png",
+    "\u202egnp.exe.png",
+    "{{ 7*7 }}.png",
+    "x\ny.png",
+    "'><svg onload=alert(1)>.png",
+]
+
+
+def test_hostile_names_are_only_text(tmp_path):
+    for place, name in enumerate(HOSTILE):
+        for side, label in (("train", "<b>bold</b>"), ("test", "<b>bold</b>"), ("train", "b")):
+            folder = tmp_path / "f" / side / label.replace("/", "\u2215")
+            folder.mkdir(parents=True, exist_ok=True)
+            seed = place if label != "b" else 100 + place
+            (folder / name).write_bytes(saved(noise(seed, 24), "PNG"))
+    (tmp_path / "f/train/b/<i>broken.png").write_bytes(b"")
+    store = embed(tmp_path / "f", tmp_path / "s<u>", backbone="pixels")
+    result = audit(store)
+    assert len(result["twins"].pairs) == len(HOSTILE)
+    checker = parsed(render(result, command="embedkit <x>"))
+    assert not {"b", "i", "svg onload", "u", "script", "x"} & (set(checker.elements) - {"b"})
+    assert not any(name.startswith("on") for _, name, _ in checker.attributes)
+    shown = "".join(checker.text)
+    assert "<img src=x onerror=alert(1)>.png" in shown
+    assert "{{ 7*7 }}.png" in shown
+    assert "<i>broken.png" in shown
+    head = train(store)
+    for name in HOSTILE:
+        one = head.predict(tmp_path / "f" / "test" / "<b>bold<\u2215b>" / name)
+        assert one.label in head.labels
+
+
+def test_an_audit_without_a_ledger_still_makes_a_page(tmp_path):
+    for n in range(5):
+        path = tmp_path / "f" / f"{n}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(saved(noise(n), "PNG"))
+    page = render(audit(embed(tmp_path / "f", tmp_path / "s", backbone="pixels")))
+    assert "No accuracy to explain yet" in page
+    parsed(page)
+
+
+def test_no_metadata_of_a_picture_gets_into_a_page(tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "SECRET-DESCRIPTION"
+    exif.get_ifd(0x8825)[1] = "N"
+    path = tmp_path / "x.jpg"
+    path.write_bytes(saved(noise(0), "JPEG", exif=exif, comment=b"SECRET-COMMENT"))
+    import base64
+
+    data = base64.b64decode(data_uri(path).split(",")[1])
+    assert b"SECRET" not in data
+    assert b"Exif" not in data
+
+
+def test_figures_are_written_in_both_formats_and_are_the_same_twice(planted_store, tmp_path):
+    head = train(planted_store, backbone="mtcnn")
+    evaluation, curve = evaluate(head), learning_curve(head)
+    for folder in ("a", "b"):
+        paths = write_figures(evaluation, curve, tmp_path / folder, ["png", "svg"])
+    assert [p.name for p in paths] == [
+        "confusion.png",
+        "confusion.svg",
+        "learning_curve.png",
+        "learning_curve.svg",
+    ]
+    for path in paths:
+        assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
+    assert np.asarray(Image.open(tmp_path / "a/confusion.png").convert("L")).std() > 10
+    svg = (tmp_path / "a/confusion.svg").read_text()
+    for label in head.labels:
+        assert label in svg
+
+
+def test_a_class_name_with_dollars_is_no_formula(planted_store, tmp_path):
+    head = train(planted_store, backbone="mtcnn")
+    evaluation = replace(evaluate(head), labels=("$a_{", "b$"))
+    paths = write_figures(evaluation, learning_curve(head), tmp_path, ["svg"])
+    assert "$a_{" in paths[0].read_text()
+
+
+def test_a_contact_sheet_shows_the_picture_and_its_neighbours(planted_store, planted, tmp_path):
+    path = planted.folder / planted.twins[0]["a"]
+    found = search(planted_store, path, k=7, backbone="mtcnn")
+    sheet = Image.open(search_sheet(planted_store, str(path), found, tmp_path / "sheet.png"))
+    assert sheet.width > sheet.height > 160  # two rows of up to six
+    assert np.asarray(sheet.convert("L")).std() > 20
+
+
+def test_terminal_lines_are_no_wider_than_they_need_to_be(planted_store, result):
+    report = text.classification_report(evaluate(train(planted_store, backbone="mtcnn")))
+    assert max(map(len, report.splitlines())) <= 100
+    assert all(line == line.rstrip() for line in report.splitlines())
+    lines = text.findings(result).splitlines()
+    assert len(lines) == 4  # three answers, and one line for all that did not run
+    assert re.match(r"-- not run\s+siblings, parity", lines[-1])
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("size", [(1200, 1600), (500, 2400)])
+def test_a_browser_shows_the_page_without_an_error(page, tmp_path, size):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("there is no Chromium on this machine (Debian: apt install chromium)")
+    (tmp_path / "report.html").write_text(page)
+    run = subprocess.run(
+        [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--hide-scrollbars",
+            "--enable-logging=stderr",
+            "--v=0",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--window-size={size[0]},{size[1]}",
+            f"--screenshot={tmp_path / 'shot.png'}",
+            f"file://{tmp_path / 'report.html'}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "CONSOLE" not in run.stderr  # a refused style or picture would be a console message
+    shot = np.asarray(Image.open(tmp_path / "shot.png").convert("RGB"))
+    assert shot.shape == (size[1], size[0], 3)
+    assert shot.std() > 20
+    # The bars of the waterfall and, below them, coloured pictures are on the first screens.
+    assert (np.abs(shot.astype(int) - (59, 110, 165)).max(axis=2) < 12).sum() > 2000

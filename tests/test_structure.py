@@ -1,0 +1,161 @@
+"""The house: imports point downwards, heavy packages stay at the leaves, nothing can run code."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted([*(ROOT / "embedkit").rglob("*.py"), *(ROOT / "cli").rglob("*.py")])
+
+# Each package may import from itself and from the lines below its own.
+LAYERS = (
+    {"embedkit_cli"},
+    {"demo"},
+    {"reports"},
+    {"audits"},
+    {"heads", "pipeline", "neighbours"},
+    {"inputs"},
+    {"store", "readers", "backbones", "engines", "synthetic"},
+    {"items", "images", "fetch"},
+    {"statistics"},
+    {"vectors", "files"},
+    {"errors"},
+)
+LEAVES = {
+    "torch": ("embedkit/backbones/",),
+    "facenet_pytorch": ("embedkit/backbones/",),
+    "faiss": ("embedkit/store/index.py",),
+    "jinja2": ("embedkit/reports/",),
+    "matplotlib": ("embedkit/reports/figures.py",),
+    "typer": ("cli/",),
+    "rich": ("cli/",),
+    "sklearn": ("embedkit/heads/",),
+    "safetensors": ("embedkit/heads/saving.py",),
+}
+
+
+def imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module)
+    return found
+
+
+def package(module: str) -> str | None:
+    parts = module.split(".")
+    if parts[0] == "embedkit_cli":
+        return "embedkit_cli"
+    return parts[1] if parts[0] == "embedkit" and len(parts) > 1 else None
+
+
+def home(path: Path) -> str | None:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return "embedkit_cli" if parts[0] == "cli" else parts[1] if parts[1] != "__init__" else None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_downwards(path):
+    level = {name: depth for depth, names in enumerate(LAYERS) for name in names}
+    own = home(path)
+    if own is None:
+        return
+    assert own in level, f"{own} has no layer"
+    for module in imports(path):
+        other = package(module)
+        if other is not None and other != own:
+            assert level[other] > level[own], f"{own} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_heavy_packages_stay_at_the_leaves(path):
+    where = str(path.relative_to(ROOT))
+    for module in imports(path):
+        homes = LEAVES.get(module.split(".")[0])
+        assert homes is None or where.startswith(homes), f"{where} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_that_is_read_can_run_code(path):
+    forbidden = {"pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
+    for module in imports(path):
+        assert module.split(".")[0] not in forbidden
+        # torchvision's decoder ends the process on one flipped bit in a PNG.
+        assert not module.startswith(("torchvision.io", "torch.hub"))
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert called not in ("eval", "exec", "faiss.write_index", "faiss.read_index")
+            if called == "torch.load":
+                assert options.get("weights_only") == "True"
+            if called in ("np.load", "numpy.load"):
+                assert options.get("allow_pickle") == "False"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_depends_on_asserts(path):
+    """`python -O` removes them."""
+    assert not any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(path.read_text())))
+
+
+def modules_after(code: str) -> set[str]:
+    code += "\nimport sys; print('\\n'.join(m for m in sys.modules if '.' not in m))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
+
+
+HEAVY = {"torch", "faiss", "sklearn", "scipy", "numpy", "pyarrow", "PIL", "matplotlib", "umap"}
+
+
+def test_help_loads_nothing_heavy():
+    assert not modules_after("from embedkit_cli.app import main; main(['--help'])") & HEAVY
+    assert not modules_after("from embedkit_cli.app import main; main(['embed', '--help'])") & HEAVY
+
+
+def test_importing_embedkit_loads_nothing_heavy_and_opens_no_file():
+    assert not modules_after("import embedkit") & HEAVY
+
+
+def test_the_python_interface_has_what_it_says():
+    import embedkit
+
+    for name in embedkit.__all__:
+        assert callable(getattr(embedkit, name)), name
+    with pytest.raises(AttributeError, match="no attribute 'embd'"):
+        _ = embedkit.embd
+
+
+def test_the_functions_are_functions_in_whatever_order_modules_are_loaded():
+    code = (
+        "import embedkit.pipeline, embedkit.neighbours, embedkit.heads.training, embedkit.demo\n"
+        "import embedkit as ek\n"
+        "assert all(callable(getattr(ek, name)) for name in ek.__all__)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_suite_does_not_need_the_real_data():
+    """What CI runs without ../shared must not be less than these files."""
+    marked = [p for p in (ROOT / "tests").glob("test_*.py") if "mark.data" in p.read_text()]
+    assert {p.name for p in marked} <= {"test_structure.py", "test_real_data.py"}
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+def test_built_stores_stay_out_of_git_and_out_of_the_packages():
+    listed = subprocess.run(
+        ["git", "ls-files", "indexes"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert listed.stdout.split() == ["indexes/README.md"]
+
+
+def test_no_test_asserts_a_speed():
+    source = (ROOT / "benchmarks").glob("*.py")
+    assert os.environ.get("EMBEDKIT_ASSERT_SPEED") is None
+    assert all("assert " not in path.read_text() for path in source)
