@@ -2,9 +2,12 @@
 
 import hashlib
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from embedkit.errors import OutputError
+
+Buffer = bytes | memoryview
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -16,14 +19,31 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         OSError: no space, no permission, a broken disk; `path` is then what it was before.
     """
+    write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[Buffer]) -> str:
+    """Do the same for bytes that come in parts, and return the SHA-256 of them all.
+
+    Raises:
+        OSError: as `write_whole`.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
+    digest = hashlib.sha256()
+
+    def counted() -> Iterator[Buffer]:
+        for part in parts:
+            digest.update(part)
+            yield part
+
     try:
-        write_durably(temporary, data)
+        write_durably(temporary, counted())
         rename(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+    return digest.hexdigest()
 
 
 def write_output(path: Path, data: bytes) -> Path:
@@ -40,25 +60,23 @@ def write_output(path: Path, data: bytes) -> Path:
     return path
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write `data` to `path` and wait until it is on disk."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def write_durably(path: Path, parts: Iterable[Buffer]) -> None:
+    """Write `parts` to `path` and wait until they are on disk."""
+    _write(path, parts, os.O_TRUNC)
 
 
 def append_durably(path: Path, data: bytes) -> None:
     """Add `data` at the end of `path` and wait until it is on disk."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    _write(path, [data], os.O_APPEND)
+
+
+def _write(path: Path, parts: Iterable[Buffer], how: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, 0o666)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        for part in parts:
+            view = memoryview(part).cast("B")
+            while view:
+                view = view[os.write(descriptor, view) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -78,7 +96,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def sha256(data: bytes | memoryview) -> str:
+def sha256(data: Buffer) -> str:
     """Return the SHA-256 of some bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 

@@ -94,9 +94,26 @@ def test_a_vector_without_a_direction_is_named_by_its_row(bad):
         unit_rows(rows)
 
 
+def test_an_index_written_shard_by_shard_is_the_one_that_faiss_writes(tmp_path):
+    for n, d in ((1, 5), (7, 3), (100, 16)):
+        vectors = unit_rows(np.random.default_rng(n).normal(size=(n, d)))
+        write_index(tmp_path, (vectors[i : i + 6] for i in range(0, n, 6)), n, d, "x")
+        assert (tmp_path / "index.faiss").read_bytes() == build_index(vectors)
+
+
+def test_a_faiss_of_another_format_would_be_built_in_memory(tmp_path, monkeypatch):
+    import embedkit.store.index as module
+
+    monkeypatch.setattr(module, "_flat_header", lambda n, d: b"another format")
+    vectors = unit_rows(np.random.default_rng(0).normal(size=(20, 4)))
+    write_index(tmp_path, [vectors[:7], vectors[7:]], 20, 4, "x")
+    assert read_index(tmp_path, "x") == build_index(vectors)
+
+
 def test_a_damaged_index_is_no_index(tmp_path):
-    data = build_index(unit_rows(np.random.default_rng(0).normal(size=(60, 8))))
-    write_index(tmp_path, data, "of these vectors")
+    vectors = unit_rows(np.random.default_rng(0).normal(size=(60, 8)))
+    write_index(tmp_path, [vectors], 60, 8, "of these vectors")
+    data = build_index(vectors)
     assert read_index(tmp_path, "of these vectors") == data
     assert read_index(tmp_path, "of others") is None
     generator = np.random.default_rng(1)

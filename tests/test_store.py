@@ -244,8 +244,9 @@ class Faulty:
             self.left -= 1
             if self.left == -1 or (self.left < -1 and self.for_ever):
                 self.failed = True
-                if real is files.write_durably or real.__name__ == "write_durably":
-                    real(args[0], args[1][: len(args[1]) // 2])  # half is on disk already
+                if real.__name__ == "write_durably":
+                    whole = b"".join(args[1])
+                    real(args[0], [whole[: len(whole) // 2]])  # half is on disk already
                 raise OSError(self.code, os.strerror(self.code))
             return real(*args)
 

@@ -1,5 +1,6 @@
 """FAISS: exact nearest neighbours; the index file is a checked, disposable copy of the shards."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import faiss
 import numpy as np
 
 from embedkit.errors import EmbedkitError, StoreError
-from embedkit.files import sha256, write_whole
+from embedkit.files import Buffer, sha256, sha256_of_file, write_parts, write_whole
 from embedkit.store.schema import INDEX, INDEX_RECORD, SCHEMA, sealed, unsealed
 from embedkit.vectors import DoubleArray, FloatArray, IntArray, check_unit_rows
 
@@ -37,16 +38,48 @@ def build_index(vectors: FloatArray) -> bytes:
     return bytes(faiss.serialize_index(index))
 
 
-def write_index(folder: Path, index: bytes, vectors_sha256: str) -> None:
-    """Write an index beside its shards, and a record of what it was made from."""
+def write_index(
+    folder: Path, shards: Iterable[FloatArray], n: int, dimension: int, vectors_sha256: str
+) -> None:
+    """Write the index of a space beside its shards, and a record of what it was made from.
+
+    Args:
+        folder: of the space.
+        shards: its vectors in item order, each (m, d) float32; held one at a time.
+        n: rows of all shards.
+        dimension: d.
+        vectors_sha256: hash that stands for the vectors.
+    """
+    index = write_parts(folder / INDEX, _index_parts(shards, n, dimension))
     record = {
         "schema": SCHEMA,
         "faiss": faiss.__version__,
-        "sha256": sha256(index),
+        "sha256": index,
         "vectors_sha256": vectors_sha256,
     }
-    write_whole(folder / INDEX, index)
     write_whole(folder / INDEX_RECORD, sealed(record))
+
+
+def _index_parts(shards: Iterable[FloatArray], n: int, dimension: int) -> Iterator[Buffer]:
+    """Yield the bytes that `build_index` would return for all shards together.
+
+    FAISS's file of a flat index is a header and the vectors, so the whole need not be in memory.
+    If a future FAISS writes it otherwise, it is built in memory after all.
+    """
+    two = np.eye(2, dimension, dtype=np.float32)
+    if _flat_header(2, dimension) + two.tobytes() != build_index(two):
+        yield build_index(np.concatenate(list(shards)))
+        return
+    yield _flat_header(n, dimension)
+    for rows in shards:
+        yield np.ascontiguousarray(rows, "<f4").data
+
+
+def _flat_header(n: int, dimension: int) -> bytes:
+    """Return an empty index's bytes with the count of rows and of numbers put in."""
+    empty = bytes(faiss.serialize_index(faiss.IndexFlatIP(dimension)))
+    rows, numbers = (count.to_bytes(8, "little") for count in (n, n * dimension))
+    return empty[:8] + rows + empty[16:-8] + numbers
 
 
 def read_index(folder: Path, vectors_sha256: str) -> bytes | None:
@@ -55,13 +88,29 @@ def read_index(folder: Path, vectors_sha256: str) -> bytes | None:
     FAISS files carry no checksum, and a third of damaged ones load and answer wrongly, so the
     bytes are checked before FAISS sees them.
     """
+    expected = _recorded(folder, vectors_sha256)
+    try:
+        data = (folder / INDEX).read_bytes()
+    except OSError:
+        return None
+    return data if sha256(data) == expected else None
+
+
+def has_index(folder: Path, vectors_sha256: str) -> bool:
+    """Say whether a space's index is there, whole and of these vectors."""
+    try:
+        return sha256_of_file(folder / INDEX) == _recorded(folder, vectors_sha256)
+    except OSError:
+        return False
+
+
+def _recorded(folder: Path, vectors_sha256: str) -> str | None:
+    """Return the hash that the index of these vectors must have, None if it is of others."""
     try:
         record = unsealed((folder / INDEX_RECORD).read_bytes(), folder / INDEX_RECORD)
-        data = (folder / INDEX).read_bytes()
-        fits = record["vectors_sha256"] == vectors_sha256 and record["sha256"] == sha256(data)
-    except (OSError, StoreError, KeyError):
+    except (OSError, StoreError):
         return None
-    return data if fits else None
+    return record.get("sha256") if record.get("vectors_sha256") == vectors_sha256 else None
 
 
 class NeighbourIndex:

@@ -1,6 +1,7 @@
 """Reading a store: nothing is believed before its checksum fits."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from embedkit.errors import InputError, StoreError, StoreSchemaError
 from embedkit.files import sha256, sha256_of_file
 from embedkit.items import ItemTable, Unreadable
-from embedkit.store.index import NeighbourIndex, build_index, read_index
+from embedkit.store.index import NeighbourIndex, build_index, has_index, read_index
 from embedkit.store.schema import (
     ITEMS,
     JOURNAL,
@@ -68,7 +69,7 @@ class Space:
         Raises:
             StoreError: a shard is missing or damaged.
         """
-        parts = [self._shard(place) for place in range(len(self.record.shards))]
+        parts = list(self.shards())
         if len(parts) == 1:
             return parts[0]
         rows = np.concatenate(parts) if parts else np.empty((0, self.record.dimension), np.float32)
@@ -88,7 +89,16 @@ class Space:
 
     def has_index(self) -> bool:
         """Say whether the index file is there, whole and of these vectors."""
-        return read_index(self.folder, self.vectors_sha256) is not None
+        return has_index(self.folder, self.vectors_sha256)
+
+    def shards(self) -> Iterator[FloatArray]:
+        """Yield the vectors shard by shard, each checked and mapped into memory while it is held.
+
+        Raises:
+            StoreError: a shard is missing or damaged.
+        """
+        for place in range(len(self.record.shards)):
+            yield self.shard(place)
 
     def shard_fits(self, place: int) -> bool:
         """Say whether a shard is there and has the bytes that were committed."""
@@ -98,7 +108,8 @@ class Space:
         except OSError:
             return False
 
-    def _shard(self, place: int) -> FloatArray:
+    def shard(self, place: int) -> FloatArray:
+        """Return the vectors of one shard; see `shards`."""
         shard = self.record.shards[place]
         path = self.folder / shard.file
         if not self.shard_fits(place):
@@ -198,7 +209,7 @@ class Store:
         for space in self.spaces.values():
             for place in range(len(space.record.shards)):
                 try:
-                    space._shard(place)
+                    space.shard(place)
                 except StoreError as error:
                     faults.append(str(error))
             if not space.has_index():

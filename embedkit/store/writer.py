@@ -22,7 +22,7 @@ import pyarrow as pa
 from embedkit import files
 from embedkit.errors import StoreError
 from embedkit.items import FACTS, Unreadable
-from embedkit.store.index import build_index, write_index
+from embedkit.store.index import write_index
 from embedkit.store.schema import (
     ITEMS,
     JOURNAL,
@@ -235,7 +235,13 @@ class StoreWriter:
         for space in store.spaces.values():
             if not space.has_index():
                 with _one_line(space.folder):
-                    write_index(space.folder, build_index(space.vectors), space.vectors_sha256)
+                    write_index(
+                        space.folder,
+                        space.shards(),
+                        space.record.n,
+                        space.record.dimension,
+                        space.vectors_sha256,
+                    )
         return store
 
     def _recover(self) -> None:
