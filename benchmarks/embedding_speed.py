@@ -93,11 +93,11 @@ def main() -> None:
         "embedding_speed.py",
         f"""# Speed and memory of embedding
 
-{N:,} JPEGs of {SIDE} × {SIDE} (drawn faces, qualities 70 to 95), `mtcnn`, medians of {ROUNDS} rounds
-taken in turn in one run. The plain loop is `benchmarks/plain_dataloader.py`: the same network, the
-same read-out, batches of 64, two worker processes, torch's default memory layout; it keeps the
-vectors and nothing else. `embedkit embed` also hashes every file and its pixels, computes the
-perceptual hash and the header facts, and commits shards, table and index to disk.
+{N:,} JPEGs of {SIDE} × {SIDE} (drawn faces, qualities 70 to 95), `mtcnn`, medians of {ROUNDS}
+rounds taken in turn in one run. The plain loop is `benchmarks/plain_dataloader.py`: the same
+network, the same read-out, batches of 64, two worker processes, torch's default memory layout; it
+keeps the vectors and nothing else. `embedkit embed` also hashes every file and its pixels, computes
+the perceptual hash and the header facts, and commits shards, table and index to disk.
 
 {table(rows)}
 
@@ -107,8 +107,9 @@ takes {size / N / 1024:.1f} KiB a picture on disk, vectors twice: in the shards 
 What makes the difference: channels-last layout (3.5 times less CPU in the network than torch's
 default) and passes of 16 pictures side by side, each on one thread, in place of one pass on all
 threads, which wastes most of a second core on layers this small. The peak is of one process; the
-plain loop's workers come on top of its figure. embedkit's grows by the index, which is built in
-memory (6 KiB a picture), and the table of items.
+plain loop's workers come on top of its figure. embedkit holds a bounded number of pictures, one
+block of vectors and the table of items (under 1 KiB a picture); the index is written shard by
+shard.
 """,
     )
 

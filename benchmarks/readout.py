@@ -215,10 +215,11 @@ layers are concatenated, each of unit length; "mirrored too" adds the features o
 
 {table(rows)}
 
-The bold row is what embedkit takes. Adding the mirror image gives more than anything else, and makes
-a mirrored copy the same vector bit for bit, which finding copies needs. More layers or cells gain
-less than 1 point for twice the width. From 64 to 112 pixels the differences lie within what another
-division into folds would make; 80 is taken because its passes cost a third less than those of 96.
+The bold row is what embedkit takes. Adding the mirror image gives more than anything else, and
+makes a mirrored copy the same vector bit for bit, which finding copies needs. More layers or cells
+gain less than 1 point for twice the width. From 64 to 112 pixels the differences lie within what
+another division into folds would make; 80 is taken because its passes cost a third less than those
+of 96.
 
 ## Against the first probe
 

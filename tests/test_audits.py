@@ -13,7 +13,7 @@ from embedkit.audits.base import Verdict, effect_verdict
 from embedkit.audits.gate import exceeded, parse_limits
 from embedkit.audits.leakage import measure_leakage, shared
 from embedkit.audits.ledger import keep_ledger
-from embedkit.audits.twins import NEAR, _near_pairs, find_twins
+from embedkit.audits.twins import NEAR, find_twins, near_pairs
 from embedkit.errors import InputError
 from embedkit.images import mirrored_hash
 from embedkit.pipeline import embed
@@ -99,7 +99,7 @@ def test_a_mirrored_copy_is_a_near_twin(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [3, 1024])
-def test_near_pairs_are_those_of_brute_force(monkeypatch, rows):
+def testnear_pairs_are_those_of_brute_force(monkeypatch, rows):
     import embedkit.audits.twins as module
 
     monkeypatch.setattr(module, "ROWS", rows)
@@ -120,7 +120,7 @@ def test_near_pairs_are_those_of_brute_force(monkeypatch, rows):
             cosine = float(centred[a] @ centred[b])
             if any(bits <= most and cosine >= least for most, least in NEAR):
                 expected.add((a, b))
-        assert {pair for pair, _ in _near_pairs(vectors, hashes)} == expected
+        assert {pair for pair, _ in near_pairs(vectors, hashes)} == expected
 
 
 def test_a_chain_of_copies_leaks_whatever_the_order():

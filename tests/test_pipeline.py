@@ -20,7 +20,7 @@ from embedkit.errors import (
     TooManyUnreadableError,
 )
 from embedkit.images import decode
-from embedkit.pipeline import default_store, embed
+from embedkit.pipeline import default_store, embed, passes, run, spaces, store_of
 from embedkit.store import Store
 
 NAMES = [
@@ -31,6 +31,11 @@ NAMES = [
 @pytest.fixture
 def source(tmp_path):
     return make_different(tmp_path / "faces", *NAMES)
+
+
+def stop_after_eight(progress):
+    if progress.safe >= 8:
+        raise KeyboardInterrupt
 
 
 def embed_pixels(source, store, **options):
@@ -84,17 +89,15 @@ def test_a_second_run_writes_nothing(source, tmp_path):
     assert after == before
 
 
-def counting(monkeypatch, module="embedkit.pipeline"):
+def counting(monkeypatch):
     decoded = []
-    import embedkit.pipeline as pipeline
-
-    real = pipeline.decode
+    real = run.decode
 
     def decode_and_count(data):
         decoded.append(data)
         return real(data)
 
-    monkeypatch.setattr(pipeline, "decode", decode_and_count)
+    monkeypatch.setattr(run, "decode", decode_and_count)
     return decoded
 
 
@@ -272,12 +275,8 @@ def test_an_interrupt_leaves_a_store_that_the_next_run_finishes(source, tmp_path
 
 
 def test_an_unfinished_run_can_be_taken_up_with_more_images(source, tmp_path):
-    def stop(progress):
-        if progress.safe >= 8:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        embed_pixels(source, tmp_path / "store", block=4, progress=stop)
+        embed_pixels(source, tmp_path / "store", block=4, progress=stop_after_eight)
     make_different(source, "test/x/0-in-front.png")
     store = embed_pixels(source, tmp_path / "store", block=4)
     assert set(store.items.ids) == {*NAMES, "test/x/0-in-front.png"}
@@ -286,12 +285,34 @@ def test_an_unfinished_run_can_be_taken_up_with_more_images(source, tmp_path):
 
 def test_a_space_of_another_contract_is_not_mixed_with_this_one(source, tmp_path, monkeypatch):
     embed_pixels(source, tmp_path / "store")
-    import embedkit.pipeline as pipeline
-
-    real = pipeline.contract
-    monkeypatch.setattr(pipeline, "contract", lambda b: real(b) | {"preprocessing": "other"})
+    real = spaces.contract
+    monkeypatch.setattr(spaces, "contract", lambda b: real(b) | {"preprocessing": "other"})
     with pytest.raises(SpaceMismatchError, match="another preprocessing"):
         embed_pixels(source, tmp_path / "store")
+
+
+def test_a_backbone_is_loaded_only_where_there_is_something_for_it(source, tmp_path, monkeypatch):
+    embed(source, tmp_path / "store", backbone=["pixels", "mtcnn"])
+    loaded = []
+    real = spaces.load_backbone
+    monkeypatch.setattr(spaces, "load_backbone", lambda name: loaded.append(name) or real(name))
+    embed_pixels(source, tmp_path / "store")
+    assert loaded == ["pixels"]
+    make_different(source, "train/x/new.png")
+    embed_pixels(source, tmp_path / "store")
+    assert loaded == ["pixels", "mtcnn", "pixels"]
+
+
+def test_a_wrong_backbone_is_told_before_the_source_is_read(tmp_path):
+    with pytest.raises(InputError, match="no backbone is called 'pixel'; .* did you mean 'pixels'"):
+        embed(tmp_path / "missing", tmp_path / "store", backbone="pixel")
+
+
+def test_an_unfinished_store_is_not_taken_for_a_data_set(source, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        embed_pixels(source, tmp_path / "store", block=4, progress=stop_after_eight)
+    with pytest.raises(StoreError, match="unfinished store; run the same 'embedkit embed'"):
+        store_of(tmp_path / "store")
 
 
 def test_a_folder_with_other_files_is_not_made_a_store(source, tmp_path):
@@ -342,12 +363,11 @@ def test_the_default_store_is_called_like_the_source(tmp_path):
 def test_memory_holds_a_bounded_number_of_pictures(source, tmp_path, monkeypatch):
     """The decoders run at most a window ahead of the network, however slow it is."""
     import embedkit.engines.local as local
-    import embedkit.pipeline as pipeline
 
     monkeypatch.setattr(local, "WINDOW", 5)
     make_different(source, *(f"train/x/more{n}.png" for n in range(60)))
     loaded, taken, most = 0, 0, 0
-    real_add, real_load = pipeline._Passes.add, pipeline._Run._load
+    real_add, real_load = passes.Passes.add, run.Run._load
 
     def load(self, block, id_):
         nonlocal loaded
@@ -361,8 +381,8 @@ def test_memory_holds_a_bounded_number_of_pictures(source, tmp_path, monkeypatch
         most = max(most, loaded - taken)
         real_add(self, prepared)
 
-    monkeypatch.setattr(pipeline._Run, "_load", load)
-    monkeypatch.setattr(pipeline._Passes, "add", add)
+    monkeypatch.setattr(run.Run, "_load", load)
+    monkeypatch.setattr(passes.Passes, "add", add)
     embed_pixels(source, tmp_path / "store")
     assert taken == 80
     assert most <= 6

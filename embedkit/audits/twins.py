@@ -15,8 +15,8 @@ from embedkit.store import Store
 from embedkit.vectors import FloatArray, IntArray
 
 # Two witnesses must agree: the perceptual hash (bits of 63 that differ, in the picture or its
-# mirror image) and the cosine of centred vectors. `benchmarks/twin_candidates.py` shows on four
-# real sets what this finds and what it lets in; a threshold for each data set comes with
+# mirror image) and the cosine of centred vectors. `benchmarks/twin_candidates.py` shows on real and
+# drawn sets what this finds and what it lets in; a threshold for each data set comes with
 # calibration.
 NEAR = ((2, 0.30), (6, 0.75), (20, 0.87))
 ROWS = 1024
@@ -109,7 +109,7 @@ def find_twins(store: Store, *, backbone: str | None = None, label: str = "label
     hashes = np.array(items.column("phash"), np.uint64)
     near = {
         pair: score
-        for pair, score in _near_pairs(store.space(backbone).vectors, hashes)
+        for pair, score in near_pairs(store.space(backbone).vectors, hashes)
         if pair not in exact
     }
     scored = [(pair, "exact", 1.0) for pair in exact]
@@ -151,10 +151,15 @@ def _exact_pairs(*columns: list[object]) -> set[tuple[int, int]]:
     return pairs
 
 
-def _near_pairs(
+def near_pairs(
     vectors: FloatArray, hashes: "np.typing.NDArray[np.uint64]"
 ) -> Iterator[tuple[tuple[int, int], float]]:
-    """Yield each pair of rows that both witnesses call near, with its centred cosine."""
+    """Yield each pair of rows that both witnesses call near, with its centred cosine.
+
+    Args:
+        vectors: (n, d) float32, unit rows.
+        hashes: (n,) perceptual hashes of the same images.
+    """
     if len(vectors) < 2:
         return
     centre = vectors.mean(axis=0, dtype=np.float64)

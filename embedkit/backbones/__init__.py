@@ -20,6 +20,7 @@ __all__ = [
     "choose_backbone",
     "contract",
     "contract_hash",
+    "known_backbone",
     "load_backbone",
 ]
 
@@ -53,11 +54,11 @@ class Backbone(Protocol):
         """
 
 
-def load_backbone(name: str) -> Backbone:
-    """Load a backbone by its name.
+def known_backbone(name: str) -> str:
+    """Return the name of a backbone if there is one of that name.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none; the message says which there are.
     """
     if name not in CARDS:
         near = difflib.get_close_matches(name, CARDS, n=1)
@@ -65,8 +66,18 @@ def load_backbone(name: str) -> Backbone:
         raise InputError(
             f"no backbone is called {name!r}; known are {', '.join(sorted(CARDS))}{hint}"
         )
-    module, class_ = CARDS[name].module.split(":")
-    backbone: Backbone = getattr(importlib.import_module(module), class_)(CARDS[name])
+    return name
+
+
+def load_backbone(name: str) -> Backbone:
+    """Load a backbone by its name.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    card = CARDS[known_backbone(name)]
+    module, class_ = card.module.split(":")
+    backbone: Backbone = getattr(importlib.import_module(module), class_)(card)
     return backbone
 
 

@@ -7,10 +7,8 @@ commit; only then do they take their final names. So a kill at any point leaves 
 store or the new one, and the blocks that were done are found again.
 """
 
-import fcntl
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -23,12 +21,13 @@ from embedkit import files
 from embedkit.errors import StoreError
 from embedkit.items import FACTS, Unreadable
 from embedkit.store.index import write_index
+from embedkit.store.journal import Journal, told
+from embedkit.store.lock import writer_lock
 from embedkit.store.schema import (
     ITEMS,
     JOURNAL,
     LOCK,
     NEXT,
-    SCHEMA,
     SPACE,
     STORE,
     UNREADABLE,
@@ -39,9 +38,7 @@ from embedkit.store.schema import (
     npy_bytes,
     parquet_bytes,
     parquet_table,
-    sealed,
     shard_name,
-    unsealed,
 )
 from embedkit.store.store import Store, read_checked, read_record
 from embedkit.vectors import FloatArray
@@ -87,6 +84,7 @@ class StoreWriter:
         self.refused: list[Unreadable] = []
         self._journaled: set[int] = set()
         self._next_number = 0
+        self._journal = Journal(path)
 
     def __enter__(self) -> Self:
         """Take the lock and find what is there.
@@ -97,28 +95,17 @@ class StoreWriter:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             ours = any((self.path / name).exists() for name in (STORE, JOURNAL, LOCK))
-            if not ours and any(self.path.iterdir()):
-                raise StoreError(
-                    f"{self.path} is a folder with other files in it; a store needs its own"
-                )
-            self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            foreign = not ours and any(self.path.iterdir())
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written: {error.strerror}") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.pread(self._lock, 20, 0).decode(errors="replace").strip() or "unknown"
-            os.close(self._lock)
+        if foreign:
             raise StoreError(
-                f"{self.path} is being written by process {owner}; wait for it to end"
-            ) from None
-        try:
-            os.ftruncate(self._lock, 0)
-            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+                f"{self.path} is a folder with other files in it; a store needs its own"
+            )
+        with ExitStack() as stack:
+            stack.enter_context(writer_lock(self.path))
             self._recover()
-        except BaseException:
-            self._unlock()
-            raise
+            self._held = stack.pop_all()
         return self
 
     def __exit__(
@@ -128,7 +115,7 @@ class StoreWriter:
         trace: TracebackType | None,
     ) -> None:
         """Free the lock."""
-        self._unlock()
+        self._held.close()
 
     def next_number(self) -> int:
         """Return a number that no block of this store has or had since its last commit."""
@@ -160,7 +147,7 @@ class StoreWriter:
         data = parquet_bytes(facts)
         shards = self._write_shards(number, vectors) if facts.num_rows else {}
         self._write(self.path / name, data)
-        self._log(
+        self._journal.append(
             {
                 "number": number,
                 "facts": {"file": name, "sha256": files.sha256(data)},
@@ -180,7 +167,9 @@ class StoreWriter:
             StoreError: they cannot be written; everything before is safe.
         """
         shards = self._write_shards(number, vectors)
-        self._log({"number": number, "shards": {space: asdict(s) for space, s in shards.items()}})
+        self._journal.append(
+            {"number": number, "shards": {space: asdict(s) for space, s in shards.items()}}
+        )
         self._add_shards(number, shards)
 
     def commit(
@@ -234,7 +223,7 @@ class StoreWriter:
         store = self._settle(record)
         for space in store.spaces.values():
             if not space.has_index():
-                with _one_line(space.folder):
+                with told(space.folder):
                     write_index(
                         space.folder,
                         space.shards(),
@@ -252,34 +241,8 @@ class StoreWriter:
             self.store = Store.open(self.path)
             self.blocks = self._committed_blocks(self.store)
             self._next_number = 1 + max((block.number for block in self.blocks), default=-1)
-        journal = self.path / JOURNAL
-        if journal.exists():
-            content = journal.read_bytes()
-            whole = self._replay_lines(content.split(b"\n")[:-1])  # what follows is torn
-            if content != whole:
-                self._write(journal, whole) if whole else journal.unlink()
+        self._journal.replay(self._replay)
         self._sweep()
-
-    def _replay_lines(self, lines: list[bytes]) -> bytes:
-        """Take over the journal's lines up to the first that does not hold; return those."""
-        whole = b""
-        for place, line in enumerate(lines):
-            try:
-                entry = unsealed(line, self.path / JOURNAL)
-            except StoreError:
-                break
-            # The first line names the store that the run went on from; if that has been
-            # committed over, the journal is done with.
-            holds = self._replay(entry) if place else entry.get("base") == self._base()
-            if not holds:
-                break
-            whole += line + b"\n"
-        return whole
-
-    def _base(self) -> str | None:
-        """Return the hash of the store that the journal goes on from."""
-        path = self.path / STORE
-        return files.sha256_of_file(path) if path.exists() else None
 
     def _committed_blocks(self, store: Store) -> list[StoredBlock]:
         facts = store.items.rows.select(FACT_SCHEMA.names)
@@ -334,23 +297,15 @@ class StoreWriter:
         shards = {}
         for space, rows in vectors.items():
             data = npy_bytes(np.asarray(rows, "<f4"))
-            with _one_line(self.path / space):
+            with told(self.path / space):
                 (self.path / space).mkdir(exist_ok=True)
                 files.sync_folder(self.path)
             self._write(self.path / space / shard_name(number), data)
             shards[space] = Shard(shard_name(number), len(rows), files.sha256(data))
         return shards
 
-    def _log(self, entry: dict[str, Any]) -> None:
-        journal = self.path / JOURNAL
-        first = [] if journal.exists() else [{"base": self._base()}]
-        with _one_line(journal):
-            for record in (*first, entry):
-                files.append_durably(journal, journal_line(record))
-            files.sync_folder(self.path)
-
     def _write(self, path: Path, data: bytes) -> None:
-        with _one_line(path):
+        with told(path):
             files.write_whole(path, data)
 
     def _finish_renames(self, record: StoreRecord) -> None:
@@ -361,15 +316,14 @@ class StoreWriter:
         for path, sha in expected.items():
             waiting = path.with_name(path.name + NEXT)
             if waiting.exists() and files.sha256_of_file(waiting) == sha:
-                with _one_line(path):
+                with told(path):
                     files.rename(waiting, path)
                     files.sync_folder(path.parent)
 
     def _settle(self, record: StoreRecord) -> Store:
         """Give a commit's files their names and remove what belongs to no store any more."""
         self._finish_renames(record)
-        with _one_line(self.path):
-            (self.path / JOURNAL).unlink(missing_ok=True)
+        self._journal.clear()
         self.store = Store.open(self.path)
         self.blocks = self._committed_blocks(self.store)
         self.refused, self._journaled = [], set()
@@ -392,34 +346,13 @@ class StoreWriter:
             }
         patterns = ("vectors-*.npy", f"*{NEXT}", ".*.tmp", "block-*.parquet")
         folders = [self.path, *(path for path in self.path.iterdir() if path.is_dir())]
-        with _one_line(self.path):
+        with told(self.path):
             for folder in folders:
                 for pattern in patterns:
                     for path in folder.glob(pattern):
                         if path not in named:
                             path.unlink()
 
-    def _unlock(self) -> None:
-        os.ftruncate(self._lock, 0)
-        os.close(self._lock)
-
-
-def journal_line(entry: dict[str, Any]) -> bytes:
-    """Return a journal entry as one sealed line."""
-    return sealed({"schema": SCHEMA} | entry, indent=None)
-
 
 def _facts_name(number: int) -> str:
     return f"block-{number:05d}.parquet"
-
-
-@contextmanager
-def _one_line(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors into one that names the file and the way out."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written: {error.strerror or error}. What was committed before is "
-            "safe; run the same command again once that is mended"
-        ) from None

@@ -1,0 +1,24 @@
+"""Run every benchmark in turn, each writing its page of docs/."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPTS = (
+    "demo_run.py",
+    "results.py",
+    "readout.py",
+    "twin_candidates.py",
+    "embedding_speed.py",
+)
+
+
+def main() -> None:
+    for script in SCRIPTS:
+        print(f"== {script}", flush=True)
+        path = Path(__file__).with_name(script)
+        subprocess.run([sys.executable, str(path), *sys.argv[1:]], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""One run of the pipeline over one store: what is stale goes, what is missing is embedded."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+import embedkit
+from embedkit.backbones import Backbone
+from embedkit.engines import Block, LocalEngine
+from embedkit.errors import InputError, UnreadableImageError
+from embedkit.files import sha256
+from embedkit.images import Facts, decode, read_bytes
+from embedkit.items import FACTS, ItemTable, Unreadable
+from embedkit.pipeline.passes import Passes
+from embedkit.pipeline.progress import OnProgress, Reporter
+from embedkit.pipeline.spaces import load_networks, space_record
+from embedkit.readers.splits import TEST_SHARE, make_split
+from embedkit.store import Store
+from embedkit.store.writer import FACT_SCHEMA, StoredBlock, StoreWriter
+from embedkit.vectors import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One image, read and prepared for each network; or the reason why it could not be."""
+
+    id: str
+    facts: Facts | None = None
+    inputs: tuple[npt.NDArray[Any], ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A finished block: facts of its rows, their vectors by space, and what was unreadable."""
+
+    facts: pa.Table
+    vectors: dict[str, FloatArray]
+    refused: list[Unreadable]
+
+
+class Run:
+    """One run over one store.
+
+    Attributes:
+        networks: the backbones that this run needs, by space; loaded by `bring_up_to_date`.
+    """
+
+    def __init__(
+        self,
+        writer: StoreWriter,
+        items: ItemTable,
+        backbones: Sequence[str],
+        engine: LocalEngine,
+        listener: OnProgress | None,
+    ) -> None:
+        self.writer = writer
+        self.items = items
+        self.engine = engine
+        self.networks: dict[str, Backbone] = {}
+        self._asked = set(backbones)
+        self._reporter = Reporter(listener)
+        self._missing: dict[int, set[str]] = {}
+
+    def bring_up_to_date(self, block: int) -> None:
+        """Embed what is not in the store yet, block by block."""
+        self._drop_stale()
+        settled = {id_ for known in self.writer.blocks for id_ in known.ids}
+        settled |= {one.id for one in self.writer.refused}
+        wanted = [id_ for id_ in self.items.ids if id_ not in settled]
+        # All spaces hold all items; but a space that lacks nothing needs no network.
+        present = {} if self.writer.store is None else self.writer.store.spaces
+        every = self._asked | present.keys()
+        gaps = {
+            known.number: every - known.shards.keys()
+            for known in self.writer.blocks
+            if known.facts.num_rows and not known.shards.keys() >= every
+        }
+        needed = every if wanted else self._asked.union(*gaps.values())
+        self.networks = load_networks(needed, present)
+        self._missing = gaps
+        first = self.writer.next_number()
+        work = [
+            *(
+                Block(b.number, tuple(b.ids), new=False)
+                for b in self.writer.blocks
+                if b.number in gaps
+            ),
+            *(
+                Block(first + place, tuple(wanted[start : start + block]))
+                for place, start in enumerate(range(0, len(wanted), block))
+            ),
+        ]
+        self._reporter.start("embedding", sum(len(one.ids) for one in work))
+        for finished, rows in self.engine.run(work, self._load, self._finish):
+            if finished.new:
+                self.writer.add_block(
+                    finished.number, rows.facts, rows.vectors, refused=rows.refused
+                )
+            else:
+                self.writer.add_vectors(finished.number, rows.vectors)
+            self._reporter.committed(len(finished.ids), len(self.writer.refused))
+
+    def commit(self, given: str, seed: int) -> Store:
+        """Make the blocks the store; nothing is written where nothing changed."""
+        facts = pa.concat_tables(
+            [FACT_SCHEMA.empty_table(), *(b.facts for b in self.writer.blocks)]
+        )
+        listed = set(self.items.ids)
+        unreadable = [
+            *self.items.unreadable,
+            *(one for one in self.writer.refused if one.id in listed),
+        ]
+        if not facts.num_rows:
+            raise InputError(
+                f"none of the {len(unreadable)} images could be read; the first, "
+                f"{unreadable[0].id}: {unreadable[0].reason}"
+            )
+        row_of = {id_: row for row, id_ in enumerate(self.items.ids)}
+        order = [row_of[id_] for id_ in facts.column("id").to_pylist()]
+        items, split = self._split(self.items.take(order), seed)
+        rows = items.rows
+        for name in FACTS:
+            rows = rows.append_column(name, facts.column(name))
+        source = {
+            "given": given,
+            "path": str(self.items.root.resolve()),
+            "layout": self.items.layout,
+            "split": split,
+        }
+        spaces = {
+            name: space.record
+            for name, space in (self.writer.store.spaces if self.writer.store else {}).items()
+        } | {name: space_record(network) for name, network in self.networks.items()}
+        return self.writer.commit(
+            rows,
+            sorted(unreadable, key=lambda one: one.id),
+            dict(sorted(spaces.items())),
+            source,
+            embedkit.__version__,
+        )
+
+    def _drop_stale(self) -> None:
+        """Take images out of the known blocks that are gone from the source or have changed."""
+        listed = set(self.items.ids)
+        hashes = {
+            id_: hash_
+            for block in self.writer.blocks
+            for id_, hash_ in zip(block.ids, block.facts.column("sha256").to_pylist(), strict=True)
+        }
+        self._reporter.start("checking what is there", sum(len(b.ids) for b in self.writer.blocks))
+
+        def still(_: Block, id_: str) -> bool:
+            return id_ in listed and self._hash(id_) == hashes[id_]
+
+        def collect(block: Block, same: Iterable[bool], _: Executor) -> tuple[int, list[bool]]:
+            keep = []
+            for one in same:
+                keep.append(one)
+                self._reporter.count()
+            return block.number, keep
+
+        blocks = [Block(block.number, tuple(block.ids)) for block in self.writer.blocks]
+        for number, keep in list(self.engine.run(blocks, still, collect)):
+            if not all(keep):
+                self._replace(next(b for b in self.writer.blocks if b.number == number), keep)
+
+    def _replace(self, block: StoredBlock, keep: list[bool]) -> None:
+        mask = np.array(keep)
+        vectors = {
+            space: np.load(self.writer.path / space / shard.file, allow_pickle=False)[mask]
+            for space, shard in block.shards.items()
+        }
+        self.writer.add_block(
+            self.writer.next_number(),
+            block.facts.filter(pa.array(keep)),
+            vectors,
+            in_place_of=block.number,
+        )
+
+    def _hash(self, id_: str) -> str | None:
+        try:
+            return sha256(read_bytes(self.items.path(id_)))
+        except UnreadableImageError:
+            return None
+
+    def _load(self, block: Block, id_: str) -> Loaded:
+        """Read one image and prepare it for the networks that need it."""
+        try:
+            picture = decode(read_bytes(self.items.path(id_)))
+        except UnreadableImageError as error:
+            return Loaded(id_, reason=str(error))
+        inputs = tuple(network.prepare(picture.pixels) for network in self._needed(block).values())
+        return Loaded(id_, picture.facts, inputs)
+
+    def _needed(self, block: Block) -> dict[str, Backbone]:
+        if block.new:
+            return self.networks
+        return {name: self.networks[name] for name in sorted(self._missing[block.number])}
+
+    def _finish(
+        self, block: Block, images: Iterable[Loaded], lanes: Executor
+    ) -> tuple[Block, Rows]:
+        """Run the networks over a block's images, in batches that never wait for one another."""
+        needed = self._needed(block)
+        passes = [Passes(network, lanes, 2 * self.engine.threads) for network in needed.values()]
+        facts: list[dict[str, Any]] = []
+        refused: list[Unreadable] = []
+        for image in images:
+            if image.facts is None:
+                if not block.new:
+                    raise InputError(f"{image.id} changed while it was being read: {image.reason}")
+                refused.append(Unreadable(image.id, image.reason))
+            else:
+                facts.append({"id": image.id} | asdict(image.facts))
+                for one, prepared in zip(passes, image.inputs, strict=True):
+                    one.add(prepared)
+            self._reporter.count(len(self.writer.refused) + len(refused))
+        vectors = {name: one.finish() for name, one in zip(needed, passes, strict=True)}
+        return block, Rows(pa.Table.from_pylist(facts, FACT_SCHEMA), vectors, refused)
+
+    def _split(self, items: ItemTable, seed: int) -> tuple[ItemTable, dict[str, Any]]:
+        """Make a split where the data set has none; images of an earlier run keep theirs."""
+        if any(split is not None for split in items.splits):
+            return items, {"made_by": "data set"}
+        store = self.writer.store
+        kept: dict[str, str] = {}
+        if store is not None and store.record.source["split"]["made_by"] == "embedkit":
+            seed = store.record.source["split"]["seed"]
+            kept = {
+                id_: split
+                for id_, split in zip(store.items.ids, store.items.splits, strict=True)
+                if split is not None
+            }
+        splits = make_split(items.ids, items.labels, items.groups, seed=seed, kept=kept)
+        made = {"made_by": "embedkit", "seed": seed, "test_share": TEST_SHARE}
+        return items.with_column("split", splits), made
