@@ -2,7 +2,9 @@
 
 import itertools
 import json
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from helpers import noise, saved
@@ -255,6 +257,19 @@ def test_every_audit_is_answered_or_listed_as_not_run(planted_store):
             assert finding.estimate is None
         else:
             assert finding.estimate.low <= finding.estimate.value <= finding.estimate.high
+
+
+@pytest.mark.parametrize("which", ["planted_store", "clean_store"])
+def test_the_json_has_the_form_that_its_schema_gives(which, request):
+    schema = json.loads((Path(__file__).parents[1] / "docs/audit.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    document = json.loads(
+        json.dumps(audit(request.getfixturevalue(which), backbone="mtcnn").to_dict())
+    )
+    jsonschema.validate(document, schema)
+    document["findings"][0]["verdict"] = "not_run"  # without a reason
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, schema)
 
 
 def test_the_document_has_the_fields_that_others_build_on(planted_store):

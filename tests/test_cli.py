@@ -70,8 +70,9 @@ def test_every_help_ends_in_an_example(run, command):
     status, out, _ = run(command, "--help")
     assert status == 0
     above_options = out[: out.index("Options:")]
-    examples = [line for line in above_options.splitlines() if "    embedkit " in line]
-    examples += [line for line in above_options.splitlines() if "| embedkit " in line]
+    lines = above_options.splitlines()
+    assert not any("\\b" in line for line in lines)
+    examples = [line for line in lines if line.startswith("      ") and "embedkit " in line]
     assert examples
 
 

@@ -48,7 +48,7 @@ def embedkit_(
         typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show version."),
     ] = False,
 ) -> None:
-    r"""Find out why a test accuracy on images is higher than single pictures justify.
+    """Find out why a test accuracy on images is higher than single pictures justify.
 
     \b
         embedkit demo                      # see it work, nothing to download

@@ -33,7 +33,7 @@ def audit(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    r"""Run every audit that can run: how much of this accuracy is real?
+    """Run every audit that can run: how much of this accuracy is real?
 
     \b
         embedkit audit indexes/faces --report faces.html

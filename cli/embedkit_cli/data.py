@@ -31,7 +31,7 @@ def scan(
     group: GroupColumn = None,
     json: Json = False,
 ) -> None:
-    r"""Say what embedkit understands of a folder or manifest; writes nothing.
+    """Say what embedkit understands of a folder or manifest; writes nothing.
 
     \b
         embedkit scan faces/
@@ -68,7 +68,7 @@ def embed(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    r"""Read, embed and index every image of a data set; resumes where it was stopped.
+    """Read, embed and index every image of a data set; resumes where it was stopped.
 
     Run it again after adding images: only the new ones are embedded. A second backbone with -b is
     added beside the first.
@@ -122,7 +122,7 @@ def info(
     deep: Annotated[bool, typer.Option(help="Check every file against its checksum.")] = False,
     json: Json = False,
 ) -> None:
-    r"""Show what a store holds and whether it is whole.
+    """Show what a store holds and whether it is whole.
 
     \b
         embedkit info indexes/faces --deep
@@ -139,7 +139,7 @@ def info(
 
 
 def backbones(json: Json = False) -> None:
-    r"""List the backbones and what they are good for.
+    """List the backbones and what they are good for.
 
     \b
         embedkit backbones

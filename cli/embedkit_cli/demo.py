@@ -17,7 +17,7 @@ def demo(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    r"""Make a small face data set with known faults, audit it, and compare found with planted.
+    """Make a small face data set with known faults, audit it, and compare found with planted.
 
     Needs no download and no data; the faces are drawn.
 

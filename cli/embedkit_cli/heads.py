@@ -27,7 +27,7 @@ def train(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    r"""Train a head on the train split and score it on the test split.
+    """Train a head on the train split and score it on the test split.
 
     \b
         embedkit train indexes/faces
@@ -69,7 +69,7 @@ def evaluate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    r"""Score a head and draw its confusion heatmap and learning curve.
+    """Score a head and draw its confusion heatmap and learning curve.
 
     \b
         embedkit evaluate indexes/faces/heads/label-mtcnn-logistic.safetensors
@@ -95,7 +95,7 @@ def evaluate(
 def predict(
     head: HeadPath,
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Path, folder, http(s) address, or -.")
+        list[str], typer.Argument(metavar="INPUT", help="Path, folder, http(s) address, or -.")
     ],
     neighbours: Annotated[
         int, typer.Option("-k", "--neighbours", min=0, help="Training images shown as evidence.")
@@ -104,7 +104,7 @@ def predict(
     offline: Annotated[bool, typer.Option("--offline", help="Refuse addresses.")] = False,
     json: Json = False,
 ) -> None:
-    r"""Classify pictures and show the nearest training images as evidence.
+    """Classify pictures and show the nearest training images as evidence.
 
     \b
         embedkit predict faces.safetensors new.jpg more/ https://example.org/face.jpg

@@ -23,7 +23,7 @@ def search(
     ] = None,
     json: Json = False,
 ) -> None:
-    r"""Find the images of a store that are nearest to a picture.
+    """Find the images of a store that are nearest to a picture.
 
     \b
         embedkit search indexes/faces suspicious.jpg -k 12 --sheet suspicious.png
