@@ -99,7 +99,8 @@ def run_demo(
     say("Looking for copies, training with and without them")
     result = audit(store, seed=seed)
     report = folder / "report.html"
-    write_output(report, render(result, command=f"embedkit demo {folder} --seed {seed}").encode())
+    page = render(result, command=f"embedkit demo {folder} --seed {seed}")
+    write_output(report, page.encode(errors="backslashreplace"))
     rows, unplanted = _compare(truth, store, result)
     return Demo(folder, rows, unplanted, result, report)
 

@@ -57,3 +57,11 @@ class TooManyUnreadableError(EmbedkitError):
 
 class UnreadableImageError(EmbedkitError):
     """One picture cannot be decoded; the message is the reason, without the picture's name."""
+
+
+class WeightsError(EmbedkitError):
+    """Weights are not on this machine, damaged, or of another network."""
+
+
+class BackboneError(EmbedkitError):
+    """A network does not do what a backbone must."""

@@ -33,7 +33,10 @@ def fetch(address: str) -> bytes:
     for _ in range(REDIRECTS + 1):
         status, location, body = _get(current, deadline)
         if status in (301, 302, 303, 307, 308) and location:
-            current = urljoin(current, location)
+            try:
+                current = urljoin(current, location)
+            except ValueError:
+                raise FetchError(f"{address} redirects to {location!r}, no address") from None
             continue
         if status != 200:
             raise FetchError(f"{current} answered with status {status}")

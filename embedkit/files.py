@@ -52,6 +52,8 @@ def write_output(path: Path, data: bytes) -> Path:
     Raises:
         OutputError: it cannot be written.
     """
+    if not path.name or path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, data)

@@ -31,6 +31,8 @@ from embedkit.vectors import Pixels
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
+OVERSHOOT = 2.0
+EMPTY = "empty file (0 bytes)"
 BACKGROUND = (255, 255, 255)
 # Pillow's names. MPO is opened by its JPEG reader; formats that start other programs (EPS) or
 # hold no pixels of their own are left out.
@@ -100,7 +102,7 @@ def read_bytes(path: Path) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise UnreadableImageError("not a regular file")
         if status.st_size == 0:
-            raise UnreadableImageError("empty file (0 bytes)")
+            raise UnreadableImageError(EMPTY)
         if status.st_size > MAX_BYTES:
             raise UnreadableImageError(
                 f"file of {status.st_size / 2**20:.0f} MiB, at most {MAX_BYTES // 2**20} are read"
@@ -119,13 +121,15 @@ def decode(data: bytes) -> Picture:
     Raises:
         UnreadableImageError: with the reason; never anything else, whatever the bytes are.
     """
+    if not data:
+        raise UnreadableImageError(EMPTY)
     if sniff(data[:64]) is None:
         raise UnreadableImageError(f"not a picture ({_describe(data)})")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.size)
             format_, mode = image.format or "", image.mode
-            orientation = int(image.getexif().get(0x0112, 1) or 1)
+            orientation = _orientation(image)
             frames = int(getattr(image, "n_frames", 1))
             image.load()
             _check_size(image.size)  # Pillow's own check has been bypassed before
@@ -152,6 +156,12 @@ def decode(data: bytes) -> Picture:
             frames=frames,
         ),
     )
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; files with other values are shown as they are."""
+    given = image.getexif().get(0x0112)
+    return given if isinstance(given, int) and 1 <= given <= 8 else 1
 
 
 def rgb_pixels(image: Image.Image) -> Pixels:
@@ -288,11 +298,13 @@ def _grey_pixels(values: npt.NDArray[Any]) -> Pixels:
 def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
     """Scale numbers of any range to 0-255."""
     wide = values.astype(np.float64)
-    if not np.isfinite(wide).all():
-        raise UnreadableImageError("holds values that are not finite")
     low, high = float(wide.min()), float(wide.max())
-    if values.dtype.kind == "f" and low >= 0 and high <= 1:
-        scaled = wide * 255
+    if not np.isfinite(wide).all() or not np.isfinite(high - low):
+        raise UnreadableImageError("holds values that are not finite, or too large to be scaled")
+    values = values.astype(values.dtype.newbyteorder("="))
+    if values.dtype.kind == "f" and low >= 0 and high <= OVERSHOOT:
+        # Resampling takes pictures of range 0 to 1 a little above it; their own peak is then white.
+        scaled = wide * (255 / max(high, 1.0))
     elif values.dtype == np.uint16 or (low >= 0 and 255 < high <= 65535):
         scaled = wide / 257
     elif low >= 0 and high <= 255:

@@ -27,15 +27,12 @@ def read_inputs(inputs: Iterable[Input]) -> Iterator[tuple[str, Pixels | Unreada
 
     Yields:
         The name of a picture and its (h, w, 3) uint8 RGB pixels, or why there are none.
-
-    Raises:
-        InputError: a folder holds no picture.
     """
     for place, one in enumerate(inputs):
         if isinstance(one, str | Path) and not _is_web(one) and Path(one).is_dir():
             found = walk(Path(one)).images
             if not found:
-                raise InputError(f"{one} holds no image")
+                yield str(one), Unreadable(str(one), "a folder without images")
             for path in found:
                 yield _read(str(Path(one) / path), Path(one) / path)
         else:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from embedkit.backbones import contract, contract_hash, embed_pictures, load_backbone
-from embedkit.errors import SpaceMismatchError
+from embedkit.backbones import embed_pictures, load_again
+from embedkit.errors import InputError, UnreadableImageError
 from embedkit.images import pixel_hash
 from embedkit.inputs import Input, read_input
 from embedkit.store import Neighbour, Store
@@ -32,16 +32,18 @@ def search(
         label: column to return with each neighbour.
 
     Raises:
-        UnreadableImageError: the picture cannot be read.
+        InputError: the picture cannot be read.
         SpaceMismatchError: this embedkit's backbone makes other vectors than the space holds.
     """
     space = store.space(backbone)
-    network = load_backbone(space.name)
-    if contract_hash(contract(network)) != space.contract_sha256:
-        raise SpaceMismatchError(
-            f"{space.folder} was made by another version of {space.name}; make the store again"
-        )
-    pixels = read_input(image)
+    network = load_again(
+        **space.record.backbone, contract_sha256=space.contract_sha256, where=str(space.folder)
+    )
+    try:
+        pixels = read_input(image)
+    except UnreadableImageError as error:
+        name = image if isinstance(image, str | Path) else "the picture"
+        raise InputError(f"{name} cannot be read: {error}") from None
     own = _row_of(store, image, pixel_hash(pixels))
     vectors = embed_pictures(network, [pixels])
     found = space.index.search(vectors, k, exclude=np.array([own]))

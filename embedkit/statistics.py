@@ -74,6 +74,7 @@ def bootstrap(
     *,
     seed: int,
     draws: int = DRAWS,
+    lowest: float = 0.0,
 ) -> list[Estimate]:
     """Estimate weighted statistics with percentile intervals over clusters.
 
@@ -86,9 +87,11 @@ def bootstrap(
         clusters: (n,) the cluster of each image, any values.
         seed: of the draws.
         draws: how many.
+        lowest: value that the statistics can have.
 
     Returns:
-        p estimates; one that is undefined on the images themselves is NaN throughout.
+        p estimates; one that is undefined on the images themselves is NaN throughout. One that
+        no draw changes is widened by the upper limit of "0 of so many clusters".
     """
     names, member = np.unique(np.asarray(clusters), return_inverse=True)
     n, generator = len(member.ravel()), np.random.default_rng(seed)
@@ -101,15 +104,24 @@ def bootstrap(
         )
         parts.append(statistic(counts[:, member.ravel()].astype(np.float64)))
     drawn = np.concatenate(parts)
-    return [_percentile_estimate(float(v), drawn[:, i], n) for i, v in enumerate(values)]
+    unseen = upper_limit(len(names))
+    return [
+        _percentile_estimate(float(v), drawn[:, i], n, unseen, lowest) for i, v in enumerate(values)
+    ]
 
 
-def _percentile_estimate(value: float, drawn: DoubleArray, n: int) -> Estimate:
+def _percentile_estimate(
+    value: float, drawn: DoubleArray, n: int, unseen: float, lowest: float
+) -> Estimate:
     drawn = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or not len(drawn):
         return Estimate(float("nan"), float("nan"), float("nan"), n)
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(drawn, [tail, 100 - tail])
+    if np.ptp(drawn) == 0:
+        # Resampling cannot show what was never seen: a share of `unseen` of the clusters may be
+        # otherwise, and move a figure between 0 and 1 by as much.
+        low, high = max(value - unseen, lowest), min(value + unseen, max(value, 1.0))
     # The interval of a small sample can miss its own point by rounding; a figure lies in its own.
     return Estimate(value, min(float(low), value), max(float(high), value), n)
 
@@ -145,7 +157,7 @@ def paired_difference(
 ) -> Estimate:
     """Estimate the mean of `first` - `second` on the same images, by a bootstrap over clusters."""
     difference = first.astype(np.float64) - second.astype(np.float64)
-    return bootstrap(weighted_mean(difference), clusters, seed=seed)[0]
+    return bootstrap(weighted_mean(difference), clusters, seed=seed, lowest=-1.0)[0]
 
 
 def connected(n: int, pairs: IntArray) -> IntArray:

@@ -86,3 +86,12 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"the real data sets are not at {DATA}")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def weights_of(tmp_path_factory: pytest.TempPathFactory):
+    """Give the file of random weights of a backbone, None for one that needs none."""
+    from networks import RANDOM, save_weights
+
+    folder = tmp_path_factory.mktemp("weights")
+    return lambda name: save_weights(name, folder) if name in RANDOM else None

@@ -19,6 +19,7 @@ from embedkit.audits.twins import NEAR, find_twins, near_pairs
 from embedkit.errors import InputError
 from embedkit.images import mirrored_hash
 from embedkit.pipeline import embed
+from embedkit.reports.page import render
 from embedkit.statistics import Estimate
 from embedkit.synthetic import Faults, make_faces
 from embedkit.vectors import unit_rows
@@ -227,7 +228,27 @@ def test_a_purge_that_leaves_no_class_says_so(tmp_path):
     result = audit(store)
     for head in result["ledger"].heads:
         assert "no training image of b" in head.lines[0].reason
+        assert np.isnan(head.total.value)
+        assert np.isnan(head.purged.value)
+    assert result["ledger"].verdict is Verdict.INCONCLUSIVE
     json.dumps(result.to_dict(), allow_nan=False)
+    assert exceeded(result, {"ledger": 0.5}, allow_not_run=False)
+    assert "cannot be measured" in render(result, command="").replace("\n", " ")
+
+
+def test_the_gate_judges_the_head_that_loses_most(planted_store):
+    ledger = audit(planted_store, backbone="mtcnn")["ledger"]
+    assert ledger.estimate.value == max(head.total.value for head in ledger.heads)
+
+
+def test_a_picture_in_many_places_is_one_cluster_and_not_half_a_million_pairs(tmp_path):
+    same = saved(noise(1), "PNG")
+    for n in range(60):
+        write(tmp_path / "f", f"train/a/{n}.png", same)
+        write(tmp_path / "f", f"test/b/{n}.png", saved(noise(100 + n), "PNG"))
+    twins = find_twins(embed(tmp_path / "f", tmp_path / "s", backbone="pixels"))
+    assert len(twins.pairs) == 59
+    assert len(set(twins.exact.tolist())) == 61
 
 
 @pytest.mark.parametrize(
@@ -321,9 +342,15 @@ def test_without_labels_or_splits_what_cannot_run_is_not_run(tmp_path):
     store = embed(tmp_path / "f", tmp_path / "s", backbone="pixels")
     result = audit(store)
     assert result["twins"].verdict is Verdict.PRESENT
-    for name in ("leakage", "ledger"):
-        assert result[name].verdict is Verdict.NOT_RUN
-        assert "no labelled image" in result[name].not_run_reason
+    assert result["ledger"].verdict is Verdict.NOT_RUN
+    assert "no labelled image" in result["ledger"].not_run_reason
+    # embedkit made the split, and kept the copies on one side of it.
+    assert result["leakage"].near == 0
+
+
+def test_an_audit_of_nothing_is_an_error(clean_store):
+    with pytest.raises(InputError, match="nothing would run"):
+        audit(clean_store, checks=["leakage"], skip=["leakage"], backbone="mtcnn")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+from helpers import noise, saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
@@ -17,7 +18,7 @@ from embedkit.heads.classifier import fold_numbers
 from embedkit.heads.curve import learning_curve
 from embedkit.heads.knn import fit_knn, vote
 from embedkit.heads.logistic import fit_logistic
-from embedkit.heads.metrics import score
+from embedkit.heads.metrics import _calibration_error, score
 from embedkit.pipeline import embed
 from embedkit.store import Store
 from embedkit.synthetic import make_faces
@@ -317,7 +318,7 @@ def test_damage_to_a_saved_head_is_found(planted_store, tmp_path, kind):
 
 
 def test_what_is_no_head_is_said_to_be_none(tmp_path):
-    with pytest.raises(HeadError, match="No such file"):
+    with pytest.raises(InputError, match="No such file"):
         load_head(tmp_path / "x.safetensors")
     (tmp_path / "x.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     with pytest.raises(HeadError, match="no head"):
@@ -401,3 +402,29 @@ def test_the_same_seed_gives_the_same_head_file(planted_store, tmp_path):
             for name in ("a", "b")
         )
         assert a.read_bytes() == b.read_bytes()
+
+
+def test_a_head_is_not_scored_on_what_it_was_trained_on_under_another_name(tmp_path):
+    for n in range(30):
+        (tmp_path / "f").mkdir(exist_ok=True)
+        (tmp_path / f"f/{n}.png").write_bytes(saved(noise(n), "PNG"))
+
+    def manifest(sides):
+        rows = [f"{n}.png,{'ab'[n % 2]},{sides[n % 3 > 0]}" for n in range(30)]
+        (tmp_path / "f/m.csv").write_text("file,label,split\n" + "\n".join(rows))
+        return embed(tmp_path / "f/m.csv", tmp_path / "s", backbone="pixels")
+
+    head = train(manifest(("train", "test")), head="knn")
+    path = head.save(tmp_path / "head")
+    manifest(("test", "train"))
+    with pytest.raises(HeadError, match="labels or splits"):
+        evaluate(load_head(path))
+
+
+def test_the_calibration_error_does_not_depend_on_the_order_of_ties():
+    right = np.arange(200) < 100
+    confidence = np.full(200, 0.5)
+    shuffled = np.random.default_rng(0).permutation(right)
+    one = np.ones((1, 200))
+    assert _calibration_error(one, confidence, right) == pytest.approx(0)
+    assert _calibration_error(one, confidence, shuffled) == pytest.approx(0)

@@ -307,3 +307,28 @@ def test_the_hash_of_a_mirrored_picture_is_known_without_it():
         expected = mirrored_hash(np.array([perceptual_hash(original)], np.uint64))[0]
         # Shrinking rounds to whole grey levels, which can turn the weakest frequencies.
         assert distance(int(expected), perceptual_hash(flipped)) <= 3
+
+
+@pytest.mark.parametrize("given", [0, 9, 200, 65535])
+def test_an_orientation_that_does_not_exist_is_upright(given):
+    exif = Image.Exif()
+    exif[0x0112] = given
+    picture = decode(saved(Image.new("RGB", (20, 10)), "JPEG", exif=exif))
+    assert picture.facts.orientation == 1
+    assert picture.pixels.shape == (10, 20, 3)
+
+
+def test_a_little_above_one_is_white_and_not_a_black_picture():
+    values = np.linspace(0, 1.0001, 64 * 64).reshape(64, 64).astype(np.float32)
+    assert decode(saved(Image.fromarray(values), "TIFF")).pixels.max() == 255
+    assert array_pixels(values).mean() == pytest.approx(127.5, abs=1)
+
+
+def test_the_order_of_an_arrays_bytes_does_not_matter():
+    values = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) % 255
+    assert np.array_equal(array_pixels(values), array_pixels(values.astype(">u2")))
+
+
+def test_numbers_too_large_to_be_scaled_are_refused():
+    with pytest.raises(UnreadableImageError, match="too large"):
+        array_pixels(np.array([[1.7e308, -1.7e308]]))

@@ -295,7 +295,9 @@ def test_a_backbone_is_loaded_only_where_there_is_something_for_it(source, tmp_p
     embed(source, tmp_path / "store", backbone=["pixels", "mtcnn"])
     loaded = []
     real = spaces.load_backbone
-    monkeypatch.setattr(spaces, "load_backbone", lambda name: loaded.append(name) or real(name))
+    monkeypatch.setattr(
+        spaces, "load_backbone", lambda name, **o: loaded.append(name) or real(name, **o)
+    )
     embed_pixels(source, tmp_path / "store")
     assert loaded == ["pixels"]
     make_different(source, "train/x/new.png")
@@ -313,6 +315,46 @@ def test_an_unfinished_store_is_not_taken_for_a_data_set(source, tmp_path):
         embed_pixels(source, tmp_path / "store", block=4, progress=stop_after_eight)
     with pytest.raises(StoreError, match="unfinished store; run the same 'embedkit embed'"):
         store_of(tmp_path / "store")
+
+
+def test_a_picture_that_was_mended_is_read_again(source, tmp_path):
+    for name in NAMES[:12]:
+        (source / name).write_text("no picture")
+    with pytest.raises(KeyboardInterrupt):
+        embed_pixels(source, tmp_path / "store", block=4, progress=stop_after_eight)
+    make_different(source, NAMES[3])
+    store = embed_pixels(source, tmp_path / "store", block=4)
+    assert NAMES[3] in store.items.ids
+    assert {one.id for one in store.unreadable} == set(NAMES[:12]) - {NAMES[3]}
+
+
+def test_another_data_set_of_the_same_name_does_not_take_its_store(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_different(tmp_path / "other/faces", *NAMES)
+    embed(source, backbone="pixels")
+    with pytest.raises(InputError, match="holds another data set of that name"):
+        embed(tmp_path / "other/faces", backbone="pixels")
+
+
+def test_a_store_is_brought_up_to_date_as_it_was_read_before(source, tmp_path):
+    table = ["file,gender,label"] + [f"{name},{n % 2},{n % 3}" for n, name in enumerate(NAMES)]
+    (source / "m.csv").write_text("\n".join(table))
+    first = embed(source / "m.csv", tmp_path / "s", backbone="pixels", label="gender")
+    again = embed(source / "m.csv", tmp_path / "s", backbone="pixels")
+    assert again.items.labels == first.items.labels
+    other = embed(source / "m.csv", tmp_path / "s", backbone="pixels", label="label")
+    assert other.items.labels != first.items.labels
+
+
+def test_copies_of_one_picture_are_on_one_side_of_a_split_that_embedkit_makes(tmp_path):
+    names = [f"{c}/{n}.png" for c in ("x", "y") for n in range(20)]
+    make_different(tmp_path / "f", *names)
+    for n in range(10):
+        shutil.copy(tmp_path / f"f/x/{n}.png", tmp_path / f"f/x/copy{n}.png")
+    store = embed_pixels(tmp_path / "f", tmp_path / "s")
+    split = dict(zip(store.items.ids, store.items.splits, strict=True))
+    assert set(split.values()) == {"train", "test"}
+    assert all(split[f"x/{n}.png"] == split[f"x/copy{n}.png"] for n in range(10))
 
 
 def test_a_folder_with_other_files_is_not_made_a_store(source, tmp_path):

@@ -219,3 +219,19 @@ def test_a_folder_without_images_is_one_clear_line(tmp_path, what):
 def test_a_column_option_without_a_table_is_an_error(tmp_path, option):
     with pytest.raises(InputError, match=f"--{option}"):
         read_source(make(tmp_path, "a/1.png"), **{option: "x"})
+
+
+def test_a_link_to_itself_is_listed_and_stops_nothing(tmp_path):
+    make(tmp_path, "train/a/1.png", "train/b/1.png")
+    (tmp_path / "train/a/self.png").symlink_to("self.png")
+    (tmp_path / "train/loop").symlink_to("loop")
+    items = read_source(tmp_path)
+    assert {"train/a/1.png", "train/b/1.png"} <= set(items.ids)
+
+
+def test_a_store_inside_the_source_is_no_class(tmp_path):
+    make(tmp_path, "a/1.png", "b/1.png", "indexes/set/heads/confusion.png")
+    (tmp_path / "indexes/set/store.json").write_text("{}")
+    items = read_source(tmp_path)
+    assert items.ids == ["a/1.png", "b/1.png"]
+    assert any("indexes/set is a store" in note for note in items.notes)

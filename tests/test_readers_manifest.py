@@ -215,3 +215,26 @@ def test_two_metadata_files_that_name_one_image_are_an_error(folder):
 def test_a_table_beside_the_images_is_pointed_out(folder):
     write(folder / "labels.csv", ROWS)
     assert any("labels.csv was not read" in note for note in read_source(folder).notes)
+
+
+def test_an_empty_cell_of_a_column_of_numbers_is_no_value(folder):
+    names = [row["file"] for row in ROWS]
+    person = [1.0, *[float("nan")] * (len(names) - 1)]
+    table = pa.table({"file": names, "person": person, "age": [*person[1:], 3.0]})
+    parquet.write_table(table, folder / "m.parquet")
+    items = read_source(folder / "m.parquet")
+    assert items.groups == ["1.0", *[None] * (len(names) - 1)]
+    assert items.label_column("age") == [*[None] * (len(names) - 1), "3.0"]
+
+
+def test_leading_zeros_are_kept_in_any_column(folder):
+    codes = ["007", "7", "012", "12"]
+    rows = [row | {"code": code} for row, code in zip(ROWS, codes, strict=False)]
+    write(folder / "m.csv", rows)
+    assert read_source(folder / "m.csv", label="code").labels == codes[: len(rows)]
+    assert read_source(folder / "m.csv").label_column("code") == codes[: len(rows)]
+
+
+def test_spaces_around_a_label_are_no_part_of_it(folder):
+    write(folder / "m.csv", [row | {"label": f" {row['label']} "} for row in ROWS])
+    assert read_source(folder / "m.csv").labels == [row["label"] for row in ROWS]

@@ -72,7 +72,7 @@ def page(result):
 def test_the_page_is_well_formed_and_says_the_figures(page, result):
     words = " ".join(" ".join(parsed(page).text).split())
     head = result["ledger"].heads[0]
-    assert f"Reported accuracy: {head.reported.value:.1%}" in words
+    assert f"Reported accuracy (logistic head): {head.reported.value:.1%}" in words
     assert f"Without copies in train: {head.purged.value:.1%}" in words
     for finding in result.findings:
         assert finding.name in words

@@ -132,3 +132,18 @@ def test_order_of_the_columns_does_not_matter_to_clusters():
     columns = [["x", "y", None, "x"], [1, 1, 2, 3], [None, None, "q", "q"]]
     every = {tuple(clusters_of(*order).tolist()) for order in itertools.permutations(columns)}
     assert len(every) == 1
+
+
+def test_a_figure_that_no_draw_changes_still_has_an_interval():
+    right = np.ones(30, bool)
+    perfect = bootstrap(weighted_mean(right), np.arange(30), seed=0)[0]
+    assert (perfect.value, perfect.high) == (1, 1)
+    assert perfect.low == pytest.approx(1 - upper_limit(30))
+    same = paired_difference(right, right, np.arange(30), seed=0)
+    assert same.value == 0
+    assert (same.low, same.high) == pytest.approx((-upper_limit(30), upper_limit(30)))
+
+
+def test_one_cluster_says_nothing_about_others():
+    alone = proportion(np.array([True, True, False, False, True]), np.zeros(5), seed=0)
+    assert (alone.low, alone.high) == (0, 1)

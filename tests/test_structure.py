@@ -34,7 +34,11 @@ LEAVES = {
     "typer": ("cli/",),
     "rich": ("cli/",),
     "sklearn": ("embedkit/heads/",),
-    "safetensors": ("embedkit/heads/saving.py",),
+    "safetensors": ("embedkit/heads/saving.py", "embedkit/backbones/weights.py"),
+    "torchvision": ("embedkit/backbones/",),
+    "timm": ("embedkit/backbones/",),
+    "open_clip": ("embedkit/backbones/",),
+    "onnxruntime": ("embedkit/backbones/",),
 }
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 
 import embedkit
 from embedkit.errors import EmbedkitError
-from embedkit_cli import audits, console, data, demo, heads, search, settings
+from embedkit_cli import audits, console, data, demo, heads, search, settings, weights
 
 INTERRUPTED = 130
 
@@ -32,6 +33,7 @@ app.command()(heads.evaluate)
 app.command()(heads.predict)
 app.command()(search.search)
 app.command()(audits.audit)
+app.add_typer(weights.app)
 
 
 def _version(wanted: bool) -> None:
@@ -68,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     was interrupted and can be taken up again.
     """
     signal.signal(signal.SIGTERM, _stop)
+    _open_streams()
     given = sys.argv[1:] if arguments is None else arguments
     console.reset(json_wanted="--json" in given)
     try:
@@ -89,10 +92,22 @@ def main(arguments: list[str] | None = None) -> int:
         # Whoever read our output has had enough; that is no failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except OSError as error:
+        # Standard output is full or gone; embedkit's own files have errors of their own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = console.fail(f"the output cannot be written: {error.strerror or error}", 3)
     except Exception:  # noqa: BLE001 (the last line of defence: never status 1, which is a gate's)
         traceback.print_exc()
         status = console.fail("embedkit itself failed; the lines above say where", 3)
     return status
+
+
+def _open_streams() -> None:
+    """Give a program that was started without its standard streams some that lead nowhere."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (as long as the program)
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

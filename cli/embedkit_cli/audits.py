@@ -48,14 +48,18 @@ def audit(
 
     limits = parse_limits(limit or [])
     with console.progress() as update:
-        opened = store_of(store, progress=update)
+        opened = store_of(
+            store, understood=lambda items: console.say(text.data_set(items)), progress=update
+        )
+    if opened.unreadable:
+        console.say(text.unreadable(opened))
     result = run(
         opened, checks=check or (), skip=skip or (), label=label, backbone=backbone, seed=seed
     )
     reasons = exceeded(result, limits, allow_not_run=allow_not_run)
     if report is not None:
         page = render(result, command=f"embedkit audit {store} --report {report} --seed {seed}")
-        write_output(report, page.encode())
+        write_output(report, page.encode(errors="backslashreplace"))
         console.say(f"wrote {report}")
     console.show(text.findings(result), result.to_dict(exit_code=1 if reasons else 0))
     for reason in reasons:

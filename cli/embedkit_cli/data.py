@@ -54,6 +54,10 @@ def embed(
         list[str] | None,
         typer.Option("--backbone", "-b", metavar="NAME", help="Repeatable; see 'backbones'."),
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE|DIR", help="The backbone's weights, or a folder of such files."),
+    ] = None,
     layout: Layout = None,
     root: Root = None,
     label: LabelColumn = None,
@@ -76,6 +80,7 @@ def embed(
     \b
         embedkit embed faces/
         embedkit embed faces/labels.csv --label gender -b mtcnn -b pixels -o indexes/faces
+        embedkit embed faces/ -b vgg16 --weights vgg16-397923af.pth
     """
     from embedkit.pipeline import Progress, default_store
     from embedkit.pipeline import embed as run
@@ -95,6 +100,7 @@ def embed(
                 source,
                 store,
                 backbone=backbone or ["auto"],
+                weights=weights,
                 layout=layout,
                 root=root,
                 label=label,
@@ -112,6 +118,12 @@ def embed(
                 "run the same command again to go on."
             )
             raise typer.Exit(130) from None
+    made = built.record.source["split"]
+    if made["made_by"] == "embedkit":
+        console.say(
+            f"The data set has no split: embedkit put {made['test_share']:.0%} of each class into "
+            f"test (seed {made['seed']}), copies of one picture and groups on one side."
+        )
     if built.unreadable:
         console.say(text.unreadable(built))
     console.show(text.store(built), documents.store(built))
@@ -133,9 +145,12 @@ def info(
 
     opened = Store.open(store)
     faults = opened.verify() if deep else []
-    console.show(text.store_in_full(opened, deep=deep), documents.store(opened))
+    document = documents.store(opened) | ({"faults": faults} if deep else {})
+    console.show(text.store_in_full(opened, deep=deep), document)
+    for fault in faults:
+        console.say(f"Error: {fault}")
     if faults:
-        raise StoreError("; ".join(faults))
+        raise typer.Exit(StoreError.exit_status)
 
 
 def backbones(json: Json = False) -> None:
@@ -144,10 +159,11 @@ def backbones(json: Json = False) -> None:
     \b
         embedkit backbones
     """
-    from embedkit.backbones.cards import CARDS
+    from embedkit.backbones.cards import CARDS, OPEN
     from embedkit.reports import documents, text
 
-    console.show(text.cards(CARDS.values()), documents.cards(CARDS.values()))
+    every = [*CARDS.values(), *OPEN.values()]
+    console.show(text.cards(every), documents.cards(every))
 
 
 def _share(text: str | None) -> float | None:
@@ -158,6 +174,6 @@ def _share(text: str | None) -> float | None:
         value = float(text.removesuffix("%"))
     except ValueError:
         value = -1.0
-    if value < 0 or (text.endswith("%") and value > 100):
+    if not 0 <= value < float("inf") or (text.endswith("%") and value > 100):
         raise typer.BadParameter(f"{text!r} is neither a number of images nor a percentage")
     return min(value / 100, 1 - 1e-12) if text.endswith("%") else value

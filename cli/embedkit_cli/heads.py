@@ -83,7 +83,9 @@ def evaluate(
     loaded = load_head(head, store=store)
     evaluation = score(loaded, split=split, seed=seed)
     curve = learning_curve(loaded, split=evaluation.split, seed=seed)
-    folder = figures or head.with_suffix("")
+    if evaluation.split == "train":
+        console.say("These are the images that the head was trained on: it has seen the answers.")
+    folder = figures or head.with_suffix("") / (split or "")
     paths = write_figures(evaluation, curve, folder, format or ["png", "svg"])
     lines = [text.classification_report(evaluation), "", text.learning_curve(curve)]
     console.show(
@@ -114,6 +116,7 @@ def predict(
     from embedkit.fetch import is_address
     from embedkit.heads import load_head
     from embedkit.heads.predict import predict as run
+    from embedkit.images import MAX_BYTES
     from embedkit.inputs import Input
     from embedkit.items import Unreadable
     from embedkit.reports import documents, text
@@ -121,7 +124,9 @@ def predict(
     if offline and any(is_address(one) for one in inputs):
         raise InputError("--offline was given, so addresses are not fetched")
     loaded = load_head(head, store=store)
-    sources: list[Input] = [sys.stdin.buffer.read() if one == "-" else one for one in inputs]
+    sources: list[Input] = [
+        sys.stdin.buffer.read(MAX_BYTES + 1) if one == "-" else one for one in inputs
+    ]
     results: list[Any] = list(run(loaded, sources, k=neighbours))
     refused = [one for one in results if isinstance(one, Unreadable)]
     # Bytes have no name of their own; what came through the pipe is called as it was asked for.

@@ -13,7 +13,9 @@ Json: TypeAlias = Annotated[
 Quiet: TypeAlias = Annotated[
     bool, typer.Option("--quiet", "-q", help="No talk on stderr.", callback=console.want_quiet)
 ]
-Seed: TypeAlias = Annotated[int, typer.Option("--seed", help="Of everything drawn at random.")]
+Seed: TypeAlias = Annotated[
+    int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of everything drawn at random.")
+]
 Threads: TypeAlias = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="Threads to use; the result does not depend on it."),

@@ -34,7 +34,9 @@ def defaults(program: Any) -> dict[str, dict[str, Any]]:
             for name, inner in value.items():
                 if _name(name) not in options[key]:
                     raise InputError(_unknown(f"[{key}] {name}", name, options[key], "option"))
-                found[key][_name(name)] = inner
+                found[key][_name(name)] = _listed(options[key][_name(name)], inner)
+        elif key in options:
+            raise InputError(f"{key} in {FILE} is a command; its options stand below [{key}]")
         elif _name(key) not in known:
             raise InputError(_unknown(key, key, known | set(options), "option"))
     shared = {_name(key): value for key, value in file.items() if not isinstance(value, dict)}
@@ -46,7 +48,7 @@ def defaults(program: Any) -> dict[str, dict[str, Any]]:
                 raise InputError(_unknown(variable, name, known, "option", PREFIX))
             variables[name] = text
     for command, names in options.items():
-        own = {name: value for name, value in shared.items() if name in names}
+        own = {name: _listed(names[name], v) for name, v in shared.items() if name in names}
         theirs = {name: _typed(names[name], v) for name, v in variables.items() if name in names}
         found[command] = own | found[command] | theirs
     return found
@@ -69,6 +71,11 @@ def _file() -> dict[str, Any]:
         return tomllib.loads(FILE.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{FILE} cannot be read: {error}") from None
+
+
+def _listed(parameter: Any, value: Any) -> Any:
+    """Let an option that can be repeated have one value alone."""
+    return [value] if parameter.multiple and not isinstance(value, list) else value
 
 
 def _typed(parameter: Any, text: str) -> Any:

@@ -92,6 +92,8 @@ def audit(
     space = store.space(backbone)
     run = _Run(store, label, space.name, heads, seed)
     wanted = [name for name in AUDITS if name in (tuple(checks) or AUDITS) and name not in skip]
+    if not wanted:
+        raise InputError("every audit that was asked for is left out again, so nothing would run")
     settings = {"label": label, "backbone": space.name, "heads": list(heads), "seed": seed}
     return Audit(store, tuple(run.finding(name) for name in wanted), settings)
 
@@ -128,11 +130,15 @@ class _Run:
             )
             if side == "train" and given is not None
         }
+        if name == "leakage":
+            splits = set(self.store.items.splits)
+            held_out = next((side for side in ("test", "valid") if side in splits), None)
+            if held_out is None or "train" not in splits:
+                return not_run(name, "there is no train split, or no test (or valid) split")
+            return measure_leakage(self.store, self.twins, split=held_out, seed=self.seed)
         if self.split is None or not train:
             what = "a test (or valid) split" if train else "a train split"
             return not_run(name, f"there is no labelled image in {what}")
-        if name == "leakage":
-            return measure_leakage(self.store, self.twins, split=self.split, seed=self.seed)
         if len(train) < 2:
             return not_run(name, f"train holds one class only ({min(train)!r})")
         return keep_ledger(

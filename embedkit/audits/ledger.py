@@ -47,7 +47,7 @@ class HeadLedger:
         head: its kind.
         reported: accuracy of the head trained on all of train.
         lines: one a purge, each on top of the one before.
-        total: reported accuracy minus the accuracy after the last purge.
+        total: reported accuracy minus the accuracy after the last purge; NaN as `purged`.
     """
 
     head: str
@@ -57,9 +57,8 @@ class HeadLedger:
 
     @property
     def purged(self) -> Estimate:
-        """Accuracy after every purge that could be made."""
-        made = [line.accuracy for line in self.lines if not line.reason]
-        return made[-1] if made else self.reported
+        """Accuracy after the last purge; NaN where that leaves too little to train on."""
+        return self.lines[-1].accuracy
 
     @property
     def verdict(self) -> Verdict:
@@ -79,7 +78,7 @@ class HeadLedger:
                     "removed_from_train": line.removed,
                     "left_in_train": line.left,
                     "accuracy_after": line.accuracy.to_dict(),
-                    "mcnemar_p": round(line.p, 6),
+                    "mcnemar_p": None if np.isnan(line.p) else round(line.p, 6),
                     "reason": line.reason or None,
                 }
                 for line in self.lines
@@ -125,7 +124,7 @@ def keep_ledger(
         split: the test split.
         label: column with the class.
         backbone: which space.
-        heads: kinds of heads; the first gives the headline.
+        heads: kinds of heads.
         seed: of folds and bootstraps.
 
     Raises:
@@ -135,13 +134,15 @@ def keep_ledger(
     ledgers = tuple(bench.ledger(kind) for kind in heads)
     verdicts = [ledger.verdict for ledger in ledgers]
     order = (Verdict.PRESENT, Verdict.INCONCLUSIVE, Verdict.ABSENT)
+    # The head that loses most is the headline; one that could not be trained again goes before all.
+    worst = max(ledgers, key=lambda one: np.nan_to_num(one.total.value, nan=np.inf)).total
     return Ledger(
         name="ledger",
         verdict=next(verdict for verdict in order if verdict in verdicts),
         statement=Statement.CAUSAL,
         summary=" ".join(_sentence(ledger, split) for ledger in ledgers),
-        estimate=ledgers[0].total,
-        points=100 * ledgers[0].total.value,
+        estimate=worst,
+        points=None if np.isnan(worst.value) else 100 * worst.value,
         split=split,
         heads=ledgers,
     )
@@ -175,29 +176,26 @@ class _Bench:
 
     def ledger(self, kind: str) -> HeadLedger:
         """Return the ledger of one kind of head."""
-        before = self.right(kind, self.train)
-        first = before
-        lines = []
+        first = before = self.right(kind, self.train)
+        nothing = Estimate(0.0, 0.0, 0.0, len(self.test))  # by construction, without uncertainty
+        unknown = Estimate(np.nan, np.nan, np.nan, len(self.test))
+        lines, total, gone = [], nothing, 0
         for cause, clusters in (("exact_twins", self.twins.exact), ("near_twins", self.twins.near)):
-            stay = ~np.isin(clusters[self.train], clusters[self.test])
-            rows = self.train[stay]
+            rows = self.train[~np.isin(clusters[self.train], clusters[self.test])]
+            removed = len(self.train) - len(rows)
             reason = self._too_little(rows)
-            after = before if reason else self.right(kind, rows)
-            lines.append(
-                Line(
-                    cause=cause,
-                    effect=self._difference(before, after),
-                    removed=int((~stay).sum()),
-                    left=len(rows),
-                    accuracy=self._accuracy(after),
-                    p=mcnemar(before, after),
-                    reason=reason,
-                )
-            )
-            before = after
-        return HeadLedger(
-            kind, self._accuracy(first), tuple(lines), self._difference(first, before)
-        )
+            if reason:
+                effect, accuracy, p, total = unknown, unknown, float("nan"), unknown
+            elif removed == gone:
+                effect, accuracy, p = nothing, self._accuracy(before), 1.0
+            else:
+                after = self.right(kind, rows)
+                effect, accuracy = self._difference(before, after), self._accuracy(after)
+                p, total = mcnemar(before, after), self._difference(first, after)
+                before = after
+            gone = removed
+            lines.append(Line(cause, effect, removed, len(rows), accuracy, p, reason))
+        return HeadLedger(kind, self._accuracy(first), tuple(lines), total)
 
     def right(self, kind: str, rows: IntArray) -> BoolArray:
         """Train on some rows and return whether each test image is answered rightly."""
@@ -229,7 +227,10 @@ class _Bench:
 def _sentence(ledger: HeadLedger, split: str) -> str:
     reasons = [line.reason for line in ledger.lines if line.reason]
     if reasons:
-        return f"{ledger.head}: {ledger.reported.value:.1%} on {split}; {'; '.join(reasons)}."
+        return (
+            f"{ledger.head}: {ledger.reported.value:.1%} on {split}; what copies are worth cannot "
+            f"be measured: {reasons[-1]}."
+        )
     removed = ledger.lines[-1].removed
     if not removed:
         return f"{ledger.head}: {ledger.reported.value:.1%} on {split}, no copies of it in train."

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from embedkit.vectors import FloatArray, IntArray
 # calibration.
 NEAR = ((2, 0.30), (6, 0.75), (20, 0.87))
 ROWS = 1024
+ALL_PAIRS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +108,12 @@ def find_twins(store: Store, *, backbone: str | None = None, label: str = "label
     n = len(items)
     exact = _exact_pairs(items.column("sha256"), items.column("pixel_sha256"))
     hashes = np.array(items.column("phash"), np.uint64)
+    clusters = connected(n, np.array(sorted(exact), np.int64).reshape(-1, 2))
+    # One picture stands for all its exact copies: what is near it is near them.
+    alone = np.flatnonzero(clusters == np.arange(n))
     near = {
-        pair: score
-        for pair, score in near_pairs(store.space(backbone).vectors, hashes)
-        if pair not in exact
+        (int(alone[a]), int(alone[b])): score
+        for (a, b), score in near_pairs(store.space(backbone).vectors[alone], hashes[alone])
     }
     scored = [(pair, "exact", 1.0) for pair in exact]
     scored += [(pair, "near", score) for pair, score in near.items()]
@@ -134,20 +137,27 @@ def find_twins(store: Store, *, backbone: str | None = None, label: str = "label
         summary=_summary(kinds, sum(pair.across_splits for pair in pairs), estimate),
         estimate=estimate,
         pairs=tuple(pairs),
-        exact=connected(n, np.array(sorted(exact), np.int64).reshape(-1, 2)),
+        exact=clusters,
         near=connected(n, np.array([pair for pair, _, _ in scored], np.int64).reshape(-1, 2)),
     )
 
 
 def _exact_pairs(*columns: list[object]) -> set[tuple[int, int]]:
-    """Return the pairs of rows that share a value in any column."""
+    """Return the pairs of rows that share a value in any column.
+
+    Where more than `ALL_PAIRS` rows share one, each is paired with the first of them only.
+    """
     pairs: set[tuple[int, int]] = set()
     for column in columns:
         rows: dict[object, list[int]] = {}
         for row, value in enumerate(column):
             rows.setdefault(value, []).append(row)
         for same in rows.values():
-            pairs.update(combinations(same, 2))
+            # Of a placeholder picture in a thousand places, every pair would be half a million.
+            several = (
+                combinations(same, 2) if len(same) <= ALL_PAIRS else product(same[:1], same[1:])
+            )
+            pairs.update(several)
     return pairs
 
 
@@ -169,25 +179,28 @@ def near_pairs(
     centred = np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 1e-6)
     mirrored = mirrored_hash(hashes)
     least = min(cosine for _, cosine in NEAR)
+    most_bits = max(bits for bits, _ in NEAR)
     for start in range(0, len(centred), ROWS):
         block = centred[start : start + ROWS]
         # Only pairs within the block and below it: each pair is met once.
         first, second = np.nonzero(block @ centred[start:].T >= least - 1e-3)
         first, second = first + start, second + start
-        below = first < second
-        first, second = first[below], second[below]
         bits = np.minimum(
             np.bitwise_count(hashes[first] ^ hashes[second]),
             np.bitwise_count(hashes[first] ^ mirrored[second]),
         )
-        # Scored again in float64: the product above depends on the block.
-        cosine = np.einsum(
-            "ij,ij->i", centred[first].astype(np.float64), centred[second].astype(np.float64)
-        )
-        cosine = np.round(cosine, 6)
-        near = np.any([(bits <= most) & (cosine >= least) for most, least in NEAR], axis=0)
-        for a, b, score in zip(first[near], second[near], cosine[near], strict=True):
-            yield (int(a), int(b)), float(score)
+        possible = (first < second) & (bits <= most_bits)
+        first, second, bits = first[possible], second[possible], bits[possible]
+        for piece in range(0, len(first), ROWS):
+            a, b = first[piece : piece + ROWS], second[piece : piece + ROWS]
+            # Scored again in float64: the product above depends on the block.
+            cosine = np.round(np.einsum("ij,ij->i", centred[a], centred[b], dtype=np.float64), 6)
+            near = np.any(
+                [(bits[piece : piece + ROWS] <= most) & (cosine >= low) for most, low in NEAR],
+                axis=0,
+            )
+            for i, j, score in zip(a[near], b[near], cosine[near], strict=True):
+                yield (int(i), int(j)), float(score)
 
 
 def _verdict(involved: int, estimate: Estimate) -> Verdict:

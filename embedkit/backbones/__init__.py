@@ -4,13 +4,18 @@ import difflib
 import hashlib
 import importlib
 import json
+import re
+from dataclasses import replace
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from embedkit.backbones.cards import CARDS, Card
-from embedkit.errors import InputError
+from embedkit.backbones.cards import CARDS, DEFAULTS, OPEN, Card, Options
+from embedkit.errors import InputError, SpaceMismatchError
 from embedkit.vectors import FloatArray, Pixels
 
 __all__ = [
@@ -20,7 +25,8 @@ __all__ = [
     "choose_backbone",
     "contract",
     "contract_hash",
-    "known_backbone",
+    "find_card",
+    "load_again",
     "load_backbone",
 ]
 
@@ -54,36 +60,82 @@ class Backbone(Protocol):
         """
 
 
-def known_backbone(name: str) -> str:
-    """Return the name of a backbone if there is one of that name.
+def find_card(name: str) -> Card:
+    """Return the card of a backbone; nothing heavy is imported.
+
+    Args:
+        name: one of `CARDS`, of `DEFAULTS`, of an outside package, or of an open kind with what it
+            asks for, such as `timm:resnet50`.
 
     Raises:
         InputError: there is none; the message says which there are.
     """
-    if name not in CARDS:
-        near = difflib.get_close_matches(name, CARDS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(
-            f"no backbone is called {name!r}; known are {', '.join(sorted(CARDS))}{hint}"
-        )
-    return name
+    cards = CARDS | _outside()
+    name = DEFAULTS.get(name, name)
+    if name in cards:
+        return cards[name]
+    kind, _, rest = name.partition(":")
+    if kind in OPEN and rest and (kind != "clip" or all(rest.partition("/"))):
+        card = OPEN[kind]
+        words = {"MODEL": rest.partition("/")[0], "TAG": rest.partition("/")[2]}
+        words |= {"NAME": rest, "FILE": Path(rest).name}
+        network = re.sub(r"\b[A-Z]{3,}\b", lambda m: words.get(m[0], m[0]), card.network)
+        return replace(card, name=name, network=network)
+    known = [*sorted({*cards, *DEFAULTS}), *(card.name for card in OPEN.values())]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise InputError(f"no backbone is called {name!r}; known are {', '.join(known)}{hint}")
 
 
-def load_backbone(name: str) -> Backbone:
+def load_backbone(name: str, *, weights: Path | None = None) -> Backbone:
     """Load a backbone by its name.
+
+    Args:
+        name: as for `find_card`.
+        weights: its file of weights, or a folder that holds it.
 
     Raises:
         InputError: there is none of that name.
+        WeightsError: its weights are not on this machine, damaged, or of another network.
     """
-    card = CARDS[known_backbone(name)]
-    module, class_ = card.module.split(":")
-    backbone: Backbone = getattr(importlib.import_module(module), class_)(card)
+    card = find_card(name)
+    module, build = card.module.split(":")
+    backbone: Backbone = getattr(importlib.import_module(module), build)(card, Options(weights))
+    return backbone
+
+
+@lru_cache(maxsize=2)
+def load_again(name: str, weights: str, contract_sha256: str, where: str) -> Backbone:
+    """Load the backbone that made something on disk, and check that it is still the same.
+
+    Args:
+        name: of the backbone, in full.
+        weights: its file, if one was named; empty otherwise.
+        contract_sha256: of the vectors on disk.
+        where: what was made with it, for the message.
+
+    Raises:
+        SpaceMismatchError: this embedkit, or these weights, would make other vectors.
+        WeightsError: as `load_backbone`.
+    """
+    backbone = load_backbone(name, weights=Path(weights) if weights else None)
+    if contract_hash(contract(backbone)) != contract_sha256:
+        raise SpaceMismatchError(
+            f"{where} was made by another version of {name}, or with other weights; embed again "
+            "into a new store with -o"
+        )
     return backbone
 
 
 def choose_backbone() -> str:
     """Return what `--backbone auto` takes: the strongest whose weights are on this machine."""
     return "mtcnn"
+
+
+def _outside() -> dict[str, Card]:
+    """Return the cards that other packages bring, by the entry point `embedkit.backbones`."""
+    cards = [point.load() for point in metadata.entry_points(group="embedkit.backbones")]
+    return {card.name: card for card in cards}
 
 
 def contract(backbone: Backbone) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Cards: the facts about each backbone, readable without importing a network."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -9,28 +11,57 @@ class Card:
     """What is known of a backbone before it is loaded.
 
     Attributes:
-        name: what `--backbone` calls it.
-        module: where its class is, as `module:Class`.
+        name: what `--backbone` calls it, in full.
+        module: where it is loaded, as `module:callable`.
         network: the network and the layers that are read.
-        dimension: width of a vector.
         batch: images in one pass; every pass has this many, the last is filled up.
-        preprocessing: the contract that turns a picture into the network's input; hashed into the
-            space, so that vectors of different contracts never mix.
         weights: where the weights come from.
         licence: of code and weights.
         limits: what the vectors are not good for.
+        dimension: width of a vector; 0 where only the loaded network knows it.
+        preprocessing: the contract that turns a picture into the network's input; hashed into the
+            space, so that vectors of different contracts never mix. Empty where only the loaded
+            network knows it.
+        text: whether it also embeds texts.
     """
 
     name: str
     module: str
     network: str
-    dimension: int
-    batch: int
-    preprocessing: dict[str, Any]
     weights: str
     licence: str
     limits: str
+    batch: int = 16
+    dimension: int = 0
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    text: bool = False
 
+    @property
+    def space(self) -> str:
+        """The name of the space, and of its folder, that this backbone makes."""
+        kind, _, rest = self.name.partition(":")
+        if kind in FILE_KINDS:
+            rest = Path(rest).stem
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{kind}-{rest}" if rest else kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a backbone is to be loaded.
+
+    Attributes:
+        weights: its file, or a folder that holds it; found where they are kept, if left out.
+    """
+
+    weights: Path | None = None
+
+
+EMBEDDED = ("mtcnn", "pixels")  # at work at once, nothing to be fetched
+FILE_KINDS = ("onnx", "torchscript")
+DEFAULTS = {
+    "facenet": "facenet:vggface2",
+    "clip": "clip:ViT-B-32/laion2b_s34b_b79k",
+}
 
 CARDS = {
     card.name: card
@@ -43,7 +74,6 @@ CARDS = {
                 "over the picture and its mirror image"
             ),
             dimension=1536,
-            batch=16,
             preprocessing={
                 "size": [80, 80],
                 "resize": "squash, bilinear, antialiased",
@@ -61,7 +91,6 @@ CARDS = {
             module="embedkit.backbones.pixels:PixelStatistics",
             network="none: 16 x 16 thumbnail, colour histogram, gradient histograms",
             dimension=1344,
-            batch=16,
             preprocessing={
                 "thumbnail": [16, 16],
                 "colours": [4, 4, 4],
@@ -73,5 +102,80 @@ CARDS = {
             licence="Apache-2.0",
             limits="sees no content: the control that other backbones are compared with",
         ),
+        Card(
+            name="vgg16",
+            module="embedkit.backbones.torchvision_models:build",
+            network="torchvision VGG16, fc7 after its ReLU",
+            dimension=4096,
+            weights="torchvision, trained on ImageNet (528 MiB)",
+            licence="BSD-3-Clause (torchvision); ImageNet's terms for the weights",
+            limits="made for objects: sees clothes and background as much as the face",
+        ),
+        Card(
+            name="vgg16:pooled",
+            module="embedkit.backbones.torchvision_models:build",
+            network="torchvision VGG16, last feature maps averaged",
+            dimension=512,
+            weights="torchvision, trained on ImageNet (528 MiB)",
+            licence="BSD-3-Clause (torchvision); ImageNet's terms for the weights",
+            limits="made for objects: sees clothes and background as much as the face",
+        ),
+        *(
+            Card(
+                name=f"facenet:{faces}",
+                module="embedkit.backbones.facenet:build",
+                network=f"facenet-pytorch InceptionResnetV1, trained on {people}",
+                dimension=512,
+                weights="release page of facenet-pytorch (107 MiB)",
+                licence="MIT (facenet-pytorch); weights: the face set's terms, for research",
+                limits="made to tell people apart; wants an aligned face of 80 pixels or more",
+            )
+            for faces, people in (("vggface2", "VGGFace2"), ("casia-webface", "CASIA-WebFace"))
+        ),
     )
+}
+
+# Names that stand for many networks: what comes after the colon says which.
+OPEN = {
+    "clip": Card(
+        name="clip:MODEL/TAG",
+        module="embedkit.backbones.clip:build",
+        network="image tower of open_clip's MODEL, trained as TAG says",
+        weights="the Hugging Face hub, or the project's page",
+        licence="MIT (open_clip); the weights' own",
+        limits="learned from captions of the web, with their prejudices",
+        text=True,
+    ),
+    "torchvision": Card(
+        name="torchvision:NAME",
+        module="embedkit.backbones.torchvision_models:build",
+        network="torchvision's NAME without its last layer",
+        weights="torchvision, trained on ImageNet",
+        licence="BSD-3-Clause (torchvision); ImageNet's terms for the weights",
+        limits="made for objects: sees clothes and background as much as the face",
+    ),
+    "timm": Card(
+        name="timm:NAME",
+        module="embedkit.backbones.timm_models:build",
+        network="timm's NAME, pooled features",
+        weights="the Hugging Face hub, or the project's page",
+        licence="Apache-2.0 (timm); the weights' own",
+        limits="made for what its weights were trained on",
+    ),
+    "onnx": Card(
+        name="onnx:FILE",
+        module="embedkit.backbones.model_files:build",
+        network="the network in FILE",
+        weights="the file",
+        licence="the file's own",
+        limits="as known to whoever made the file",
+    ),
+    "torchscript": Card(
+        name="torchscript:FILE",
+        module="embedkit.backbones.model_files:build",
+        network="the network in FILE",
+        weights="the file",
+        licence="the file's own",
+        limits="as known to whoever made the file",
+    ),
 }

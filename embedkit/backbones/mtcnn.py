@@ -10,7 +10,7 @@ from facenet_pytorch.models import mtcnn
 from PIL import Image
 from torch.nn import functional
 
-from embedkit.backbones.cards import Card
+from embedkit.backbones.cards import Card, Options
 from embedkit.backbones.threads import one_thread
 from embedkit.files import sha256_of_file
 from embedkit.vectors import FloatArray, Pixels, unit_rows
@@ -23,7 +23,7 @@ class Mtcnn:
     (`docs/backbones.md`) and makes a mirrored copy the same vector, bit for bit.
     """
 
-    def __init__(self, card: Card) -> None:
+    def __init__(self, card: Card, options: Options) -> None:
         self.card = card
         weights = Path(mtcnn.__file__).parent.parent / "data" / "onet.pt"
         self.weights_sha256 = sha256_of_file(weights)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from embedkit.backbones.cards import Card
+from embedkit.backbones.cards import Card, Options
 from embedkit.files import sha256
 from embedkit.vectors import FloatArray, Pixels, unit_rows
 
@@ -18,7 +18,7 @@ class PixelStatistics:
     detection" (CVPR 2005), without overlapping blocks.
     """
 
-    def __init__(self, card: Card) -> None:
+    def __init__(self, card: Card, options: Options) -> None:
         self.card = card
         self.weights_sha256 = sha256(b"")
 

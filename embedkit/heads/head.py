@@ -1,5 +1,6 @@
 """A head: a fitted classifier, what it was fitted on, and how it did."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,6 +14,7 @@ from embedkit.files import sha256
 from embedkit.heads.classifier import Classifier
 from embedkit.store import Neighbour, Space, Store
 from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.schema import STORE
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -29,17 +31,21 @@ class Training:
         store: folder of the store.
         space: name of the space.
         contract_sha256: of that space.
+        backbone: how to load what made it; see `SpaceRecord`.
         ids: training images.
         y: (n,) class number of each.
-        sha256: over the ids and the images' bytes; tells whether the store still has them.
+        sha256: over the images' ids, bytes, labels and splits; tells whether the store has them.
+        label: column that the classes come from.
     """
 
     store: Path
     space: str
     contract_sha256: str
+    backbone: dict[str, str]
     ids: tuple[str, ...]
     y: IntArray
     sha256: str
+    label: str = "label"
 
     @cached_property
     def opened(self) -> Store:
@@ -50,16 +56,17 @@ class Training:
             SpaceMismatchError: its space was made in another way.
             StoreError: it is damaged.
         """
-        if not self.store.exists():
+        if not (self.store / STORE).exists():
             raise HeadError(
-                f"the head's store {self.store} is not there; say where it is now with --store "
+                f"the head's store is not at {self.store}; say where it is now with --store "
                 "(a logistic head answers without it if no neighbours are asked for: -k 0)"
             )
         store = Store.open(self.store)
         check_space(self, store.space(self.space))
-        if training_hash(store, self.ids) != self.sha256:
+        if training_hash(store, self.ids, self.label) != self.sha256:
             raise HeadError(
-                f"{self.store} no longer holds the images that the head was trained on; train again"
+                f"{self.store} no longer has the images, labels or splits that the head was "
+                "trained on; train again"
             )
         return store
 
@@ -75,10 +82,11 @@ class Training:
         return NeighbourIndex(build_index(self.vectors), self.vectors)
 
 
-def training_hash(store: Store, ids: Sequence[str]) -> str:
-    """Return a hash over images' ids and bytes; an image that is gone changes it."""
-    bytes_of = dict(zip(store.items.ids, store.items.column("sha256"), strict=True))
-    return sha256("\n".join(f"{id_} {bytes_of.get(id_)}" for id_ in ids).encode())
+def training_hash(store: Store, ids: Sequence[str], label: str) -> str:
+    """Return a hash over images' ids, bytes, labels and splits."""
+    columns = (store.items.column("sha256"), store.items.label_column(label), store.items.splits)
+    known = dict(zip(store.items.ids, zip(*columns, strict=True), strict=True))
+    return sha256(json.dumps([[id_, known.get(id_)] for id_ in ids]).encode())
 
 
 def check_space(training: Training, space: Space) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from embedkit.statistics import Estimate, bootstrap, proportion
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
@@ -232,8 +233,9 @@ def _calibration_error(
     weights: DoubleArray, confidence: DoubleArray, right: BoolArray
 ) -> DoubleArray:
     """Return (m,) the mean distance between confidence and accuracy over bins of equal size."""
-    rank = np.argsort(np.argsort(confidence, kind="stable"), kind="stable")
-    bin_ = rank * BINS // len(confidence)
+    # Images of one confidence share a bin, or their order would decide the figure.
+    rank = (stats.rankdata(confidence, method="average") - 0.5) / len(confidence)
+    bin_ = np.floor(rank * BINS)
     gap = (confidence - right)[:, None] * (bin_[:, None] == np.arange(BINS))
     return np.asarray(np.abs(weights @ gap).sum(axis=1) / weights.sum(axis=1))
 

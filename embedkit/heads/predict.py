@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from embedkit.backbones import Backbone, contract, contract_hash, embed_pictures, load_backbone
-from embedkit.errors import SpaceMismatchError
+from embedkit.backbones import Backbone, embed_pictures, load_again
 from embedkit.heads.head import Head, Training
 from embedkit.inputs import Input, read_input, read_inputs
 from embedkit.items import Unreadable
@@ -88,12 +86,9 @@ def backbone_of(training: Training) -> Backbone:
     Raises:
         SpaceMismatchError: this embedkit's backbone of that name has another contract.
     """
-    backbone = _loaded(training.space)
-    if contract_hash(contract(backbone)) != training.contract_sha256:
-        raise SpaceMismatchError(
-            f"the head was trained on another version of {training.space}; embed and train again"
-        )
-    return backbone
+    return load_again(
+        **training.backbone, contract_sha256=training.contract_sha256, where="the head's space"
+    )
 
 
 def _classify(
@@ -114,8 +109,3 @@ def _classify(
             pictures, head.classifier.probabilities(vectors), evidence, strict=True
         )
     ]
-
-
-@lru_cache(maxsize=2)
-def _loaded(name: str) -> Backbone:
-    return load_backbone(name)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from embedkit.errors import HeadError, StoreError
+from embedkit.errors import HeadError, InputError, StoreError
 from embedkit.files import sha256, write_output
 from embedkit.heads.classifier import Choice, Classifier
 from embedkit.heads.head import Head, Training
@@ -51,6 +51,7 @@ def save_head(head: Head, path: Path) -> Path:
         "store": _store_path(head.training.store, path.parent),
         "space": head.training.space,
         "contract_sha256": head.training.contract_sha256,
+        "backbone": head.training.backbone,
         "training_sha256": head.training.sha256,
         "choice": {
             "name": choice.name,
@@ -76,12 +77,15 @@ def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:
         store: where its store is now, if it has moved.
 
     Raises:
-        HeadError: the file is missing, damaged or no head, or a kNN head's store has changed.
+        InputError: there is no such file.
+        HeadError: the file is damaged or no head, or a kNN head's store has changed.
         StoreError: a kNN head's store is missing; its vectors are the head.
     """
     path = Path(path)
     try:
         data = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise InputError(f"{path} is no head: {error.strerror}") from None
     except OSError as error:
         raise HeadError(f"{path} cannot be read: {error.strerror}") from None
     record, arrays = _record_and_arrays(data, path)
@@ -90,9 +94,11 @@ def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:
             store=Path(store) if store is not None else path.parent / record["store"],
             space=record["space"],
             contract_sha256=record["contract_sha256"],
+            backbone=record["backbone"],
             ids=tuple(json.loads(arrays["training_ids"].tobytes())),
             y=arrays["training_classes"],
             sha256=record["training_sha256"],
+            label=record["label"],
         )
         tried = tuple((value, figure) for value, figure in record["choice"]["tried"])
         choice = Choice(**record["choice"] | {"tried": tried})

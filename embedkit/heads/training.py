@@ -70,7 +70,14 @@ def train(
         label=label,
         classifier=classifier,
         training=Training(
-            store.path, space.name, space.contract_sha256, ids, y, training_hash(store, ids)
+            store.path,
+            space.name,
+            space.contract_sha256,
+            space.record.backbone,
+            ids,
+            y,
+            training_hash(store, ids, label),
+            label,
         ),
         made_with={
             "embedkit": embedkit.__version__,

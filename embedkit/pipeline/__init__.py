@@ -1,15 +1,19 @@
 """The one pipeline: items × backbones × engine → store."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from embedkit.backbones import choose_backbone, known_backbone
+from embedkit.backbones import choose_backbone, find_card
+from embedkit.backbones.cards import EMBEDDED
 from embedkit.engines import LocalEngine
-from embedkit.errors import TooManyUnreadableError
+from embedkit.errors import InputError, TooManyUnreadableError
 from embedkit.images import strict_pillow
 from embedkit.items import ItemTable
 from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.pipeline.run import Run
+from embedkit.pipeline.spaces import Wanted
 from embedkit.readers import read_source
 from embedkit.store import Store
 from embedkit.store.schema import JOURNAL, STORE
@@ -26,6 +30,7 @@ def embed(
     store: str | Path | None = None,
     *,
     backbone: str | Sequence[str] = "auto",
+    weights: str | Path | None = None,
     layout: str | None = None,
     root: str | Path | None = None,
     label: str | None = None,
@@ -48,11 +53,14 @@ def embed(
         source: folder of images or manifest; see `read_source`.
         store: the store's folder; `indexes/<name of the source>` where left out.
         backbone: one or several names; `auto` takes the strongest whose weights are here.
+        weights: the backbone's file of weights, or a folder of such files; looked for where
+            such files are kept, if left out.
         layout: which folder level means what; see `read_source`.
         root: folder that a manifest's paths are relative to.
         label: the manifest's column with the class.
         split: the manifest's column with the split.
-        group: the manifest's column with the person, video or patient.
+        group: the manifest's column with the person, video or patient. Where none of these five is
+            given, a store that is there is read as it was before.
         seed: of the split that is made where the data set has none.
         threads: for decoding and for the network; all usable cores where left out. The result
             does not depend on it.
@@ -67,31 +75,72 @@ def embed(
         StoreError: the store cannot be written or is damaged.
         TooManyUnreadableError: the store is finished, but too much of the source was unreadable.
     """
-    backbones = [backbone] if isinstance(backbone, str) else list(backbone)
-    backbones = [
-        known_backbone(name) if name != "auto" else choose_backbone() for name in backbones
-    ]
-    items = read_source(
-        Path(source),
-        layout=layout,
-        root=None if root is None else Path(root),
-        label=label,
-        split=split,
-        group=group,
+    place = default_store(source) if store is None else Path(store)
+    asked = _asked(
+        [backbone] if isinstance(backbone, str) else backbone,
+        None if weights is None else Path(weights),
+        place,
     )
+    options = {
+        "layout": layout,
+        "root": None if root is None else str(root),
+        "label": label,
+        "split": split,
+        "group": group,
+    }
+    here = str(Path(source).resolve())
+    before = Store.open(place).record.source if (place / STORE).exists() else None
+    if before is not None and before["source"] != here and store is None:
+        raise InputError(
+            f"{place} holds another data set of that name, {before['source']}; give this one a "
+            "store of its own with -o"
+        )
+    again = before is not None and before["source"] == here and not any(options.values())
+    if before is not None and again:
+        options = before["options"]
+    items = read_source(Path(source), **_with_path(options))
+    if again and any(options.values()):
+        said = ", ".join(f"{name} {value}" for name, value in options.items() if value)
+        items = replace(items, notes=(*items.notes, f"read as before: {said}"))
     if understood is not None:
         understood(items)
     return embed_items(
         items,
-        default_store(source) if store is None else Path(store),
-        given=str(source),
-        backbones=backbones,
+        place,
+        source={"given": str(source), "source": here, "options": options},
+        asked=asked,
         seed=seed,
         threads=threads,
         max_errors=max_errors,
         block=block,
         progress=progress,
     )
+
+
+def _asked(names: Sequence[str], weights: Path | None, store: Path) -> dict[str, Wanted]:
+    """Return what is asked for, by space; `auto` is what the store has, if there is one.
+
+    Raises:
+        InputError: there is no backbone of that name, or one file of weights for several.
+    """
+    cards = []
+    for name in names:
+        if name != "auto":
+            cards.append(find_card(name))
+        elif not (store / STORE).exists():
+            cards.append(find_card(choose_backbone()))
+    taking = [card for card in cards if card.name not in EMBEDDED]
+    if weights is not None and weights.is_file() and len(taking) != 1:
+        raise InputError(
+            f"{weights} is one file of weights, but {len(taking)} of the backbones take one; name "
+            "a folder that holds the files of all, or one backbone"
+        )
+    return {card.space: Wanted(card.name, weights if card in taking else None) for card in cards}
+
+
+def _with_path(options: Mapping[str, str | None]) -> dict[str, Any]:
+    root = options["root"]
+    return {**options, "root": None if root is None else Path(root)}
 
 
 def default_store(source: str | Path) -> Path:
@@ -103,7 +152,12 @@ def default_store(source: str | Path) -> Path:
     return INDEXES / (named.name if named.is_dir() else named.stem)
 
 
-def store_of(path: Path, *, progress: OnProgress | None = None) -> Store:
+def store_of(
+    path: Path,
+    *,
+    understood: Callable[[ItemTable], None] | None = None,
+    progress: OnProgress | None = None,
+) -> Store:
     """Open a store; a data set is embedded into its default store first.
 
     Raises:
@@ -111,15 +165,22 @@ def store_of(path: Path, *, progress: OnProgress | None = None) -> Store:
     """
     if not path.exists() or any((path / name).exists() for name in (STORE, JOURNAL)):
         return Store.open(path)
-    return embed(path, progress=progress)
+    try:
+        return embed(path, understood=understood, progress=progress)
+    except InputError as error:
+        if " --" not in str(error):
+            raise
+        raise type(error)(
+            f"{error}\nThese options belong to 'embedkit embed'; use it first, then audit its store"
+        ) from None
 
 
 def embed_items(
     items: ItemTable,
     path: Path,
     *,
-    given: str,
-    backbones: Sequence[str],
+    source: dict[str, Any],
+    asked: Mapping[str, Wanted],
     seed: int = 0,
     threads: int | None = None,
     max_errors: float | None = None,
@@ -128,9 +189,9 @@ def embed_items(
 ) -> Store:
     """Embed items that have been read already; see `embed`."""
     with StoreWriter(path) as writer, strict_pillow():
-        run = Run(writer, items, backbones, LocalEngine(threads), progress)
+        run = Run(writer, items, asked, LocalEngine(threads), progress)
         run.bring_up_to_date(block)
-        store = run.commit(given, seed)
+        store = run.commit(source, seed)
     n = len(store.items) + len(store.unreadable)
     limit = None if max_errors is None else max_errors * n if max_errors < 1 else max_errors
     if limit is not None and len(store.unreadable) > limit:

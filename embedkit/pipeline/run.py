@@ -1,6 +1,6 @@
 """One run of the pipeline over one store: what is stale goes, what is missing is embedded."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,8 +18,9 @@ from embedkit.images import Facts, decode, read_bytes
 from embedkit.items import FACTS, ItemTable, Unreadable
 from embedkit.pipeline.passes import Passes
 from embedkit.pipeline.progress import OnProgress, Reporter
-from embedkit.pipeline.spaces import load_networks, space_record
+from embedkit.pipeline.spaces import Wanted, load_networks, space_record
 from embedkit.readers.splits import TEST_SHARE, make_split
+from embedkit.statistics import clusters_of
 from embedkit.store import Store
 from embedkit.store.writer import FACT_SCHEMA, StoredBlock, StoreWriter
 from embedkit.vectors import FloatArray
@@ -41,7 +42,7 @@ class Rows:
 
     facts: pa.Table
     vectors: dict[str, FloatArray]
-    refused: list[Unreadable]
+    refused: dict[Unreadable, str | None]
 
 
 class Run:
@@ -55,7 +56,7 @@ class Run:
         self,
         writer: StoreWriter,
         items: ItemTable,
-        backbones: Sequence[str],
+        asked: Mapping[str, Wanted],
         engine: LocalEngine,
         listener: OnProgress | None,
     ) -> None:
@@ -63,7 +64,7 @@ class Run:
         self.items = items
         self.engine = engine
         self.networks: dict[str, Backbone] = {}
-        self._asked = set(backbones)
+        self._asked = asked
         self._reporter = Reporter(listener)
         self._missing: dict[int, set[str]] = {}
 
@@ -75,14 +76,14 @@ class Run:
         wanted = [id_ for id_ in self.items.ids if id_ not in settled]
         # All spaces hold all items; but a space that lacks nothing needs no network.
         present = {} if self.writer.store is None else self.writer.store.spaces
-        every = self._asked | present.keys()
+        every = self._asked.keys() | present.keys()
         gaps = {
             known.number: every - known.shards.keys()
             for known in self.writer.blocks
             if known.facts.num_rows and not known.shards.keys() >= every
         }
-        needed = every if wanted else self._asked.union(*gaps.values())
-        self.networks = load_networks(needed, present)
+        needed = every if wanted else self._asked.keys() | set().union(*gaps.values())
+        self.networks = load_networks(needed, self._asked, present)
         self._missing = gaps
         first = self.writer.next_number()
         work = [
@@ -106,7 +107,7 @@ class Run:
                 self.writer.add_vectors(finished.number, rows.vectors)
             self._reporter.committed(len(finished.ids), len(self.writer.refused))
 
-    def commit(self, given: str, seed: int) -> Store:
+    def commit(self, source: dict[str, Any], seed: int) -> Store:
         """Make the blocks the store; nothing is written where nothing changed."""
         facts = pa.concat_tables(
             [FACT_SCHEMA.empty_table(), *(b.facts for b in self.writer.blocks)]
@@ -123,12 +124,13 @@ class Run:
             )
         row_of = {id_: row for row, id_ in enumerate(self.items.ids)}
         order = [row_of[id_] for id_ in facts.column("id").to_pylist()]
-        items, split = self._split(self.items.take(order), seed)
+        items, split = self._split(
+            self.items.take(order), facts.column("pixel_sha256").to_pylist(), seed
+        )
         rows = items.rows
         for name in FACTS:
             rows = rows.append_column(name, facts.column(name))
-        source = {
-            "given": given,
+        source = source | {
             "path": str(self.items.root.resolve()),
             "layout": self.items.layout,
             "split": split,
@@ -136,7 +138,10 @@ class Run:
         spaces = {
             name: space.record
             for name, space in (self.writer.store.spaces if self.writer.store else {}).items()
-        } | {name: space_record(network) for name, network in self.networks.items()}
+        }
+        for name, network in self.networks.items():
+            if name in self._asked or name not in spaces:
+                spaces[name] = space_record(network, self._asked[name].weights)
         return self.writer.commit(
             rows,
             sorted(unreadable, key=lambda one: one.id),
@@ -148,7 +153,7 @@ class Run:
     def _drop_stale(self) -> None:
         """Take images out of the known blocks that are gone from the source or have changed."""
         listed = set(self.items.ids)
-        hashes = {
+        self._hashes = {
             id_: hash_
             for block in self.writer.blocks
             for id_, hash_ in zip(block.ids, block.facts.column("sha256").to_pylist(), strict=True)
@@ -156,7 +161,7 @@ class Run:
         self._reporter.start("checking what is there", sum(len(b.ids) for b in self.writer.blocks))
 
         def still(_: Block, id_: str) -> bool:
-            return id_ in listed and self._hash(id_) == hashes[id_]
+            return id_ in listed and self._hash(id_) == self._hashes[id_]
 
         def collect(block: Block, same: Iterable[bool], _: Executor) -> tuple[int, list[bool]]:
             keep = []
@@ -166,6 +171,12 @@ class Run:
             return block.number, keep
 
         blocks = [Block(block.number, tuple(block.ids)) for block in self.writer.blocks]
+        # What could not be read is tried again only if it is another file now.
+        self.writer.refused = [
+            one
+            for one in self.writer.refused
+            if self._hash(one.id) == self.writer.refused_sha256[one.id]
+        ]
         for number, keep in list(self.engine.run(blocks, still, collect)):
             if not all(keep):
                 self._replace(next(b for b in self.writer.blocks if b.number == number), keep)
@@ -195,6 +206,8 @@ class Run:
             picture = decode(read_bytes(self.items.path(id_)))
         except UnreadableImageError as error:
             return Loaded(id_, reason=str(error))
+        if not block.new and picture.facts.sha256 != self._hashes[id_]:
+            return Loaded(id_, reason="it is another file now")
         inputs = tuple(network.prepare(picture.pixels) for network in self._needed(block).values())
         return Loaded(id_, picture.facts, inputs)
 
@@ -210,12 +223,12 @@ class Run:
         needed = self._needed(block)
         passes = [Passes(network, lanes, 2 * self.engine.threads) for network in needed.values()]
         facts: list[dict[str, Any]] = []
-        refused: list[Unreadable] = []
+        refused: dict[Unreadable, str | None] = {}
         for image in images:
             if image.facts is None:
                 if not block.new:
                     raise InputError(f"{image.id} changed while it was being read: {image.reason}")
-                refused.append(Unreadable(image.id, image.reason))
+                refused[Unreadable(image.id, image.reason)] = self._hash(image.id)
             else:
                 facts.append({"id": image.id} | asdict(image.facts))
                 for one, prepared in zip(passes, image.inputs, strict=True):
@@ -224,7 +237,9 @@ class Run:
         vectors = {name: one.finish() for name, one in zip(needed, passes, strict=True)}
         return block, Rows(pa.Table.from_pylist(facts, FACT_SCHEMA), vectors, refused)
 
-    def _split(self, items: ItemTable, seed: int) -> tuple[ItemTable, dict[str, Any]]:
+    def _split(
+        self, items: ItemTable, pixels: list[str], seed: int
+    ) -> tuple[ItemTable, dict[str, Any]]:
         """Make a split where the data set has none; images of an earlier run keep theirs."""
         if any(split is not None for split in items.splits):
             return items, {"made_by": "data set"}
@@ -237,6 +252,20 @@ class Run:
                 for id_, split in zip(store.items.ids, store.items.splits, strict=True)
                 if split is not None
             }
-        splits = make_split(items.ids, items.labels, items.groups, seed=seed, kept=kept)
+        together = _together(items, pixels)
+        splits = make_split(items.ids, items.labels, together, seed=seed, kept=kept)
         made = {"made_by": "embedkit", "seed": seed, "test_share": TEST_SHARE}
         return items.with_column("split", splits), made
+
+
+def _together(items: ItemTable, pixels: list[str]) -> list[str | None]:
+    """Return what no split may divide: a group of the data set, and copies of one picture.
+
+    Each such cluster is called by the group, or else the id, of its first image.
+    """
+    clusters = clusters_of(items.groups, pixels)
+    alone = np.bincount(clusters, minlength=len(clusters))[clusters] == 1
+    return [
+        group if single else items.groups[first] or items.ids[first]
+        for group, single, first in zip(items.groups, alone, clusters.tolist(), strict=True)
+    ]

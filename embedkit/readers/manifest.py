@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from embedkit.errors import InputError
 from embedkit.items import FACTS, GIVEN, ItemTable, Unreadable, id_of_path, item_table, path_of_id
 from embedkit.readers.splits import canonical_split
 
+NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+NO_NUMBER = frozenset({"na", "n/a", "nan", "null", "none"})
 MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 PATH_NAMES = (
     "file_name",
@@ -140,9 +143,11 @@ def _read_table(manifest: Path) -> pa.Table:
     try:
         match manifest.suffix.lower():
             case ".parquet":
-                table = parquet.read_table(manifest)
+                table = parquet.read_table(manifest, use_threads=False, pre_buffer=False)
             case ".jsonl" | ".ndjson":
-                table = arrow_json.read_json(manifest)
+                table = arrow_json.read_json(
+                    manifest, read_options=arrow_json.ReadOptions(use_threads=False)
+                )
             case _:
                 table = _read_csv(manifest)
     except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
@@ -159,14 +164,40 @@ def _read_csv(manifest: Path) -> pa.Table:
         header = stream.readline()
     separator = max("\t;,", key=header.count)  # the last, the comma, where none occurs
     names = next(csv.reader([header], delimiter=separator), [])
-    words = {*PATH_NAMES, *LABEL_NAMES, *SPLIT_NAMES, *GROUP_NAMES}
-    # "007" is a name, not a number, in a column that names things.
-    text = {name: pa.string() for name in names if name.strip().lower() in words}
-    return arrow_csv.read_csv(
+    table = arrow_csv.read_csv(
         manifest,
+        read_options=arrow_csv.ReadOptions(use_threads=False),
         parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-        convert_options=arrow_csv.ConvertOptions(column_types=text),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types={name: pa.string() for name in names},
+            null_values=[""],
+            strings_can_be_null=True,
+        ),
     )
+    for place, name in enumerate(table.column_names):
+        if name.strip().lower() not in {*PATH_NAMES, *LABEL_NAMES, *SPLIT_NAMES, *GROUP_NAMES}:
+            table = table.set_column(place, name, _numbers(table.column(place)))
+    return table
+
+
+def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column of text as numbers, if every cell is one and would be written just so.
+
+    "007" is a name: as a number it would be the same as "7".
+    """
+    cells = [
+        None if cell is None or cell.lower() in NO_NUMBER else cell for cell in column.to_pylist()
+    ]
+    numbers = [cell for cell in cells if cell is not None]
+    if not numbers or not all(NUMBER.fullmatch(cell) for cell in numbers):
+        return column
+    whole = not any(mark in cell for cell in numbers for mark in ".eE")
+    try:
+        return pa.chunked_array(
+            [pa.array(cells, pa.string()).cast(pa.int64() if whole else pa.float64())]
+        )
+    except pa.ArrowInvalid:  # more digits than a number holds
+        return column
 
 
 def _column(
@@ -199,7 +230,12 @@ def _column(
 
 def _strings(table: pa.Table, name: str | None) -> list[str | None]:
     values: list[Any] = table.column(name).to_pylist()
-    return [None if value is None or str(value).strip() == "" else str(value) for value in values]
+    return [None if _is_empty(value) else str(value).strip() for value in values]
+
+
+def _is_empty(value: Any) -> bool:
+    # pandas writes an empty cell of a column of numbers as NaN.
+    return value is None or str(value).strip() == "" or value != value
 
 
 def _values(table: pa.Table, name: str | None) -> list[str | None] | None:
@@ -228,7 +264,7 @@ def _rows_on_disk(
     keep, missing = [], []
     for row, id_ in enumerate(ids):
         if id_ in first:
-            if table.slice(row, 1).to_pylist() != table.slice(first[id_], 1).to_pylist():
+            if _cells(table, row) != _cells(table, first[id_]):
                 raise InputError(
                     f"{manifest} names {id_} in rows {first[id_] + 1} and {row + 1} with different "
                     "values; one image has one row"
@@ -242,6 +278,11 @@ def _rows_on_disk(
     return keep, missing
 
 
+def _cells(table: pa.Table, row: int) -> list[str | None]:
+    cells = table.slice(row, 1).to_pylist()[0].values()
+    return [None if _is_empty(cell) else str(cell) for cell in cells]
+
+
 def _attributes(table: pa.Table, used: set[str | None]) -> tuple[pa.Table, list[str]]:
     """Return the columns that are left, renamed where a name means something else to embedkit."""
     reserved = {*GIVEN, *FACTS}
@@ -249,9 +290,19 @@ def _attributes(table: pa.Table, used: set[str | None]) -> tuple[pa.Table, list[
     for name in table.column_names:
         if name in used or pa.types.is_nested(table.schema.field(name).type):
             continue
-        new = f"{name}_given" if name in reserved else name
+        new = name
+        while new in reserved or (new != name and new in table.column_names):
+            new = f"{new}_given"
         if new != name:
             notes.append(f"column {name!r} is called {new!r} here")
         names.append(name)
         renamed.append(new)
-    return table.select(names).rename_columns(renamed), notes
+    return _without_nan(table.select(names)).rename_columns(renamed), notes
+
+
+def _without_nan(table: pa.Table) -> pa.Table:
+    for place, field in enumerate(table.schema):
+        if pa.types.is_floating(field.type):
+            values = [None if _is_empty(value) else value for value in table[place].to_pylist()]
+            table = table.set_column(place, field.name, pa.array(values, pa.float64()))
+    return table

@@ -6,6 +6,7 @@ from embedkit.errors import InputError
 from embedkit.items import ItemTable, item_table
 from embedkit.readers.manifest import ManifestColumns
 
+ROW = "row of the item table"  # no column of a file is called so
 METADATA_NAMES = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
 
 
@@ -38,9 +39,9 @@ def join_metadata(items: ItemTable, tables: list[ManifestColumns]) -> ItemTable:
             for row, value in zip(rows, _column(table, name) or (), strict=False):
                 if row >= 0:
                     values[row] = value
-        attributes.append(table.attributes.append_column("row", pa.array(rows, pa.int64())))
-    joined = pa.concat_tables(attributes, promote_options="permissive")
-    place = {row: index for index, row in enumerate(joined.column("row").to_pylist())}
+        attributes.append(table.attributes.append_column(ROW, pa.array(rows, pa.int64())))
+    joined = pa.concat_tables(_alike(attributes), promote_options="permissive")
+    place = {row: index for index, row in enumerate(joined.column(ROW).to_pylist())}
     order = pa.array([place.get(row) for row in range(len(items))], pa.int64())
     unnamed = len(items) - len(named & row_of.keys())
     notes = [note for table in tables for note in table.notes]
@@ -52,11 +53,23 @@ def join_metadata(items: ItemTable, tables: list[ManifestColumns]) -> ItemTable:
         labels=columns["label"],
         splits=columns["split"],
         groups=columns["group"],
-        attributes=joined.drop_columns(["row"]).take(order),
+        attributes=joined.drop_columns([ROW]).take(order),
         layout=f"{items.layout}; metadata: {tables[0].mapping}",
         notes=(*items.notes, *notes),
         unreadable=tuple(missing for table in tables for missing in table.missing),
     )
+
+
+def _alike(tables: list[pa.Table]) -> list[pa.Table]:
+    """Return the tables with a column that is text in one of them as text in all."""
+    text = {field.name for table in tables for field in table.schema if field.type == pa.string()}
+    for number, table in enumerate(tables):
+        for place, field in enumerate(table.schema):
+            if field.name in text and field.type != pa.string():
+                cells = [None if cell is None else str(cell) for cell in table[place].to_pylist()]
+                table = table.set_column(place, field.name, pa.array(cells, pa.string()))
+        tables[number] = table
+    return tables
 
 
 def _column(table: ManifestColumns, name: str) -> list[str | None] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from embedkit.images import SUFFIXES, sniff
 
 JUNK_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
+STORE_FILES = frozenset({"store.json", "journal.jsonl"})
 JUNK_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
 
 
@@ -38,7 +39,11 @@ def walk(root: Path) -> Walk:
     _read(root, "", seen, links, found)
     while links:  # links last, so that a folder keeps its own name
         link = links.pop(0)
-        status = (root / link).stat()
+        try:
+            status = (root / link).stat()
+        except OSError as error:
+            found.notes.append(f"link {link} could not be followed: {error.strerror}")
+            continue
         known = seen.get((status.st_dev, status.st_ino))
         if known is None:
             _read(root, link, seen, links, found)
@@ -57,20 +62,23 @@ def _read(
     while pending:
         relative = pending.pop()
         folder = root / relative
-        status = folder.stat()
-        if seen.setdefault((status.st_dev, status.st_ino), relative) != relative:
-            continue
         try:
+            status = folder.stat()
+            if seen.setdefault((status.st_dev, status.st_ino), relative) != relative:
+                continue
             with os.scandir(folder) as entries:
                 inside = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             found.notes.append(f"folder {relative or '.'} could not be read: {error.strerror}")
             continue
+        if relative and any(entry.name in STORE_FILES for entry in inside):
+            found.notes.append(f"folder {relative} is a store of embedkit and was not read")
+            continue
         for entry in inside:
             path = f"{relative}/{entry.name}" if relative else entry.name
             if entry.name.startswith(".") or entry.name.lower() in JUNK_FILES:
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 if entry.name not in JUNK_FOLDERS:
                     (links if entry.is_symlink() else pending).append(path)
             elif Path(entry.name).suffix.lower() in SUFFIXES or _looks_like_image(entry):
@@ -79,10 +87,17 @@ def _read(
                 found.other.append(path)
 
 
-def _looks_like_image(entry: os.DirEntry[str]) -> bool:
-    if not entry.is_file():
-        return False
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _looks_like_image(entry: os.DirEntry[str]) -> bool:
+    try:
+        if not entry.is_file():
+            return False
         descriptor = os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False

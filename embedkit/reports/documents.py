@@ -9,6 +9,7 @@ from embedkit.backbones.cards import Card
 from embedkit.items import ItemTable, Unreadable
 
 if TYPE_CHECKING:
+    from embedkit.backbones.weights import Weights
     from embedkit.heads import Evaluation, Head
     from embedkit.heads.curve import LearningCurve
     from embedkit.heads.predict import Prediction
@@ -106,4 +107,22 @@ def neighbours(image: str, found: "Sequence[Neighbour]", sheet: Path) -> Documen
         "image": image,
         "neighbours": [asdict(one) | {"similarity": round(one.similarity, 6)} for one in found],
         "sheet": str(sheet),
+    }
+
+
+def weights(found: "Sequence[Weights]") -> Document:
+    """Return which weights are here, and where from."""
+    return {
+        "schema": "embedkit.weights/1",
+        "weights": [
+            {
+                "backbone": one.backbone,
+                "path": None if one.path is None else str(one.path),
+                "sha256": one.sha256 or None,
+                "as_published": one.published,
+                "files": list(one.source.files),
+                "from": one.source.place,
+            }
+            for one in found
+        ],
     }

@@ -9,13 +9,17 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from embedkit.errors import InputError
 from embedkit.files import write_output
 from embedkit.heads.curve import LearningCurve
 from embedkit.heads.metrics import Evaluation
 
 # Text stays text in SVG, and the ids in the file do not change from run to run.
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "embedkit", "font.size": 10}
+FORMATS = ("png", "svg")
 MOST_CLASSES_WITH_NUMBERS = 20
+MOST_CLASSES_WITH_NAMES = 60
+LARGEST = 24.0  # inches
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
@@ -23,7 +27,7 @@ def save_figure(figure: Figure, path: Path) -> Path:
     stream = io.BytesIO()
     with mpl.rc_context(STYLE):
         kind = path.suffix.removeprefix(".")
-        metadata = {"Date": None} if kind == "svg" else {"Software": None}
+        metadata = {"png": {"Software": None}, "svg": {"Date": None}}[kind]
         figure.savefig(stream, format=kind, dpi=150, metadata=metadata)
     return write_output(path, stream.getvalue())
 
@@ -33,13 +37,14 @@ def confusion_heatmap(evaluation: Evaluation) -> Figure:
     counts = evaluation.confusion
     k = len(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = max(3.6, 0.5 * k + 2.2)
+    side = min(max(3.6, 0.5 * k + 2.2), LARGEST)
     with mpl.rc_context(STYLE):
         figure = Figure((side + 0.9, side), layout="constrained")
         axes = figure.add_subplot()
         image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-        axes.set_xticks(range(k), evaluation.labels, rotation=45, ha="right", parse_math=False)
-        axes.set_yticks(range(k), evaluation.labels, parse_math=False)
+        if k <= MOST_CLASSES_WITH_NAMES:
+            axes.set_xticks(range(k), evaluation.labels, rotation=45, ha="right", parse_math=False)
+            axes.set_yticks(range(k), evaluation.labels, parse_math=False)
         axes.set_xlabel("predicted")
         axes.set_ylabel("label in the data set")
         axes.set_title(
@@ -92,8 +97,12 @@ def write_figures(
     """Write both figures of an evaluation into a folder, in every format asked for.
 
     Raises:
+        InputError: a format that is none of `FORMATS`.
         OutputError: a file cannot be written.
     """
+    for suffix in suffixes:
+        if suffix not in FORMATS:
+            raise InputError(f"no figure is drawn as {suffix!r}; formats are {', '.join(FORMATS)}")
     figures = {
         "confusion": confusion_heatmap(evaluation),
         "learning_curve": learning_curve_figure(curve),

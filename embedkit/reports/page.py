@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 import embedkit
@@ -97,9 +98,20 @@ def _headline(ledger: Ledger | None) -> dict[str, str]:
     first = ledger.heads[0]
     reported, purged = first.reported, first.purged
     removed = sum(line.removed for line in first.lines[-1:])
-    title = f"Reported accuracy: {reported.value:.1%}. Without copies in train: {purged.value:.1%}."
+    title = (
+        f"Reported accuracy ({first.head} head): {reported.value:.1%}. Without copies in train: "
+        f"{purged.value:.1%}."
+    )
     if not removed:
         title = f"Reported accuracy: {reported.value:.1%}. No test image has a copy in train."
+    reasons = [line.reason for line in first.lines if line.reason]
+    if reasons:
+        return {
+            "title": f"Reported accuracy: {reported.value:.1%}. What copies are worth in it cannot "
+            "be measured.",
+            "text": f"Train shares pictures with test, and {reasons[-1]}, so no head could be "
+            "trained without them. The test says nothing about new pictures.",
+        }
     text = {
         Verdict.PRESENT: "Part of the reported accuracy comes from test images whose copies the "
         "classifier has been trained on.",
@@ -110,8 +122,8 @@ def _headline(ledger: Ledger | None) -> dict[str, str]:
     }[ledger.verdict]
     return {
         "title": title,
-        "text": f"{text} The second figure is an upper estimate for pictures of somebody new: the "
-        "same person on both sides and shortcuts have not been looked for.",
+        "text": f"{text} The second figure leaves out copies only; for pictures of somebody new "
+        "expect less: the same person on both sides and shortcuts have not been looked for.",
     }
 
 
@@ -122,6 +134,9 @@ def _waterfall(ledger: HeadLedger) -> list[Bar]:
         name = f"− {CAUSES[line.cause]} ({line.removed - gone} removed)"
         gone = line.removed
         effect = line.effect
+        if line.reason:
+            bars.append(Bar(name, f"not measured: {line.reason}", "loss", 0, 0, 0, 0))
+            continue
         below = min(level, level - effect.value)
         bars.append(
             Bar(
@@ -135,6 +150,8 @@ def _waterfall(ledger: HeadLedger) -> list[Bar]:
             )
         )
         level -= effect.value
+    if np.isnan(ledger.purged.value):
+        return bars
     return [*bars, _bar("without copies", ledger.purged, "total")]
 
 

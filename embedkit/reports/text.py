@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from embedkit.audits import Audit, Verdict
 from embedkit.backbones.cards import Card
+from embedkit.backbones.weights import Weights
 from embedkit.heads import Evaluation, Head
 from embedkit.heads.curve import LearningCurve
 from embedkit.heads.predict import Prediction
@@ -85,9 +86,9 @@ def classification_report(evaluation: Evaluation) -> str:
         ["accuracy", _percent(evaluation.accuracy), ""],
         ["balanced accuracy", _percent(evaluation.balanced_accuracy), ""],
         ["macro F1", _percent(evaluation.macro_f1), ""],
-        ["ROC AUC", f"{evaluation.roc_auc:.3f}", ""],
-        ["log-loss (nats)", f"{evaluation.log_loss:.3f}", ""],
-        ["calibration error", f"{evaluation.calibration_error:.3f}", scale],
+        ["ROC AUC", _plain(evaluation.roc_auc), ""],
+        ["log-loss (nats)", _plain(evaluation.log_loss), ""],
+        ["calibration error", _plain(evaluation.calibration_error), scale],
         ["always the commonest class", _percent(evaluation.majority), ""],
     ]
     groups = (
@@ -149,6 +150,10 @@ def _percent(estimate: Estimate) -> str:
     return f"{100 * estimate.value:.1f}% [{low:.1f}, {high:.1f}]"
 
 
+def _plain(estimate: Estimate) -> str:
+    return "-" if estimate.value != estimate.value else f"{estimate:.3f}"
+
+
 def unreadable(store: Store) -> str:
     """Say how many images could not be read, and why the first ones."""
     lines = [f"{len(store.unreadable)} images could not be read (all in unreadable.parquet):"]
@@ -193,7 +198,8 @@ def store_in_full(opened: Store, *, deep: bool) -> str:
 def cards(every: Iterable[Card]) -> str:
     """List the backbones."""
     return "\n".join(
-        f"{card.name}\n  {card.network}\n  {card.dimension} numbers; weights: {card.weights}\n"
+        f"{card.name}\n  {card.network}\n"
+        f"  {f'{card.dimension} numbers; ' if card.dimension else ''}weights: {card.weights}\n"
         f"  limits: {card.limits}"
         for card in every
     )
@@ -204,3 +210,17 @@ def learning_curve(curve: LearningCurve) -> str:
     rows = [["training images", "accuracy"]]
     rows += [[str(point.n_train), _percent(point.accuracy)] for point in curve.points]
     return table(rows)
+
+
+def weights(found: Sequence[Weights]) -> str:
+    """Return a line for each backbone's weights."""
+    checked = {True: "as published", False: "NOT as published", None: "no checksum published"}
+    return "\n".join(
+        f"{one.backbone}\n  "
+        + (
+            f"{one.path}\n  sha256 {one.sha256}, {checked[one.published]}"
+            if one.path
+            else f"not on this machine; {one.source.files[0]} from {one.source.place}"
+        )
+        for one in found
+    )

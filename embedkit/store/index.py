@@ -22,7 +22,7 @@ class Neighbours:
     """Nearest rows, closest first; ties go to the smaller row.
 
     Attributes:
-        rows: (n, k) row numbers; -1 where there are fewer than k.
+        rows: (n, k) row numbers, k at most the rows there are; -1 where fewer are left.
         similarities: (n, k) cosine, -1 to 1, computed in float64; -inf beside row -1.
     """
 
@@ -139,6 +139,7 @@ class NeighbourIndex:
             EmbedkitError: queries of another width, not finite or not of unit length.
         """
         queries = check_unit_rows(queries, self._vectors.shape[1])
+        k = min(k, len(self._vectors))
         rows = np.full((len(queries), k), -1, np.int64)
         similarities = np.full((len(queries), k), -np.inf)
         own = np.full(len(queries), -1) if exclude is None else exclude

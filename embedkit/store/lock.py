@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from embedkit.errors import StoreError
+from embedkit.store.journal import told
 from embedkit.store.schema import LOCK
 
 
@@ -39,5 +40,6 @@ def _take(lock: int, folder: Path) -> None:
         raise StoreError(
             f"{folder} is being written by process {owner}; wait for it to end"
         ) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    with told(folder / LOCK):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

@@ -40,7 +40,18 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class SpaceRecord:
-    """The content of `space.json`: one backbone and preprocessing, and its shards in item order."""
+    """The content of `space.json`: one backbone and preprocessing, and its shards in item order.
+
+    Attributes:
+        name: of the space, and of its folder.
+        contract: everything that two spaces must share for their vectors to be comparable.
+        contract_sha256: its hash.
+        dimension: width of a vector.
+        n: rows.
+        shards: the files of vectors.
+        backbone: how to load what made it: `name` in full, and `weights`, a file or empty.
+        made_with: versions.
+    """
 
     name: str
     contract: dict[str, Any]
@@ -48,6 +59,7 @@ class SpaceRecord:
     dimension: int
     n: int
     shards: tuple[Shard, ...]
+    backbone: dict[str, str]
     made_with: dict[str, str] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
@@ -64,7 +76,15 @@ class SpaceRecord:
         record = unsealed(data, path)
         try:
             shards = tuple(Shard(**shard) for shard in record["shards"])
-            names = ("name", "contract", "contract_sha256", "dimension", "n", "made_with")
+            names = (
+                "name",
+                "contract",
+                "contract_sha256",
+                "dimension",
+                "n",
+                "backbone",
+                "made_with",
+            )
             return cls(**{name: record[name] for name in names}, shards=shards)
         except (KeyError, TypeError) as error:
             raise StoreError(f"{path} lacks a field: {error}") from None
@@ -131,7 +151,7 @@ def unsealed(data: bytes, path: Path) -> dict[str, Any]:
     try:
         record = json.loads(data)
         seal = record.pop("seal", None)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         raise StoreError(f"{path} is damaged: it is no record of embedkit") from None
     schema = record.get("schema")
     if schema != SCHEMA:
@@ -171,5 +191,9 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 def parquet_table(data: bytes) -> pa.Table:
-    """Read a table from the bytes of a Parquet file."""
-    return parquet.read_table(BytesIO(data))
+    """Read a table from the bytes of a Parquet file.
+
+    Without pyarrow's threads: when they outlive the last statement of the program, it ends with
+    SIGABRT instead of its exit status (pyarrow 26, about one run in five).
+    """
+    return parquet.read_table(BytesIO(data), use_threads=False, pre_buffer=False)

@@ -196,12 +196,24 @@ class Store:
             )
         if name is None:
             return next(iter(self.spaces.values()))
-        if name not in self.spaces:
+        meant = [
+            space
+            for space in self.spaces.values()
+            if name in (space.name, full := space.record.backbone["name"])
+            or full.startswith(f"{name}:")
+        ]
+        exact = [space for space in meant if space.name == name]
+        if len(exact or meant) > 1:
+            raise InputError(
+                f"{self.path} holds several spaces of {name!r}: "
+                f"{', '.join(space.name for space in meant)}; name one with --backbone"
+            )
+        if not meant:
             raise InputError(
                 f"{self.path} holds no space {name!r}, only {known}; 'embedkit embed "
                 f"{self.record.source['given']} -o {self.path} -b {name}' adds it"
             )
-        return self.spaces[name]
+        return (exact or meant)[0]
 
     def verify(self) -> list[str]:
         """Check every file of the store and return what is wrong with it; [] if it is whole."""

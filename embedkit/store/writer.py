@@ -7,7 +7,7 @@ commit; only then do they take their final names. So a kill at any point leaves 
 store or the new one, and the blocks that were done are found again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -75,6 +75,7 @@ class StoreWriter:
         store: the store as it was committed last, or None.
         blocks: what is on disk already, in item order.
         refused: images that a block of the unfinished run found unreadable.
+        refused_sha256: what the bytes of those were, by id; None where there were none to read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,6 +83,7 @@ class StoreWriter:
         self.store: Store | None = None
         self.blocks: list[StoredBlock] = []
         self.refused: list[Unreadable] = []
+        self.refused_sha256: dict[str, str | None] = {}
         self._journaled: set[int] = set()
         self._next_number = 0
         self._journal = Journal(path)
@@ -127,7 +129,7 @@ class StoreWriter:
         facts: pa.Table,
         vectors: dict[str, FloatArray],
         *,
-        refused: Iterable[Unreadable] = (),
+        refused: Mapping[Unreadable, str | None] | None = None,
         in_place_of: int | None = None,
     ) -> None:
         """Commit a block of new rows to the journal.
@@ -136,13 +138,13 @@ class StoreWriter:
             number: at least `next_number()`.
             facts: id and facts of each row, `FACT_SCHEMA`.
             vectors: (n, d) by space.
-            refused: images of the block that could not be read.
+            refused: images of the block that could not be read, with the SHA-256 of their bytes.
             in_place_of: number of a block that this one replaces.
 
         Raises:
             StoreError: the block cannot be written; those before it are safe.
         """
-        refused = tuple(refused)
+        refused = refused or {}
         name = _facts_name(number)
         data = parquet_bytes(facts)
         shards = self._write_shards(number, vectors) if facts.num_rows else {}
@@ -152,13 +154,13 @@ class StoreWriter:
                 "number": number,
                 "facts": {"file": name, "sha256": files.sha256(data)},
                 "shards": {space: asdict(shard) for space, shard in shards.items()},
-                "refused": [asdict(one) for one in refused],
+                "refused": [asdict(one) | {"sha256": hash_} for one, hash_ in refused.items()],
                 "in_place_of": in_place_of,
             }
         )
         self._place(StoredBlock(number, facts, shards), in_place_of)
         self._journaled.add(number)
-        self.refused += refused
+        self._refuse(refused)
 
     def add_vectors(self, number: int, vectors: dict[str, FloatArray]) -> None:
         """Commit vectors of further spaces for a block that is there already.
@@ -273,10 +275,16 @@ class StoreWriter:
             block = StoredBlock(number, parquet_table(data), shards)
             self._place(block, entry["in_place_of"])
             self._journaled.add(number)
-            self.refused += [Unreadable(**one) for one in entry["refused"]]
+            self._refuse(
+                {Unreadable(one["id"], one["reason"]): one["sha256"] for one in entry["refused"]}
+            )
         except (OSError, StoreError, KeyError, TypeError, StopIteration):
             return False
         return True
+
+    def _refuse(self, refused: Mapping[Unreadable, str | None]) -> None:
+        self.refused += refused
+        self.refused_sha256 |= {one.id: hash_ for one, hash_ in refused.items()}
 
     def _place(self, block: StoredBlock, in_place_of: int | None) -> None:
         self._next_number = max(self._next_number, block.number + 1)
@@ -326,7 +334,7 @@ class StoreWriter:
         self._journal.clear()
         self.store = Store.open(self.path)
         self.blocks = self._committed_blocks(self.store)
-        self.refused, self._journaled = [], set()
+        self.refused, self.refused_sha256, self._journaled = [], {}, set()
         self._sweep()
         return self.store
 

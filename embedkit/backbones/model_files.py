@@ -1,0 +1,120 @@
+"""`onnx:FILE` and `torchscript:FILE`: the user's own network, with its preprocessing beside it.
+
+`face.onnx` is described by `face.json`: the keys of `Preprocessing`, e.g.
+`{"size": [112, 112], "channels": "BGR", "range": 255, "mean": 127.5, "std": 128}`.
+"""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from embedkit.backbones.cards import Card, Options
+from embedkit.backbones.network import Network
+from embedkit.backbones.preprocessing import Preprocessing
+from embedkit.errors import BackboneError, InputError, WeightsError
+from embedkit.files import sha256_of_file
+
+
+def build(card: Card, options: Options) -> Network:
+    """Load a network from a file.
+
+    Raises:
+        InputError: the file or its description is not there, or cannot be understood.
+        WeightsError: the file is damaged.
+        BackboneError: the network does not return one vector a picture.
+    """
+    kind, _, name = card.name.partition(":")
+    path = options.weights or Path(name)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; {kind}: needs the network's file")
+    preprocessing = read_description(path.with_suffix(".json"))
+    module = _onnx(path) if kind == "onnx" else _torchscript(path)
+    return Network(card, module, preprocessing, sha256_of_file(path))
+
+
+def read_description(path: Path) -> Preprocessing:
+    """Read the preprocessing that a network wants.
+
+    Raises:
+        InputError: it is not there, or cannot be understood.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} does not exist; it has to say what the network wants to see, for example "
+            '{"size": [224, 224], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}'
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{path} must hold one JSON object")
+    return Preprocessing.from_dict(record, str(path))
+
+
+def _torchscript(path: Path) -> torch.nn.Module:
+    load: Any = torch.jit.load
+    try:
+        with warnings.catch_warnings():
+            # It has been deprecated for years and is what people have; torch.export takes over.
+            warnings.simplefilter("ignore", FutureWarning)
+            module: torch.nn.Module = load(str(path), map_location="cpu")
+    except (RuntimeError, ValueError, OSError):
+        raise WeightsError(f"{path} cannot be read: damaged, or no TorchScript file") from None
+    return module
+
+
+def _onnx(path: Path) -> torch.nn.Module:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise InputError("onnx: needs ONNX Runtime; pip install 'embedkit[onnx]'") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        # onnxruntime's errors have no common class of their own.
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        raise WeightsError(f"{path} cannot be read: damaged, or no ONNX file") from None
+    return _Session(session, path)
+
+
+class _Session(torch.nn.Module):
+    """An ONNX network that is called like one of torch."""
+
+    def __init__(self, session: Any, path: Path) -> None:
+        super().__init__()
+        self._session = session
+        self._path = path
+        self._name = session.get_inputs()[0].name
+        batch = session.get_inputs()[0].shape[0]
+        self._fixed = batch if isinstance(batch, int) and batch > 0 else 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run it, in pieces where the file was made for one size of batch."""
+        n = len(x)
+        step = self._fixed or n
+        inputs = functional.pad(x, (0, 0) * 3 + (0, -n % step)).contiguous().numpy()
+        try:
+            parts = [
+                torch.from_numpy(self._session.run(None, {self._name: piece})[0])
+                for piece in np.split(inputs, len(inputs) // step)
+            ]
+        except Exception as error:
+            if not type(error).__module__.startswith("onnxruntime"):
+                raise
+            first = str(error).splitlines()[0][:200]
+            raise BackboneError(
+                f"{self._path} does not take what its description says: {first}"
+            ) from None
+        return torch.cat(parts)[:n].flatten(1)

@@ -1,0 +1,255 @@
+"""Weights: where they are looked for, fetched from and checked; files that are only ever data.
+
+Looked for in this order: what `--weights` or `EMBEDKIT_WEIGHTS` names (a file, or a folder of
+files), then the cache of the library that they come from. Nothing is fetched unless asked.
+"""
+
+import importlib
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from embedkit.backbones import find_card
+from embedkit.backbones.cards import CARDS, DEFAULTS, EMBEDDED, Card
+from embedkit.errors import InputError, WeightsError
+from embedkit.files import sha256_of_file
+
+VARIABLE = "EMBEDKIT_WEIGHTS"
+SAFETENSORS = ".safetensors"
+State: TypeAlias = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a weights file comes from; either an address or a repository of the Hugging Face hub.
+
+    Attributes:
+        files: its name; where the hub has several forms of it, the best first.
+        url: address of the file.
+        hub: repository, `organisation/name`.
+        cache: folder that the file's own library keeps it in; empty for the hub's.
+        sha256: how its SHA-256 begins, where that is known beforehand.
+    """
+
+    files: tuple[str, ...]
+    url: str = ""
+    hub: str = ""
+    cache: str = ""
+    sha256: str = ""
+
+    @property
+    def place(self) -> str:
+        """What a person would open to fetch it."""
+        return self.url or f"https://huggingface.co/{self.hub}"
+
+
+def torch_home() -> Path:
+    """Return the folder that torch keeps its files in; see `torch.hub`."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser()
+
+
+def find(source: Source, given: Path | None) -> Path | None:
+    """Return the file if it is on this machine; see the top of this module for the order.
+
+    Raises:
+        InputError: what was named is not there.
+    """
+    named = given or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+    if named is not None:
+        if named.is_file():
+            return named
+        if not named.is_dir():
+            raise InputError(f"the weights {named} are not there; name a file or a folder of files")
+        for file in source.files:
+            if (named / file).is_file():
+                return named / file
+        if given is not None:
+            raise InputError(f"{named} holds none of {', '.join(source.files)}")
+    if source.url:
+        kept = Path(source.cache).expanduser() / source.files[0]
+        return kept if kept.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in source.files:
+        cached = try_to_load_from_cache(source.hub, file)
+        if isinstance(cached, str):
+            return Path(cached)
+    return None
+
+
+def needed(source: Source, given: Path | None, name: str) -> Path:
+    """Return the file, checked as far as its checksum is known.
+
+    Raises:
+        WeightsError: it is not on this machine, or damaged; the message says what to do.
+    """
+    path = find(source, given)
+    if path is None:
+        where = Path(source.cache) / source.files[0] if source.url else "the Hugging Face cache"
+        raise WeightsError(
+            f"the weights of {name} are not on this machine: {source.files[0]} from "
+            f"{source.place}. 'embedkit weights get {name}' fetches them; without network, put the "
+            f"file at {where} or name it with --weights. The backbones mtcnn and pixels need none"
+        )
+    if given is None:
+        check(source, path)
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The weights of a backbone, and whether they are here.
+
+    Attributes:
+        backbone: name in full.
+        source: where they come from.
+        path: the file, or None.
+        sha256: of the file, or empty.
+        published: whether that is the checksum that was published; None where none was.
+    """
+
+    backbone: str
+    source: Source
+    path: Path | None
+    sha256: str
+    published: bool | None
+
+
+def weights_of(name: str) -> Weights:
+    """Look for the weights of a backbone.
+
+    Raises:
+        InputError: there is no such backbone, or it needs none.
+    """
+    card = find_card(name)
+    source = source_of(card)
+    path = find(source, None)
+    found = sha256_of_file(path) if path else ""
+    published = found.startswith(source.sha256) if path and source.sha256 else None
+    return Weights(card.name, source, path, found, published)
+
+
+def known_weights() -> list[Weights]:
+    """Look for the weights of each backbone with a name of its own, and of the default CLIP."""
+    names = [card.name for card in CARDS.values() if card.name not in EMBEDDED]
+    return [weights_of(name) for name in (*names, DEFAULTS["clip"])]
+
+
+def source_of(card: Card) -> Source:
+    """Return where a backbone's weights come from.
+
+    Raises:
+        InputError: it needs none, or brings its own.
+    """
+    module = importlib.import_module(card.module.split(":")[0])
+    if not hasattr(module, "source"):
+        raise InputError(f"{card.name} has no weights to be fetched: {card.weights}")
+    source: Source = module.source(card)
+    return source
+
+
+def check(source: Source, path: Path) -> str:
+    """Return a file's SHA-256.
+
+    Raises:
+        WeightsError: it is not the one that is known.
+    """
+    found = sha256_of_file(path)
+    if not found.startswith(source.sha256):
+        raise WeightsError(
+            f"{path} is not the file that was published: its SHA-256 begins "
+            f"{found[:8]}, {source.sha256[:8]} expected; it may be half a download. Delete it and "
+            "run 'embedkit weights get'"
+        )
+    return found
+
+
+def read_state(path: Path) -> State:
+    """Read a file of weights without running anything that is in it.
+
+    Safetensors, or what `torch.save` wrote: a state dict, alone or under `state_dict` or `model`.
+
+    Raises:
+        WeightsError: damaged, of another kind, or with values that are not finite.
+    """
+    try:
+        if path.suffix == SAFETENSORS:
+            content: Any = load_file(path)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # on how the file was pickled
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, zipfile.BadZipFile):
+        raise WeightsError(f"{path} cannot be read: damaged, or no file of weights") from None
+    except Exception as error:
+        # torch raises pickle.UnpicklingError, which cannot be named without importing pickle.
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        raise WeightsError(
+            f"{path} holds more than weights, or is damaged; embedkit runs nothing that is in such "
+            "a file. Save the state dict alone, best as safetensors"
+        ) from None
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    ):
+        raise WeightsError(f"{path} holds no state dict (names with tensors)")
+    state = {re.sub(r"^module\.", "", name): value for name, value in content.items()}
+    for name, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise WeightsError(f"{path} is unusable: {name} holds values that are not finite")
+    return state
+
+
+def fill(
+    module: torch.nn.Module,
+    state: State,
+    path: Path,
+    *,
+    name: str,
+    extra: Callable[[str], bool] = lambda _: False,
+) -> None:
+    """Give a network its weights; every one of them, and no others.
+
+    Args:
+        module: the network.
+        state: from `read_state`.
+        path: for messages.
+        name: of the backbone, for messages.
+        extra: says which weights of the file the network has no use for (its classifier).
+
+    Raises:
+        WeightsError: the file is of another network.
+    """
+    own = module.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    # A counter that early files lack and that no prediction uses.
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    unknown = sorted(key for key in state.keys() - own.keys() if not extra(key))
+    shapes = [
+        f"{key} is {tuple(state[key].shape)}, {tuple(own[key].shape)} expected"
+        for key in own.keys() & state.keys()
+        if own[key].shape != state[key].shape
+    ]
+    faults = [
+        f"{len(keys)} {what}, e.g. {keys[0]}"
+        for what, keys in (("missing", missing), ("unknown", unknown))
+        if keys
+    ] + sorted(shapes)[:1]
+    if faults:
+        raise WeightsError(
+            f"{path} holds the weights of another network than {name}: " + "; ".join(faults)
+        )
+    module.load_state_dict({key: state[key] for key in own.keys() & state.keys()}, strict=False)
