@@ -1,14 +1,23 @@
-"""Search: the images of a store that are nearest to a picture."""
+"""Search: the images of a store that are nearest to a picture or a text."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
-from embedkit.backbones import embed_pictures, load_again
+from embedkit.backbones import (
+    Backbone,
+    Card,
+    TextBackbone,
+    embed_pictures,
+    find_card,
+    load_again,
+)
 from embedkit.errors import InputError, UnreadableImageError
 from embedkit.images import pixel_hash
 from embedkit.inputs import Input, read_input
-from embedkit.store import Neighbour, Store
+from embedkit.store import Neighbour, Space, Store
+from embedkit.vectors import FloatArray
 
 
 def search(
@@ -36,16 +45,66 @@ def search(
         SpaceMismatchError: this embedkit's backbone makes other vectors than the space holds.
     """
     space = store.space(backbone)
-    network = load_again(
-        **space.record.backbone, contract_sha256=space.contract_sha256, where=str(space.folder)
-    )
+    network = _network(space)
     try:
         pixels = read_input(image)
     except UnreadableImageError as error:
         name = image if isinstance(image, str | Path) else "the picture"
         raise InputError(f"{name} cannot be read: {error}") from None
     own = _row_of(store, image, pixel_hash(pixels))
-    vectors = embed_pictures(network, [pixels])
+    return _nearest(store, space, embed_pictures(network, [pixels]), k, label, own)
+
+
+def search_text(
+    store: Store,
+    prompt: str,
+    *,
+    k: int = 10,
+    backbone: str | None = None,
+    label: str = "label",
+) -> list[Neighbour]:
+    """Return the k images of a store that fit a text best, closest first.
+
+    The similarity is the cosine between two towers of one network; it is far below 1 for the best
+    fit too, and says which picture fits better, not how well.
+
+    Args:
+        store: to search.
+        prompt: for example "a photo of a person with glasses".
+        k: images wanted.
+        backbone: which space; can be left out where only one knows texts.
+        label: column to return with each image.
+
+    Raises:
+        InputError: no space of the store was made by a backbone that knows texts.
+        SpaceMismatchError: this embedkit's backbone makes other vectors than the space holds.
+    """
+    if backbone is None:
+        able = [name for name, one in store.spaces.items() if _card(one).text]
+        backbone = able[0] if len(able) == 1 else None
+    space = store.space(backbone)
+    if not _card(space).text:
+        raise InputError(
+            f"{space.folder} knows no texts, only pictures; 'embedkit embed "
+            f"{store.record.source['given']} -o {store.path} -b clip' adds a space that does"
+        )
+    vectors = cast(TextBackbone, _network(space)).embed_text([prompt])
+    return _nearest(store, space, vectors, k, label, -1)
+
+
+def _card(space: Space) -> Card:
+    return find_card(space.record.backbone["name"])
+
+
+def _network(space: Space) -> Backbone:
+    return load_again(
+        **space.record.backbone, contract_sha256=space.contract_sha256, where=str(space.folder)
+    )
+
+
+def _nearest(
+    store: Store, space: Space, vectors: FloatArray, k: int, label: str, own: int
+) -> list[Neighbour]:
     found = space.index.search(vectors, k, exclude=np.array([own]))
     labels, splits, ids = store.items.label_column(label), store.items.splits, store.items.ids
     return [

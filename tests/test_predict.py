@@ -2,19 +2,23 @@
 
 import http.server
 import io
+import shutil
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from embedkit import fetch as fetching
+from embedkit.backbones import load_backbone
 from embedkit.errors import FetchError, InputError, UnreadableImageError
 from embedkit.fetch import fetch
 from embedkit.heads import HEADS, train
 from embedkit.items import Unreadable
-from embedkit.neighbours import search
+from embedkit.neighbours import search, search_text
+from embedkit.pipeline import embed
 
 
 @pytest.fixture(scope="module", params=[(h, b) for h in sorted(HEADS) for b in ("mtcnn", "pixels")])
@@ -271,3 +275,41 @@ def test_a_server_that_is_not_there_is_a_reason():
 
 def test_the_fetched_bytes_are_the_servers(server):
     assert Image.open(io.BytesIO(fetch(server + "/picture"))).size == (96, 96)
+
+
+# Texts.
+
+
+@pytest.fixture(scope="module")
+def clip_store(planted, weights_of, tmp_path_factory):
+    name = "clip:ViT-B-32/laion2b_s34b_b79k"
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "few/a").mkdir(parents=True)
+    for place, id_ in enumerate(sorted(planted.kind)[:6]):
+        shutil.copy(planted.folder / id_, folder / f"few/a/{place}{Path(id_).suffix}")
+    return embed(
+        folder / "few", folder / "store", backbone=["clip", "pixels"], weights=weights_of(name)
+    )
+
+
+def test_a_text_finds_the_images_in_the_order_of_their_cosine(clip_store, weights_of):
+    name = "clip:ViT-B-32/laion2b_s34b_b79k"
+    found = search_text(clip_store, "a person with glasses", k=6)
+    vector = load_backbone(name, weights=weights_of(name)).embed_text(["a person with glasses"])[0]
+    cosine = clip_store.space("clip").vectors @ vector
+    order = np.argsort(-cosine, kind="stable")
+    assert [one.id for one in found] == [clip_store.items.ids[row] for row in order]
+    assert found[0].similarity == pytest.approx(float(cosine.max()), abs=1e-6)
+
+
+def test_a_space_that_knows_no_texts_says_what_does(clip_store, planted_store):
+    with pytest.raises(InputError, match="knows no texts.*-b clip"):
+        search_text(planted_store, "a face", backbone="mtcnn")
+    with pytest.raises(InputError, match="knows no texts"):
+        search_text(clip_store, "a face", backbone="pixels")
+
+
+def test_a_space_is_found_by_the_short_name_of_its_backbone(clip_store):
+    assert clip_store.space("clip").name == "clip-ViT-B-32-laion2b_s34b_b79k"
+    picture = clip_store.items.path(clip_store.items.ids[0])
+    assert len(search(clip_store, picture, k=3, backbone="clip")) == 3

@@ -11,7 +11,9 @@ from embedkit_cli.options import Backbone, Json, Label, StorePath
 
 def search(
     store: StorePath,
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Path or http(s) address.")],
+    query: Annotated[
+        str, typer.Argument(metavar="IMAGE|TEXT", help="Path, http(s) address, or words.")
+    ],
     neighbours: Annotated[
         int, typer.Option("-k", "--neighbours", min=1, help="How many to show.")
     ] = 10,
@@ -23,19 +25,28 @@ def search(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Find the images of a store that are nearest to a picture.
+    """Find the images of a store that are nearest to a picture, or fit a text best.
+
+    Texts need a space of clip.
 
     \b
         embedkit search indexes/faces suspicious.jpg -k 12 --sheet suspicious.png
+        embedkit search indexes/faces "a person with glasses" -b clip
     """
+    from embedkit.fetch import is_address
+    from embedkit.images import SUFFIXES
     from embedkit.neighbours import search as run
+    from embedkit.neighbours import search_text
     from embedkit.reports import documents, text
     from embedkit.reports.sheets import search_sheet
     from embedkit.store import Store
 
     opened = Store.open(store)
-    found = run(opened, image, k=neighbours, backbone=backbone, label=label)
+    is_image = is_address(query) or Path(query).exists() or Path(query).suffix.lower() in SUFFIXES
+    look = run if is_image else search_text
+    found = look(opened, query, k=neighbours, backbone=backbone, label=label)
+    image = query if is_image else None
     path = search_sheet(opened, image, found, sheet or Path("neighbours.png"))
     console.show(
-        f"{text.neighbours(found)}\nwrote {path}", documents.neighbours(image, found, path)
+        f"{text.neighbours(found)}\nwrote {path}", documents.neighbours(query, found, path)
     )

@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
@@ -22,6 +23,7 @@ __all__ = [
     "CARDS",
     "Backbone",
     "Card",
+    "TextBackbone",
     "choose_backbone",
     "contract",
     "contract_hash",
@@ -58,6 +60,13 @@ class Backbone(Protocol):
         Returns:
             (n, d) float32, unit rows.
         """
+
+
+class TextBackbone(Backbone, Protocol):
+    """A backbone with a second tower, for texts."""
+
+    def embed_text(self, prompts: Sequence[str]) -> FloatArray:
+        """Return the texts' vectors, (n, d) float32, unit rows, comparable with pictures'."""
 
 
 def find_card(name: str) -> Card:

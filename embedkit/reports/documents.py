@@ -100,11 +100,11 @@ def predictions(answers: "Sequence[Prediction]", refused: Sequence[Unreadable]) 
     }
 
 
-def neighbours(image: str, found: "Sequence[Neighbour]", sheet: Path) -> Document:
-    """Return the neighbours of a picture."""
+def neighbours(query: str, found: "Sequence[Neighbour]", sheet: Path) -> Document:
+    """Return what is nearest to a picture or a text."""
     return {
         "schema": "embedkit.search/1",
-        "image": image,
+        "query": query,
         "neighbours": [asdict(one) | {"similarity": round(one.similarity, 6)} for one in found],
         "sheet": str(sheet),
     }

@@ -10,13 +10,13 @@ from embedkit.reports.pictures import Tile, contact_sheet, load_pixels
 from embedkit.store import Neighbour, Store
 
 
-def search_sheet(store: Store, image: Input, found: Sequence[Neighbour], path: Path) -> Path:
-    """Write the picture that was searched for and its neighbours as one PNG.
+def search_sheet(store: Store, image: Input | None, found: Sequence[Neighbour], path: Path) -> Path:
+    """Write the picture that was searched for, if it was one, and what was found as one PNG.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    tiles = [Tile(read_input(image), ("searched for", str(image)))]
+    tiles = [] if image is None else [Tile(read_input(image), ("searched for", str(image)))]
     tiles += [
         Tile(
             load_pixels(store.items.path(one.id)),
