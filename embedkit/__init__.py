@@ -17,7 +17,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from embedkit.audits import audit
     from embedkit.heads import evaluate, load_head, train
-    from embedkit.neighbours import search
+    from embedkit.heads.comparison import compare
+    from embedkit.neighbours import search, search_text
     from embedkit.pipeline import embed
     from embedkit.readers import read_source
     from embedkit.store import Store
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Store",
     "audit",
+    "compare",
     "embed",
     "evaluate",
     "load_head",
     "read_source",
     "search",
+    "search_text",
     "train",
 ]
 
@@ -37,11 +40,13 @@ __all__ = [
 _HOMES = {
     "Store": "embedkit.store",
     "audit": "embedkit.audits",
+    "compare": "embedkit.heads.comparison",
     "embed": "embedkit.pipeline",
     "evaluate": "embedkit.heads",
     "load_head": "embedkit.heads",
     "read_source": "embedkit.readers",
     "search": "embedkit.neighbours",
+    "search_text": "embedkit.neighbours",
     "train": "embedkit.heads",
 }
 

@@ -68,6 +68,21 @@ def mcnemar(first: BoolArray, second: BoolArray) -> float:
     return float(stats.binomtest(only_first, only_first + only_second, 0.5).pvalue)
 
 
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjust p-values for their number.
+
+    Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal
+    of Statistics 6 (1979). A value that is NaN stands for no test.
+    """
+    tests = sorted((value, place) for place, value in enumerate(p) if not np.isnan(value))
+    adjusted = [float("nan")] * len(p)
+    least = 0.0
+    for rank, (value, place) in enumerate(tests):
+        least = max(least, min(1.0, value * (len(tests) - rank)))
+        adjusted[place] = least
+    return adjusted
+
+
 def bootstrap(
     statistic: Callable[[DoubleArray], DoubleArray],
     clusters: npt.ArrayLike,

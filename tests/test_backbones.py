@@ -11,7 +11,6 @@ from PIL import Image, ImageOps
 from embedkit.backbones import (
     CARDS,
     OPEN,
-    choose_backbone,
     contract,
     contract_hash,
     embed_pictures,
@@ -154,10 +153,6 @@ def test_mtcnn_reads_the_layers_of_the_reference_network(pictures):
 def test_an_unknown_backbone_names_the_known_and_the_nearest():
     with pytest.raises(InputError, match=r"known are .*mtcnn.*; did you mean 'mtcnn'\?"):
         load_backbone("mtcn")
-
-
-def test_auto_takes_what_is_on_this_machine():
-    assert choose_backbone() in CARDS
 
 
 def test_the_contract_tells_spaces_apart():

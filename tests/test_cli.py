@@ -27,6 +27,7 @@ COMMANDS = (
     "backbones",
     "train",
     "evaluate",
+    "compare",
     "predict",
     "search",
     "audit",

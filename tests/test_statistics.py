@@ -10,6 +10,7 @@ from embedkit.statistics import (
     bootstrap,
     clusters_of,
     connected,
+    holm,
     mcnemar,
     paired_difference,
     proportion,
@@ -147,3 +148,12 @@ def test_a_figure_that_no_draw_changes_still_has_an_interval():
 def test_one_cluster_says_nothing_about_others():
     alone = proportion(np.array([True, True, False, False, True]), np.zeros(5), seed=0)
     assert (alone.low, alone.high) == (0, 1)
+
+
+def test_holms_adjustment_is_that_of_the_paper():
+    # S. Holm (1979): ordered p-values times n, n - 1, ..., never falling, at most 1.
+    assert holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    with_none = holm([float("nan"), 0.02])
+    assert np.isnan(with_none[0])
+    assert with_none[1] == 0.02

@@ -148,7 +148,11 @@ def test_the_functions_are_functions_in_whatever_order_modules_are_loaded():
 def test_the_suite_does_not_need_the_real_data():
     """What CI runs without ../shared must not be less than these files."""
     marked = [p for p in (ROOT / "tests").glob("test_*.py") if "mark.data" in p.read_text()]
-    assert {p.name for p in marked} <= {"test_structure.py", "test_real_data.py"}
+    assert {p.name for p in marked} <= {
+        "test_structure.py",
+        "test_real_data.py",
+        "test_real_networks.py",
+    }
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")

@@ -15,10 +15,10 @@ from embedkit_cli import main
 from networks import network
 from safetensors.torch import save_file
 
-from embedkit.backbones import find_card, load_backbone
+from embedkit.backbones import choose_backbone, find_card, load_backbone
 from embedkit.backbones.download import download, get_weights
 from embedkit.backbones.torchvision_models import cut_classifier
-from embedkit.backbones.weights import Source, find, needed, read_state
+from embedkit.backbones.weights import STRONGEST, Source, find, needed, read_state, source_of
 from embedkit.errors import BackboneError, InputError, WeightsError
 
 SMALL = "torchvision:squeezenet1_1"
@@ -28,13 +28,6 @@ FILE = "squeezenet1_1-b8a52dc0.pth"
 @pytest.fixture(scope="module")
 def state():
     return network(SMALL).state_dict()
-
-
-@pytest.fixture(autouse=True)
-def empty_caches(monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
 def test_missing_weights_say_which_where_from_where_to_and_what_works_meanwhile(tmp_path):
@@ -314,3 +307,20 @@ def test_weights_are_listed_with_where_they_come_from(capsys):
     assert listed["vgg16"]["path"] is None
     assert main(["weights", "get", "mtcnn"]) == 2
     assert "no weights to be fetched" in capsys.readouterr().err
+
+
+def test_auto_takes_the_strongest_that_is_here(state, tmp_path, monkeypatch):
+    assert choose_backbone() == "mtcnn"
+    kept = tmp_path / "torch/hub/checkpoints/vgg16-397923af.pth"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"x")
+    assert choose_backbone() == "vgg16"
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given/open_clip_model.safetensors").write_bytes(b"x")
+    monkeypatch.setenv("EMBEDKIT_WEIGHTS", str(tmp_path / "given"))
+    assert choose_backbone() == "clip"
+
+
+def test_auto_looks_for_the_files_that_the_backbones_load():
+    for name, source in STRONGEST:
+        assert source() == source_of(find_card(name))

@@ -1,5 +1,5 @@
 """The command line of embedkit: parse, call the library, show; no logic of its own."""
 
-from embedkit_cli.app import main
+from embedkit_cli.app import main, program
 
-__all__ = ["main"]
+__all__ = ["main", "program"]

@@ -1,7 +1,5 @@
 """`python -m embedkit_cli` does what `embedkit` does."""
 
-import sys
+from embedkit_cli.app import program
 
-from embedkit_cli.app import main
-
-sys.exit(main())
+program()

@@ -82,11 +82,19 @@ def embed(
         embedkit embed faces/labels.csv --label gender -b mtcnn -b pixels -o indexes/faces
         embedkit embed faces/ -b vgg16 --weights vgg16-397923af.pth
     """
+    from embedkit.backbones import choose_backbone
     from embedkit.pipeline import Progress, default_store
     from embedkit.pipeline import embed as run
     from embedkit.reports import documents, text
+    from embedkit.store.schema import STORE
 
     store = output or default_store(source)
+    if not backbone and not (store / STORE).exists():
+        backbone = [choose_backbone()]
+        stronger = (
+            "" if backbone == ["clip"] else "; 'embedkit weights get clip' fetches a stronger"
+        )
+        console.say(f"Backbone: {backbone[0]}, the strongest on this machine{stronger}")
     state = Progress("embedding", 0, 0, 0, 0)
     with console.progress() as show:
 

@@ -94,6 +94,47 @@ def evaluate(
     )
 
 
+def compare(
+    store: StorePath,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option("--backbone", "-b", metavar="NAME", help="Only this space; repeatable."),
+    ] = None,
+    head: Annotated[
+        list[str] | None, typer.Option(metavar="KIND", help="Only this head; repeatable.")
+    ] = None,
+    label: Label = "label",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Write compare.csv and compare.png."),
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Compare every backbone of a store with every kind of head, on the same test images.
+
+    \b
+        embedkit embed faces/ -b mtcnn -b pixels -b vgg16
+        embedkit compare indexes/faces -o comparison/
+    """
+    from embedkit.heads.comparison import compare as run
+    from embedkit.heads.training import HEADS
+    from embedkit.reports import documents, text
+    from embedkit.reports.figures import write_comparison
+    from embedkit.store import Store
+
+    result = run(
+        Store.open(store),
+        label=label,
+        backbones=backbone or (),
+        heads=head or list(HEADS),
+        seed=seed,
+    )
+    files = write_comparison(result, output) if output else []
+    lines = [text.comparison(result), *(f"wrote {path}" for path in files)]
+    console.show("\n".join(lines), documents.comparison(result, files))
+
+
 def predict(
     head: HeadPath,
     inputs: Annotated[

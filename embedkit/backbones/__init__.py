@@ -138,7 +138,9 @@ def load_again(name: str, weights: str, contract_sha256: str, where: str) -> Bac
 
 def choose_backbone() -> str:
     """Return what `--backbone auto` takes: the strongest whose weights are on this machine."""
-    return "mtcnn"
+    weights = importlib.import_module("embedkit.backbones.weights")
+    here = (name for name, source in weights.STRONGEST if weights.find(source(), None))
+    return next(here, "mtcnn")
 
 
 def _outside() -> dict[str, Card]:

@@ -106,6 +106,27 @@ def needed(source: Source, given: Path | None, name: str) -> Path:
     return path
 
 
+# What `--backbone auto` looks for, the strongest first, without importing any of them.
+STRONGEST: tuple[tuple[str, Callable[[], Source]], ...] = (
+    (
+        "clip",
+        lambda: Source(
+            files=("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+            hub="laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+        ),
+    ),
+    (
+        "vgg16",
+        lambda: Source(
+            files=("vgg16-397923af.pth",),
+            url="https://download.pytorch.org/models/vgg16-397923af.pth",
+            cache=str(torch_home() / "hub" / "checkpoints"),
+            sha256="397923af",
+        ),
+    ),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
     """The weights of a backbone, and whether they are here.

@@ -31,7 +31,24 @@ def train(
     split: str = "train",
     seed: int = 0,
 ) -> Head:
-    """Fit a head on one split of a store and score it on the test split.
+    """Fit a head on one split of a store and score it on the test split; see `fit`."""
+    fitted = fit(store, head=head, label=label, backbone=backbone, split=split, seed=seed)
+    held_out = held_out_split(store, label)
+    if held_out is None:
+        return fitted
+    return fitted.with_metrics(evaluate(fitted, store, split=held_out, seed=seed).to_dict())
+
+
+def fit(
+    store: Store,
+    *,
+    head: str = "logistic",
+    label: str = "label",
+    backbone: str | None = None,
+    split: str = "train",
+    seed: int = 0,
+) -> Head:
+    """Fit a head on one split of a store.
 
     Its hyper-parameter is chosen inside the split, with folds that keep together the images of one
     group and pictures of equal pixels.
@@ -64,7 +81,7 @@ def train(
     clusters = clusters_in(store)[rows]
     classifier = HEADS[head](space.vectors[rows], y, clusters, n_classes=len(labels), seed=seed)
     ids = tuple(store.items.ids[row] for row in rows)
-    fitted = Head(
+    return Head(
         kind=head,
         labels=labels,
         label=label,
@@ -84,10 +101,6 @@ def train(
             "scikit-learn": metadata.version("scikit-learn"),
         },
     )
-    held_out = held_out_split(store, label)
-    if held_out is None:
-        return fitted
-    return fitted.with_metrics(evaluate(fitted, store, split=held_out, seed=seed).to_dict())
 
 
 def evaluate(

@@ -11,6 +11,7 @@ from embedkit.items import ItemTable, Unreadable
 if TYPE_CHECKING:
     from embedkit.backbones.weights import Weights
     from embedkit.heads import Evaluation, Head
+    from embedkit.heads.comparison import Comparison
     from embedkit.heads.curve import LearningCurve
     from embedkit.heads.predict import Prediction
     from embedkit.store import Neighbour, Store
@@ -125,4 +126,29 @@ def weights(found: "Sequence[Weights]") -> Document:
             }
             for one in found
         ],
+    }
+
+
+def comparison(result: "Comparison", files: Sequence[Path]) -> Document:
+    """Return the rows of a comparison."""
+    return {
+        "schema": "embedkit.compare/1",
+        "label": result.label,
+        "split": result.split,
+        "majority": result.majority.to_dict(),
+        "rows": [
+            {
+                "space": one.space,
+                "backbone": one.backbone,
+                "head": one.head,
+                "accuracy": one.accuracy.to_dict(),
+                "behind_best": one.behind.to_dict(),
+                "p_adjusted": None if one.p != one.p else round(one.p, 6),
+                "train_seconds": round(one.train_seconds, 3),
+                "image_ms": None if one.image_ms != one.image_ms else round(one.image_ms, 3),
+                "bytes_per_image": one.bytes_per_image,
+            }
+            for one in result.rows
+        ],
+        "files": [str(path) for path in files],
     }

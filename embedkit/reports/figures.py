@@ -1,5 +1,6 @@
-"""Figures: confusion heatmap and learning curve, as PNG or SVG."""
+"""Figures: confusion heatmap, learning curve, comparison, as PNG or SVG."""
 
+import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 
 from embedkit.errors import InputError
 from embedkit.files import write_output
+from embedkit.heads.comparison import Comparison
 from embedkit.heads.curve import LearningCurve
 from embedkit.heads.metrics import Evaluation
 
@@ -89,6 +91,61 @@ def learning_curve_figure(curve: LearningCurve) -> Figure:
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right", fontsize=9)
     return figure
+
+
+def comparison_figure(result: Comparison) -> Figure:
+    """Draw the accuracies of a comparison with their intervals, the best on top."""
+    rows = result.rows[::-1]
+    with mpl.rc_context(STYLE):
+        figure = Figure((6.4, 1.2 + 0.34 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        for place, one in enumerate(rows):
+            value = one.accuracy
+            axes.plot([value.low, value.high], [place, place], color="C0", linewidth=2)
+            axes.plot(value.value, place, marker="o", color="C0")
+        names = [f"{one.space} {one.head}" for one in rows]
+        axes.set_yticks(range(len(rows)), names, parse_math=False)
+        axes.axvline(
+            result.majority.value, color="grey", linestyle="--", label="always the commonest class"
+        )
+        axes.set_xlim(0, 1)
+        axes.set_xlabel(f"accuracy on {rows[0].accuracy.n} {result.split} images, 95% intervals")
+        axes.grid(axis="x", alpha=0.3)
+        axes.legend(loc="lower left", fontsize=9)
+    return figure
+
+
+def write_comparison(result: Comparison, folder: Path) -> list[Path]:
+    """Write a comparison as compare.csv and compare.png into a folder.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    names = [
+        "space",
+        "head",
+        "accuracy",
+        "low",
+        "high",
+        "behind_best",
+        "behind_low",
+        "behind_high",
+        "p_adjusted",
+    ]
+    names += ["image_ms", "bytes_per_image", "train_seconds"]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(names)
+    for one in result.rows:
+        figures = (
+            *(one.accuracy.value, one.accuracy.low, one.accuracy.high),
+            *(one.behind.value, one.behind.low, one.behind.high),
+            *(one.p, one.image_ms, one.bytes_per_image, one.train_seconds),
+        )
+        cells = ["" if figure != figure else f"{figure:.6g}" for figure in figures]
+        writer.writerow([one.space, one.head, *cells])
+    table = write_output(folder / "compare.csv", stream.getvalue().encode())
+    return [table, save_figure(comparison_figure(result), folder / "compare.png")]
 
 
 def write_figures(

@@ -1,16 +1,20 @@
 """Results as plain text for the terminal."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from embedkit.audits import Audit, Verdict
 from embedkit.backbones.cards import Card
-from embedkit.backbones.weights import Weights
 from embedkit.heads import Evaluation, Head
+from embedkit.heads.comparison import Comparison
 from embedkit.heads.curve import LearningCurve
 from embedkit.heads.predict import Prediction
 from embedkit.items import ItemTable
 from embedkit.statistics import Estimate
 from embedkit.store import Neighbour, Store
+
+if TYPE_CHECKING:
+    from embedkit.backbones.weights import Weights  # brings torch
 
 SIGNS = {
     Verdict.PRESENT: "!! present",
@@ -212,7 +216,7 @@ def learning_curve(curve: LearningCurve) -> str:
     return table(rows)
 
 
-def weights(found: Sequence[Weights]) -> str:
+def weights(found: "Sequence[Weights]") -> str:
     """Return a line for each backbone's weights."""
     checked = {True: "as published", False: "NOT as published", None: "no checksum published"}
     return "\n".join(
@@ -223,4 +227,29 @@ def weights(found: Sequence[Weights]) -> str:
             else f"not on this machine; {one.source.files[0]} from {one.source.place}"
         )
         for one in found
+    )
+
+
+def comparison(result: Comparison) -> str:
+    """Return the table of a comparison."""
+    rows = [["", "accuracy", "behind the best", "p", "ms/image", "bytes/image", "train s"]]
+    for place, one in enumerate(result.rows):
+        low, high = 100 * one.behind.low, 100 * one.behind.high
+        behind = f"{100 * one.behind.value:.1f} points [{low:.1f}, {high:.1f}]" if place else "best"
+        rows.append(
+            [
+                f"{one.space} {one.head}",
+                _percent(one.accuracy),
+                behind,
+                ("<0.001" if one.p < 0.001 else f"{one.p:.3f}") if place else "",
+                "-" if one.image_ms != one.image_ms else f"{one.image_ms:.1f}",
+                str(one.bytes_per_image),
+                f"{one.train_seconds:.1f}",
+            ]
+        )
+    n = result.rows[0].accuracy.n
+    return (
+        f"{result.label} on {n} {result.split} images; always the commonest class "
+        f"{_percent(result.majority)}\n{table(rows)}\n"
+        "p: McNemar's exact test against the best, adjusted by Holm; ms/image on this machine, now"
     )
