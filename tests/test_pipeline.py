@@ -357,6 +357,16 @@ def test_copies_of_one_picture_are_on_one_side_of_a_split_that_embedkit_makes(tm
     assert all(split[f"x/{n}.png"] == split[f"x/copy{n}.png"] for n in range(10))
 
 
+def test_an_unfinished_run_is_not_finished_with_other_weights(source, tmp_path, monkeypatch):
+    real = spaces.contract
+    with monkeypatch.context() as other:
+        other.setattr(spaces, "contract", lambda b: real(b) | {"weights_sha256": "other"})
+        with pytest.raises(KeyboardInterrupt):
+            embed_pixels(source, tmp_path / "store", block=4, progress=stop_after_eight)
+    with pytest.raises(SpaceMismatchError, match="is unfinished.*other weights"):
+        embed_pixels(source, tmp_path / "store", block=4)
+
+
 def test_a_folder_with_other_files_is_not_made_a_store(source, tmp_path):
     make(tmp_path / "mine", "holiday.png")
     with pytest.raises(StoreError, match="other files"):

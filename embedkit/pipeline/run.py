@@ -18,7 +18,7 @@ from embedkit.images import Facts, decode, read_bytes
 from embedkit.items import FACTS, ItemTable, Unreadable
 from embedkit.pipeline.passes import Passes
 from embedkit.pipeline.progress import OnProgress, Reporter
-from embedkit.pipeline.spaces import Wanted, load_networks, space_record
+from embedkit.pipeline.spaces import Wanted, contracts, load_networks, space_record
 from embedkit.readers.splits import TEST_SHARE, make_split
 from embedkit.statistics import clusters_of
 from embedkit.store import Store
@@ -97,6 +97,8 @@ class Run:
                 for place, start in enumerate(range(0, len(wanted), block))
             ),
         ]
+        if work:
+            self.writer.begin(contracts(self.networks))
         self._reporter.start("embedding", sum(len(one.ids) for one in work))
         for finished, rows in self.engine.run(work, self._load, self._finish):
             if finished.new:

@@ -48,6 +48,11 @@ def load_networks(
     return networks
 
 
+def contracts(networks: Mapping[str, Backbone]) -> dict[str, str]:
+    """Return the hash of each network's contract, by space."""
+    return {name: contract_hash(contract(network)) for name, network in networks.items()}
+
+
 def _recorded(space: Space) -> Wanted:
     weights = space.record.backbone["weights"]
     return Wanted(space.record.backbone["name"], Path(weights) if weights else None)

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from embedkit import files
-from embedkit.errors import StoreError
+from embedkit.errors import SpaceMismatchError, StoreError
 from embedkit.items import FACTS, Unreadable
 from embedkit.store.index import write_index
 from embedkit.store.journal import Journal, told
@@ -75,6 +75,7 @@ class StoreWriter:
         store: the store as it was committed last, or None.
         blocks: what is on disk already, in item order.
         refused: images that a block of the unfinished run found unreadable.
+        contracts: of the vectors that the unfinished run has made, by space.
         refused_sha256: what the bytes of those were, by id; None where there were none to read.
     """
 
@@ -84,6 +85,7 @@ class StoreWriter:
         self.blocks: list[StoredBlock] = []
         self.refused: list[Unreadable] = []
         self.refused_sha256: dict[str, str | None] = {}
+        self.contracts: dict[str, str] = {}
         self._journaled: set[int] = set()
         self._next_number = 0
         self._journal = Journal(path)
@@ -122,6 +124,27 @@ class StoreWriter:
     def next_number(self) -> int:
         """Return a number that no block of this store has or had since its last commit."""
         return self._next_number
+
+    def begin(self, contracts: dict[str, str]) -> None:
+        """Commit to the journal by which contracts the vectors that follow are made.
+
+        Args:
+            contracts: hash of the contract of each space.
+
+        Raises:
+            SpaceMismatchError: the unfinished run that is taken up made some by another contract.
+            StoreError: it cannot be written.
+        """
+        for space, contract in contracts.items():
+            if self.contracts.get(space, contract) != contract:
+                raise SpaceMismatchError(
+                    f"{self.path} is unfinished, and its vectors of {space} were made with another "
+                    "preprocessing or other weights; run it with those again, or delete the folder"
+                )
+        every = self.contracts | contracts
+        if every != self.contracts:
+            self._journal.append({"contracts": every})
+            self.contracts = every
 
     def add_block(
         self,
@@ -263,6 +286,9 @@ class StoreWriter:
     def _replay(self, entry: dict[str, Any]) -> bool:
         """Take over what a journal line says, if its files are there and whole."""
         try:
+            if "contracts" in entry:
+                self.contracts = entry["contracts"]
+                return True
             number = entry["number"]
             shards = {space: Shard(**shard) for space, shard in entry["shards"].items()}
             for space, shard in shards.items():
@@ -334,7 +360,8 @@ class StoreWriter:
         self._journal.clear()
         self.store = Store.open(self.path)
         self.blocks = self._committed_blocks(self.store)
-        self.refused, self.refused_sha256, self._journaled = [], {}, set()
+        self.refused, self.refused_sha256, self.contracts = [], {}, {}
+        self._journaled = set()
         self._sweep()
         return self.store
 
