@@ -104,9 +104,9 @@ the perceptual hash and the header facts, and commits shards, table and index to
 embedkit takes {1 / ratio:.2f} of the plain loop's time (median of the rounds' ratios). The store
 takes {size / N / 1024:.1f} KiB a picture on disk, vectors twice: in the shards and in the index.
 
-What makes the difference: channels-last layout (3.5 times less CPU in the network than torch's
-default) and passes of 16 pictures side by side, each on one thread, in place of one pass on all
-threads, which wastes most of a second core on layers this small. The peak is of one process; the
+What makes the difference: the channels-last layout, and passes of 16 pictures side by side, each on
+one thread, in place of one pass on all threads. What each of the two is worth alone is not measured
+here. The peak is of one process; the
 plain loop's workers come on top of its figure. embedkit holds a bounded number of pictures, one
 block of vectors and the table of items (under 1 KiB a picture); the index is written shard by
 shard.

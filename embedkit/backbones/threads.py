@@ -10,8 +10,8 @@ import torch
 def one_thread(before: int) -> Iterator[None]:
     """Run a small network on the calling thread alone.
 
-    Several passes side by side, each on one thread, are four times faster on two cores than one
-    pass on two threads (`docs/results.md`), and the result does not depend on the thread count.
+    Several passes side by side, each on one thread, keep all cores busy on layers too small to be
+    divided (`docs/performance.md`), and the result does not depend on the thread count.
 
     Args:
         before: thread count to return to.
