@@ -10,6 +10,7 @@ Rules, the same on every path that pixels take into embedkit:
 - Transparency is composed over white. Of an animation the first frame is taken.
 """
 
+import hashlib
 import io
 import os
 import stat
@@ -133,7 +134,8 @@ def decode(data: bytes) -> Picture:
             frames = int(getattr(image, "n_frames", 1))
             image.load()
             _check_size(image.size)  # Pillow's own check has been bypassed before
-            pixels = rgb_pixels(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            pixels = rgb_pixels(image)
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError:
@@ -178,7 +180,7 @@ def rgb_pixels(image: Image.Image) -> Pixels:
             raise UnreadableImageError("fully transparent")
         ground = Image.new("RGBA", image.size, (*BACKGROUND, 255))
         image = Image.alpha_composite(ground, image)
-    return np.array(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def array_pixels(array: npt.NDArray[Any]) -> Pixels:
@@ -212,7 +214,9 @@ def array_pixels(array: npt.NDArray[Any]) -> Pixels:
 def pixel_hash(pixels: Pixels) -> str:
     """Return the SHA-256 of decoded pixels and their shape: equal only for equal pictures."""
     height, width = pixels.shape[:2]
-    return sha256(f"{width}x{height} RGB\n".encode() + np.ascontiguousarray(pixels).tobytes())
+    digest = hashlib.sha256(f"{width}x{height} RGB\n".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
 
 
 def perceptual_hash(pixels: Pixels) -> int:
@@ -223,9 +227,10 @@ def perceptual_hash(pixels: Pixels) -> int:
     functions", 2010, with the sign in place of the median: so a mirrored picture's hash is known
     without looking at it, see `mirrored_hash`).
     """
-    grey = Image.fromarray(pixels).convert("L")
-    small = np.asarray(grey.resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX), dtype=np.float64)
-    low = fft.dctn(small)[:8, :8].ravel()[1:]
+    # Made small before it is made grey, which is much the cheaper order for large pictures.
+    small = Image.fromarray(pixels).resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX)
+    grey = np.asarray(small.convert("L"), dtype=np.float64)
+    low = fft.dctn(grey)[:8, :8].ravel()[1:]
     bits = np.concatenate([[False], low > 0])
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 

@@ -23,7 +23,16 @@ FACTS = {
     "bytes": pa.int64(),
     "orientation": pa.int8(),
     "frames": pa.int32(),
+    "faces": pa.int32(),
+    "face_left": pa.float32(),
+    "face_top": pa.float32(),
+    "face_right": pa.float32(),
+    "face_bottom": pa.float32(),
+    "face_confidence": pa.float32(),
+    "face_landmarks": pa.list_(pa.float32()),
 }
+# Those that are known only where a backbone looks for faces; null elsewhere.
+FACES = tuple(name for name in FACTS if name.startswith("face"))
 SPLITS = ("train", "valid", "test")
 
 

@@ -19,7 +19,7 @@ from embedkit import files
 from embedkit.errors import EmbedkitError, InputError, StoreError, StoreSchemaError
 from embedkit.pipeline import embed
 from embedkit.store import Store
-from embedkit.store.schema import sealed, unsealed
+from embedkit.store.schema import SCHEMA, sealed, unsealed
 from embedkit.store.writer import StoreWriter
 
 NAMES = [f"{c}/{n}.png" for c in ("x", "y") for n in range(6)]
@@ -112,7 +112,8 @@ def test_a_shard_that_belongs_to_another_place_is_found(store):
 
 
 @pytest.mark.parametrize(
-    ("schema", "hint"), [(2, "update embedkit"), (0, "make the store again"), (None, "again")]
+    ("schema", "hint"),
+    [(SCHEMA + 1, "update embedkit"), (0, "make the store again"), (None, "again")],
 )
 def test_a_store_of_another_schema_is_refused_as_such(store, schema, hint):
     record = json.loads((store / "store.json").read_text())
@@ -130,7 +131,7 @@ def test_what_is_no_store_is_said_to_be_none(tmp_path):
 
 
 def test_a_record_seals_what_it_holds(tmp_path):
-    record = {"schema": 1, "blocks": [[0, 4]], "name": "é"}
+    record = {"schema": SCHEMA, "blocks": [[0, 4]], "name": "é"}
     assert unsealed(sealed(record), tmp_path) == record
     with pytest.raises(StoreError, match="checksum"):
         unsealed(sealed(record).replace(b"4", b"5"), tmp_path)

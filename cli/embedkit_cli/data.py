@@ -58,6 +58,24 @@ def embed(
         Path | None,
         typer.Option(metavar="FILE|DIR", help="The backbone's weights, or a folder of such files."),
     ] = None,
+    align: Annotated[
+        str,
+        typer.Option(metavar="auto|mtcnn|none", help="Embed the face found in each picture?"),
+    ] = "auto",
+    several_faces: Annotated[
+        str,
+        typer.Option(metavar="largest|central|whole|skip", help="Default: largest."),
+    ] = "",
+    no_face: Annotated[
+        str, typer.Option(metavar="whole|skip", help="Default: the whole picture.")
+    ] = "",
+    precision: Annotated[
+        str,
+        typer.Option(metavar="auto|fp32|bf16", help="auto: the fastest that agrees with fp32."),
+    ] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda", help="auto: cuda where there is one.")
+    ] = "auto",
     layout: Layout = None,
     root: Root = None,
     label: LabelColumn = None,
@@ -81,6 +99,7 @@ def embed(
         embedkit embed faces/
         embedkit embed faces/labels.csv --label gender -b mtcnn -b pixels -o indexes/faces
         embedkit embed faces/ -b vgg16 --weights vgg16-397923af.pth
+        embedkit embed party/ -b facenet --align mtcnn --several-faces central --no-face skip
     """
     from embedkit.backbones import choose_backbone
     from embedkit.pipeline import Progress, default_store
@@ -109,6 +128,11 @@ def embed(
                 store,
                 backbone=backbone or ["auto"],
                 weights=weights,
+                align=align,
+                several_faces=several_faces,
+                no_face=no_face,
+                precision=precision,
+                device=device,
                 layout=layout,
                 root=root,
                 label=label,
@@ -118,6 +142,7 @@ def embed(
                 threads=threads,
                 seed=seed,
                 understood=lambda items: console.say(text.data_set(items)),
+                say=console.say,
                 progress=update,
             )
         except KeyboardInterrupt:

@@ -10,19 +10,35 @@ from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from embedkit.backbones.cards import CARDS, DEFAULTS, OPEN, Card, Options
+from embedkit.backbones.cards import (
+    ALIGN,
+    CARDS,
+    DEFAULTS,
+    NO_FACE,
+    NOTHING,
+    OPEN,
+    PRECISIONS,
+    SEVERAL_FACES,
+    Card,
+    Options,
+)
 from embedkit.errors import InputError, SpaceMismatchError
 from embedkit.vectors import FloatArray, Pixels
 
+if TYPE_CHECKING:
+    from embedkit.backbones.faces import Face
+
 __all__ = [
     "CARDS",
+    "NOTHING",
     "Backbone",
     "Card",
+    "FaceBackbone",
     "TextBackbone",
     "choose_backbone",
     "contract",
@@ -69,6 +85,26 @@ class TextBackbone(Backbone, Protocol):
         """Return the texts' vectors, (n, d) float32, unit rows, comparable with pictures'."""
 
 
+@runtime_checkable
+class FaceBackbone(Backbone, Protocol):
+    """A backbone that sees a face of each picture.
+
+    Attributes:
+        rule: what is taken of a picture with several faces, and of one with none.
+    """
+
+    rule: tuple[str, str]
+
+    def find(self, pixels: Pixels) -> "tuple[Face, ...]":
+        """Return the faces in a picture, the largest first."""
+
+    def choose(self, faces: "Sequence[Face]", width: int, height: int) -> "Face | None":
+        """Return the face that it is to see, None for the whole picture; see `Aligned.choose`."""
+
+    def prepare_face(self, pixels: Pixels, face: "Face | None") -> npt.NDArray[Any]:
+        """Return the network's input for a face, or for the whole picture."""
+
+
 def find_card(name: str) -> Card:
     """Return the card of a backbone; nothing heavy is imported.
 
@@ -96,38 +132,70 @@ def find_card(name: str) -> Card:
     raise InputError(f"no backbone is called {name!r}; known are {', '.join(known)}{hint}")
 
 
-def load_backbone(name: str, *, weights: Path | None = None) -> Backbone:
+def load_backbone(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    align: str = "none",
+    several_faces: str = "largest",
+    no_face: str = "whole",
+    precision: str = "fp32",
+    device: str = "cpu",
+) -> Backbone:
     """Load a backbone by its name.
 
     Args:
         name: as for `find_card`.
         weights: its file of weights, or a folder that holds it.
+        align: `mtcnn` to give it the face in each picture, `none` for the picture.
+        several_faces: what to take of a picture with several; see `Options`.
+        no_face: what to take of a picture without one; see `Options`.
+        precision: see `Options`.
+        device: `cpu` or `cuda`.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or an option is not one of those allowed.
         WeightsError: its weights are not on this machine, damaged, or of another network.
+        BackboneError: it cannot be computed in that precision, or on that device.
     """
+    for option, value, allowed in (
+        ("align", align, ALIGN),
+        ("several_faces", several_faces, SEVERAL_FACES),
+        ("no_face", no_face, NO_FACE),
+        ("precision", precision, PRECISIONS),
+    ):
+        if value not in allowed:
+            raise InputError(f"{option} is {value!r}; allowed are {', '.join(allowed)}")
+    options = Options(str(weights or ""), align, several_faces, no_face, precision)
     card = find_card(name)
     module, build = card.module.split(":")
-    backbone: Backbone = getattr(importlib.import_module(module), build)(card, Options(weights))
-    return backbone
+    backbone: Any = getattr(importlib.import_module(module), build)(card, options)
+    if (precision, device) != ("fp32", "cpu"):
+        if not hasattr(backbone, "to"):
+            raise InputError(f"{card.name} is computed in fp32 on the processor only")
+        backbone.to(precision=precision, device=device)
+    if align == "mtcnn":
+        aligned = importlib.import_module("embedkit.backbones.aligned")
+        backbone = aligned.Aligned(backbone, options)
+    loaded: Backbone = backbone
+    return loaded
 
 
 @lru_cache(maxsize=2)
-def load_again(name: str, weights: str, contract_sha256: str, where: str) -> Backbone:
+def load_again(name: str, contract_sha256: str, where: str, **options: str) -> Backbone:
     """Load the backbone that made something on disk, and check that it is still the same.
 
     Args:
         name: of the backbone, in full.
-        weights: its file, if one was named; empty otherwise.
         contract_sha256: of the vectors on disk.
         where: what was made with it, for the message.
+        options: how it was loaded; see `Options`.
 
     Raises:
         SpaceMismatchError: this embedkit, or these weights, would make other vectors.
         WeightsError: as `load_backbone`.
     """
-    backbone = load_backbone(name, weights=Path(weights) if weights else None)
+    backbone = load_backbone(name, **options)
     if contract_hash(contract(backbone)) != contract_sha256:
         raise SpaceMismatchError(
             f"{where} was made by another version of {name}, or with other weights; embed again "
@@ -156,11 +224,10 @@ def contract(backbone: Backbone) -> dict[str, Any]:
         "backbone": card.name,
         "network": card.network,
         "dimension": card.dimension,
-        "batch": card.batch,
         "preprocessing": card.preprocessing,
         "weights_sha256": backbone.weights_sha256,
         "dtype": "float32",
-        "precision": "fp32",
+        "precision": card.precision,
     }
 
 
@@ -170,11 +237,16 @@ def contract_hash(contract: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def embed_pictures(backbone: Backbone, pictures: list[Pixels]) -> FloatArray:
+def embed_pictures(backbone: Backbone, pictures: Sequence[Pixels]) -> FloatArray:
     """Return the vectors of pictures in memory: (n, d) float32, unit rows."""
+    return embed_prepared(backbone, [backbone.prepare(pixels) for pixels in pictures])
+
+
+def embed_prepared(backbone: Backbone, inputs: Sequence[npt.NDArray[Any]]) -> FloatArray:
+    """Return the vectors of pictures that are prepared already: (n, d) float32, unit rows."""
     step = backbone.card.batch
     parts = [
-        backbone.embed(np.stack([backbone.prepare(pixels) for pixels in pictures[i : i + step]]))
-        for i in range(0, len(pictures), step)
+        backbone.embed(np.stack(inputs[start : start + step]))
+        for start in range(0, len(inputs), step)
     ]
     return np.concatenate(parts) if parts else np.empty((0, backbone.card.dimension), np.float32)

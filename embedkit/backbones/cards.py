@@ -23,6 +23,8 @@ class Card:
             space, so that vectors of different contracts never mix. Empty where only the loaded
             network knows it.
         text: whether it also embeds texts.
+        faces: whether it wants a face cut out of the picture.
+        precision: in which it is computed, one of `PRECISIONS`.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Card:
     dimension: int = 0
     preprocessing: dict[str, Any] = field(default_factory=dict)
     text: bool = False
+    faces: bool = False
+    precision: str = "fp32"
 
     @property
     def space(self) -> str:
@@ -45,15 +49,36 @@ class Card:
         return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{kind}-{rest}" if rest else kind)
 
 
+ALIGN = ("none", "mtcnn")
+SEVERAL_FACES = ("largest", "central", "whole", "skip")
+NO_FACE = ("whole", "skip")
+NOTHING = "no face found in it"
+PRECISIONS = ("fp32", "bf16", "openvino-fp32", "openvino-bf16")
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a backbone is to be loaded.
+    """How a backbone is loaded; recorded with the vectors, so that it is loaded so again.
 
     Attributes:
-        weights: its file, or a folder that holds it; found where they are kept, if left out.
+        weights: its file, or a folder that holds it; empty to find it where they are kept.
+        align: `mtcnn` to cut the face out of each picture, `none` to leave pictures as they are.
+        several_faces: what is taken of a picture with several: the `largest` or the most `central`,
+            the `whole` picture, or nothing (`skip`).
+        no_face: what is taken of a picture without: the `whole` picture, or nothing (`skip`).
+        precision: `fp32`, the reference; `bf16`; `openvino-fp32` or `openvino-bf16`.
     """
 
-    weights: Path | None = None
+    weights: str = ""
+    align: str = "none"
+    several_faces: str = "largest"
+    no_face: str = "whole"
+    precision: str = "fp32"
+
+    @property
+    def file(self) -> Path | None:
+        """The file of weights, or the folder that holds it."""
+        return Path(self.weights) if self.weights else None
 
 
 EMBEDDED = ("mtcnn", "pixels")  # at work at once, nothing to be fetched
@@ -128,7 +153,8 @@ CARDS = {
                 dimension=512,
                 weights="release page of facenet-pytorch (107 MiB)",
                 licence="MIT (facenet-pytorch); weights: the face set's terms, for research",
-                limits="made to tell people apart; wants an aligned face of 80 pixels or more",
+                limits="made to tell people apart; wants a face of 80 pixels or more",
+                faces=True,
             )
             for faces, people in (("vggface2", "VGGFace2"), ("casia-webface", "CASIA-WebFace"))
         ),

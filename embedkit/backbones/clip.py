@@ -35,7 +35,8 @@ class Clip(Network):
         They can be compared with the vectors of pictures by their cosine.
         """
         with torch.inference_mode():
-            return unit_rows(self._model.encode_text(self._tokenise(list(prompts))).numpy())
+            tokens = self._tokenise(list(prompts)).to(self.device)
+            return unit_rows(self._model.encode_text(tokens).float().cpu().numpy())
 
 
 def build(card: Card, options: Options) -> Clip:
@@ -47,7 +48,7 @@ def build(card: Card, options: Options) -> Clip:
     """
     name, tag = _model_and_tag(card)
     published = _published(name, tag)
-    path = needed(source(card), options.weights, card.name)
+    path = needed(source(card), options.file, card.name)
     # A tag trained with QuickGELU loads into the model without it, and gives other vectors.
     model: Any = open_clip.create_model(
         name,

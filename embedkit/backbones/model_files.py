@@ -29,7 +29,7 @@ def build(card: Card, options: Options) -> Network:
         BackboneError: the network does not return one vector a picture.
     """
     kind, _, name = card.name.partition(":")
-    path = options.weights or Path(name)
+    path = options.file or Path(name)
     if not path.is_file():
         raise InputError(f"{path} does not exist; {kind}: needs the network's file")
     preprocessing = read_description(path.with_suffix(".json"))

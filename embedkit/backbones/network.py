@@ -1,4 +1,4 @@
-"""A frozen torch network as a backbone: one shape of batch, one thread a pass, float32."""
+"""A frozen torch network as a backbone: one shape of batch, one thread a pass, float32 results."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +15,7 @@ from embedkit.errors import BackboneError
 from embedkit.vectors import FloatArray, Pixels, unit_rows
 
 Read = Callable[[torch.Tensor], torch.Tensor]
+CUDA_BATCH = 128
 
 
 class Network:
@@ -47,29 +48,96 @@ class Network:
         """
         self.preprocessing = preprocessing
         self.weights_sha256 = weights_sha256
+        self.device = torch.device("cpu")
         self.module = module.eval().to(memory_format=torch.channels_last)
         for parameter in self.module.parameters():  # a scripted module has no requires_grad_
             parameter.requires_grad_(False)
         self._read = read or module
         self._threads = torch.get_num_threads()
         self.card = replace(card, dimension=0, preprocessing=preprocessing.to_dict())
-        channels = 1 if preprocessing.channels == "L" else 3
-        probe = np.full((2, *preprocessing.size, channels), 127, np.uint8)
-        self.card = replace(self.card, dimension=self._run(probe).shape[1])
+        self.card = replace(self.card, dimension=self._run(self._grey(2)).shape[1])
+
+    def to(self, *, precision: str = "fp32", device: str = "cpu") -> None:
+        """Move the network to a precision and a device, for good.
+
+        Anything but fp32 takes the faster resampling too; see `Preprocessing.prepare_fast`.
+
+        Args:
+            precision: one of `PRECISIONS`.
+            device: `cpu` or `cuda`.
+
+        Raises:
+            BackboneError: it cannot be computed so.
+        """
+        runtime, _, kind = precision.rpartition("-")
+        self.device = torch.device(device)
+        try:
+            if runtime:
+                from embedkit.backbones.openvino_runtime import compiled
+
+                self._read = compiled(
+                    self._read, self.preprocessing.scale(torch.from_numpy(self._full())), kind
+                )
+            else:
+                self.module.to(self.device, torch.bfloat16 if kind == "bf16" else torch.float32)
+            if precision != "fp32":
+                preprocessing = self.card.preprocessing | {"resampling": "torch"}
+                self.card = replace(self.card, precision=precision, preprocessing=preprocessing)
+            if device == "cuda":
+                # cuDNN rounds float32 to 19 bits unless told not to.
+                torch.backends.cudnn.allow_tf32 = False
+                self.card = replace(self.card, batch=CUDA_BATCH)
+            self._run(self._grey(2))
+        except (RuntimeError, TypeError) as error:
+            first = str(error).splitlines()[0][:160]
+            raise BackboneError(
+                f"{self.card.name} cannot be computed in {precision} on {device}: {first}"
+            ) from None
 
     def prepare(self, pixels: Pixels) -> npt.NDArray[Any]:
         """Return the network's input, (h, w, c) uint8; see `Preprocessing.prepare`."""
-        return self.preprocessing.prepare(pixels)
+        if self.card.precision == "fp32":
+            return self.preprocessing.prepare(pixels)
+        return self.preprocessing.prepare_fast(pixels)
 
     def embed(self, inputs: npt.NDArray[Any]) -> FloatArray:
-        """Return unit rows, (n, d); see `Backbone.embed`."""
-        batch = np.zeros((self.card.batch, *inputs.shape[1:]), np.uint8)
+        """Return unit rows, (n, d); see `Backbone.embed`.
+
+        Where the device has too little memory for the batch, it is halved, from then on.
+        """
+        while True:
+            step = self.card.batch
+            try:
+                rows = [self._pass(inputs[at : at + step]) for at in range(0, len(inputs), step)]
+                return unit_rows(np.concatenate(rows))
+            except torch.OutOfMemoryError:
+                if step == 1:
+                    raise BackboneError(
+                        f"{self.card.name} does not fit into the memory of {self.device}, not even "
+                        "with one picture at a time; use --device cpu"
+                    ) from None
+                torch.cuda.empty_cache()
+                self.card = replace(self.card, batch=min(step, self.card.batch) // 2)
+
+    def _pass(self, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        batch = self._full()
         batch[: len(inputs)] = inputs
-        return unit_rows(self._run(batch)[: len(inputs)])
+        return self._run(batch)[: len(inputs)]
+
+    def _full(self) -> npt.NDArray[np.uint8]:
+        return np.zeros((self.card.batch, *self._grey(1).shape[1:]), np.uint8)
+
+    def _grey(self, n: int) -> npt.NDArray[np.uint8]:
+        channels = 1 if self.preprocessing.channels == "L" else 3
+        return np.full((n, *self.preprocessing.size, channels), 127, np.uint8)
 
     def _run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        pictures = torch.from_numpy(batch)
+        if self.device.type == "cuda":
+            pictures = pictures.pin_memory().to(self.device, non_blocking=True)
         with one_thread(self._threads), torch.inference_mode():
-            rows: Any = self._read(self.preprocessing.normalise(batch))
+            x = self.preprocessing.scale(pictures)
+            rows: Any = self._read(x.bfloat16() if self.card.precision == "bf16" else x)
         if not isinstance(rows, torch.Tensor) or rows.shape[:1] != (len(batch),) or rows.ndim != 2:
             shape = tuple(rows.shape) if isinstance(rows, torch.Tensor) else type(rows).__name__
             raise BackboneError(
@@ -78,4 +146,4 @@ class Network:
             )
         if not torch.isfinite(rows).all():
             raise BackboneError(f"{self.card.name} returned values that are not finite")
-        return rows.float().numpy()
+        return rows.float().cpu().numpy()

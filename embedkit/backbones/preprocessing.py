@@ -4,6 +4,7 @@ The arithmetic of sizes and crops is torchvision's (`transforms.functional`), wh
 timm use too, so that the pixels are those that the networks' authors feed them.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from torch.nn import functional
 
 from embedkit.errors import InputError
 from embedkit.vectors import Pixels
@@ -22,6 +24,9 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "nearest": Image.Resampling.NEAREST,
 }
+# Decoded pictures are read-only, and are only read here.
+warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+
 RESIZE_RULES = ("shortest", "longest", "squash")
 CHANNELS = ("RGB", "BGR", "L")
 
@@ -41,6 +46,8 @@ class Preprocessing:
         mean: of each channel, in that range.
         std: of each channel, in that range.
         fill: grey level of what is filled up.
+        landmarks: where the eyes, the nose and the corners of the mouth have to lie in the input,
+            x1, y1, x2, … in pixels, left to right as seen; for face networks that want that.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -52,6 +59,7 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     fill: int = 0
+    landmarks: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as the part of a space's contract."""
@@ -86,6 +94,8 @@ class Preprocessing:
                 given = values.get(key, default)
                 one = (given,) if isinstance(given, int | float) else tuple(given)
                 values[key] = tuple(float(value) for value in (one * n if len(one) == 1 else one))
+            points = values.get("landmarks", ())
+            values["landmarks"] = tuple(float(x) for x in np.ravel(points))
             made = cls(**values)
         except (TypeError, ValueError) as error:
             raise InputError(f"{where} cannot be understood: {error}") from None
@@ -100,6 +110,8 @@ class Preprocessing:
                     f"{where} has {key} {getattr(made, key)!r}; allowed are "
                     f"{', '.join(str(one) for one in allowed)}"
                 )
+        if len(made.landmarks) not in (0, 10):
+            raise InputError(f"{where}: landmarks needs five points, x and y of each")
         if min(made.size) < 1 or made.to < 0 or min(made.std) <= 0:
             raise InputError(f"{where}: size and std must be positive, to not negative")
         if {len(made.mean), len(made.std)} != {n}:
@@ -121,8 +133,35 @@ class Preprocessing:
             image = image.resize(wanted, FILTERS[self.interpolation])
         if self.channels == "L":
             return _centre(np.asarray(image.convert("L"))[:, :, None], self.size, self.fill)
-        array = _centre(np.asarray(image), self.size, self.fill)
-        return np.ascontiguousarray(array[:, :, ::-1]) if self.channels == "BGR" else array
+        return self._placed(np.asarray(image))
+
+    def prepare_fast(self, pixels: Pixels) -> Pixels:
+        """Do the same with torch's resampling, several times as fast.
+
+        Its results differ from Pillow's by one grey level at most; where it has no such filter,
+        Pillow's is taken.
+
+        Args:
+            pixels: (h, w, 3) uint8 RGB.
+
+        Returns:
+            (height, width, c) uint8.
+        """
+        height, width = pixels.shape[:2]
+        wanted = self._resized(width, height)
+        if self.interpolation not in ("bilinear", "bicubic") or self.channels == "L":
+            return self.prepare(pixels)
+        if wanted == (width, height):
+            return self._placed(pixels)
+        picture = torch.from_numpy(pixels).permute(2, 0, 1)
+        small = functional.interpolate(
+            picture[None], (wanted[1], wanted[0]), mode=self.interpolation, antialias=True
+        )
+        return self._placed(small[0].permute(1, 2, 0).numpy())
+
+    def _placed(self, array: Pixels) -> Pixels:
+        array = _centre(array, self.size, self.fill)
+        return array[:, :, ::-1].copy() if self.channels == "BGR" else array
 
     def normalise(self, batch: npt.NDArray[np.uint8]) -> torch.Tensor:
         """Turn prepared pictures into the network's input.
@@ -133,10 +172,16 @@ class Preprocessing:
         Returns:
             (n, c, height, width) float32, channels last in memory.
         """
-        x = torch.from_numpy(batch).permute(0, 3, 1, 2).float()
+        return self.scale(torch.from_numpy(batch))
+
+    def scale(self, batch: torch.Tensor) -> torch.Tensor:
+        """Do the same with a tensor, on the device that it is on."""
+        x = batch.permute(0, 3, 1, 2).float()
         if self.range == 1:
             x = x.div_(255)
-        mean, std = (torch.tensor(one).view(1, -1, 1, 1) for one in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(one, device=x.device).view(1, -1, 1, 1) for one in (self.mean, self.std)
+        )
         return x.sub_(mean).div_(std)
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from embedkit.backbones import Backbone, embed_pictures, load_again
+import numpy.typing as npt
+
+from embedkit.backbones import Backbone, embed_pictures, embed_prepared, load_again
+from embedkit.errors import UnreadableImageError
 from embedkit.heads.head import Head, Training
 from embedkit.inputs import Input, read_input, read_inputs
 from embedkit.items import Unreadable
@@ -57,18 +60,19 @@ def predict(
 ) -> Iterator[Prediction | Unreadable]:
     """Classify pictures one after another, a batch at a time; see `Head.predict`."""
     backbone = backbone_of(head.training)
-    pictures = read_inputs(inputs)
-    while batch := list(islice(pictures, backbone.card.batch)):
-        good = [(name, pixels) for name, pixels in batch if not isinstance(pixels, Unreadable)]
+    prepared = ((name, _prepared(backbone, name, pixels)) for name, pixels in read_inputs(inputs))
+    while batch := list(islice(prepared, backbone.card.batch)):
+        good = [(name, one) for name, one in batch if not isinstance(one, Unreadable)]
         answers = iter(_classify(head, backbone, good, k))
-        for _, pixels in batch:
-            yield pixels if isinstance(pixels, Unreadable) else next(answers)
+        for _, one in batch:
+            yield one if isinstance(one, Unreadable) else next(answers)
 
 
 def predict_one(head: Head, one: Input, *, k: int = 5) -> Prediction:
     """Classify one picture; see `Head.predict`."""
     name = str(one) if isinstance(one, str) or hasattr(one, "__fspath__") else "picture"
-    return _classify(head, backbone_of(head.training), [(name, read_input(one))], k)[0]
+    backbone = backbone_of(head.training)
+    return _classify(head, backbone, [(name, backbone.prepare(read_input(one)))], k)[0]
 
 
 def embed_input(backbone: Backbone, one: Input) -> FloatArray:
@@ -91,12 +95,23 @@ def backbone_of(training: Training) -> Backbone:
     )
 
 
+def _prepared(
+    backbone: Backbone, name: str, pixels: Pixels | Unreadable
+) -> npt.NDArray[Any] | Unreadable:
+    if isinstance(pixels, Unreadable):
+        return pixels
+    try:
+        return backbone.prepare(pixels)
+    except UnreadableImageError as error:
+        return Unreadable(name, str(error))
+
+
 def _classify(
-    head: Head, backbone: Backbone, pictures: list[tuple[str, Pixels]], k: int
+    head: Head, backbone: Backbone, pictures: list[tuple[str, npt.NDArray[Any]]], k: int
 ) -> list[Prediction]:
     if not pictures:
         return []
-    vectors = embed_pictures(backbone, [pixels for _, pixels in pictures])
+    vectors = embed_prepared(backbone, [inputs for _, inputs in pictures])
     evidence = head.nearest(vectors, k) if k else [()] * len(pictures)
     return [
         Prediction(

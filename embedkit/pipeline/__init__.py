@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.backbones import choose_backbone, find_card
-from embedkit.backbones.cards import EMBEDDED
+from embedkit.backbones.cards import ALIGN, EMBEDDED, NO_FACE, SEVERAL_FACES
 from embedkit.engines import LocalEngine
 from embedkit.errors import InputError, TooManyUnreadableError
 from embedkit.images import strict_pillow
 from embedkit.items import ItemTable
+from embedkit.pipeline.choices import AUTO
 from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.pipeline.run import Run
-from embedkit.pipeline.spaces import Wanted
+from embedkit.pipeline.spaces import Say, Wanted
 from embedkit.readers import read_source
 from embedkit.store import Store
 from embedkit.store.schema import JOURNAL, STORE
@@ -37,10 +38,16 @@ def embed(
     split: str | None = None,
     group: str | None = None,
     seed: int = 0,
+    align: str = AUTO,
+    several_faces: str = "",
+    no_face: str = "",
+    precision: str = AUTO,
+    device: str = AUTO,
     threads: int | None = None,
     max_errors: float | None = None,
     block: int = BLOCK,
     understood: Callable[[ItemTable], None] | None = None,
+    say: Say | None = None,
     progress: OnProgress | None = None,
 ) -> Store:
     """Embed every image of a data set into a store, and open it.
@@ -62,12 +69,20 @@ def embed(
         group: the manifest's column with the person, video or patient. Where none of these five is
             given, a store that is there is read as it was before.
         seed: of the split that is made where the data set has none.
+        align: `mtcnn` to embed the face that is found in each picture, `none` to embed the picture;
+            `auto` looks at some pictures where the backbone is made for faces.
+        several_faces: what to embed of a picture with several: the `largest` (usual), the most
+            `central`, the `whole` picture, or nothing (`skip`: it is listed as unreadable).
+        no_face: what to embed of a picture without: the `whole` of it (usual), or nothing (`skip`).
+        precision: `fp32`, the reference; `bf16`; `auto` for the fastest that agrees with fp32.
+        device: `cpu` or `cuda`; `auto` for the second where there is one.
         threads: for decoding and for the network; all usable cores where left out. The result
             does not depend on it.
         max_errors: how many images may be unreadable, as a number (1 or more) or a share (below
             1), before the finished run counts as failed; no limit where left out.
         block: images that are committed together, and lost together by a kill.
         understood: called with what was understood of the source, before any work.
+        say: called with a sentence about each thing that was chosen, and about faces found.
         progress: called now and then.
 
     Raises:
@@ -76,11 +91,22 @@ def embed(
         TooManyUnreadableError: the store is finished, but too much of the source was unreadable.
     """
     place = default_store(source) if store is None else Path(store)
-    asked = _asked(
-        [backbone] if isinstance(backbone, str) else backbone,
-        None if weights is None else Path(weights),
-        place,
-    )
+    names = [backbone] if isinstance(backbone, str) else backbone
+    how = {
+        "align": (align, (AUTO, *ALIGN)),
+        "several_faces": (several_faces, ("", *SEVERAL_FACES)),
+        "no_face": (no_face, ("", *NO_FACE)),
+        "precision": (precision, (AUTO, "fp32", "bf16")),
+        "device": (device, (AUTO, "cpu", "cuda")),
+    }
+    for option, (value, allowed) in how.items():
+        if value not in allowed:
+            raise InputError(
+                f"--{option.replace('_', '-')} is {value!r}; known are "
+                f"{', '.join(one for one in allowed if one)}"
+            )
+    given = {option: value for option, (value, _) in how.items()}
+    asked = _asked(names, None if weights is None else Path(weights), place, given)
     options = {
         "layout": layout,
         "root": None if root is None else str(root),
@@ -113,11 +139,14 @@ def embed(
         threads=threads,
         max_errors=max_errors,
         block=block,
+        say=say,
         progress=progress,
     )
 
 
-def _asked(names: Sequence[str], weights: Path | None, store: Path) -> dict[str, Wanted]:
+def _asked(
+    names: Sequence[str], weights: Path | None, store: Path, how: Mapping[str, str]
+) -> dict[str, Wanted]:
     """Return what is asked for, by space; `auto` is what the store has, if there is one.
 
     Raises:
@@ -135,7 +164,9 @@ def _asked(names: Sequence[str], weights: Path | None, store: Path) -> dict[str,
             f"{weights} is one file of weights, but {len(taking)} of the backbones take one; name "
             "a folder that holds the files of all, or one backbone"
         )
-    return {card.space: Wanted(card.name, weights if card in taking else None) for card in cards}
+    return {
+        card.space: Wanted(card.name, weights if card in taking else None, **how) for card in cards
+    }
 
 
 def _with_path(options: Mapping[str, str | None]) -> dict[str, Any]:
@@ -185,11 +216,12 @@ def embed_items(
     threads: int | None = None,
     max_errors: float | None = None,
     block: int = BLOCK,
+    say: Say | None = None,
     progress: OnProgress | None = None,
 ) -> Store:
     """Embed items that have been read already; see `embed`."""
     with StoreWriter(path) as writer, strict_pillow():
-        run = Run(writer, items, asked, LocalEngine(threads), progress)
+        run = Run(writer, items, asked, LocalEngine(threads), progress, say or (lambda _: None))
         run.bring_up_to_date(block)
         store = run.commit(source, seed)
     n = len(store.items) + len(store.unreadable)

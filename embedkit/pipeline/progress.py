@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
 
 INTERVAL = 0.1
 
@@ -56,3 +58,31 @@ class Reporter:
         self._told = time.monotonic()
         if self._listener is not None:
             self._listener(Progress(self._stage, self._done, self._total, self._safe, unreadable))
+
+
+@dataclass(slots=True)
+class FaceTally:
+    """How many pictures were searched for faces, and the processor time that took, in seconds."""
+
+    pictures: int = 0
+    none: int = 0
+    several: int = 0
+    seconds: float = 0.0
+    lock: Any = field(default_factory=Lock, repr=False)
+
+    def add(self, faces: int, seconds: float) -> None:
+        """Count one picture."""
+        with self.lock:
+            self.pictures += 1
+            self.none += faces == 0
+            self.several += faces > 1
+            self.seconds += seconds
+
+    def __str__(self) -> str:
+        rate = self.pictures / max(self.seconds, 1e-9)
+        if self.none == self.pictures:
+            return f"Faces: none in any of {self.pictures} pictures"
+        return (
+            f"Faces: found in {self.pictures - self.none} of {self.pictures} pictures, several in "
+            f"{self.several}; {rate:.0f} pictures searched in a second of one core"
+        )

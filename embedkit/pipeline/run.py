@@ -1,7 +1,9 @@
 """One run of the pipeline over one store: what is stale goes, what is missing is embedded."""
 
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,20 +12,30 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import embedkit
-from embedkit.backbones import Backbone
+from embedkit.backbones import NOTHING, Backbone, FaceBackbone
 from embedkit.engines import Block, LocalEngine
 from embedkit.errors import InputError, UnreadableImageError
 from embedkit.files import sha256
-from embedkit.images import Facts, decode, read_bytes
-from embedkit.items import FACTS, ItemTable, Unreadable
+from embedkit.images import decode, read_bytes
+from embedkit.items import FACES, FACTS, ItemTable, Unreadable
+from embedkit.pipeline.choices import SAMPLE
 from embedkit.pipeline.passes import Passes
-from embedkit.pipeline.progress import OnProgress, Reporter
-from embedkit.pipeline.spaces import Wanted, contracts, load_networks, space_record
+from embedkit.pipeline.progress import FaceTally, OnProgress, Reporter
+from embedkit.pipeline.spaces import (
+    LoadedBackbone,
+    Say,
+    Wanted,
+    begun,
+    check_space,
+    load_networks,
+    recorded_in,
+    space_record,
+)
 from embedkit.readers.splits import TEST_SHARE, make_split
 from embedkit.statistics import clusters_of
 from embedkit.store import Store
 from embedkit.store.writer import FACT_SCHEMA, StoredBlock, StoreWriter
-from embedkit.vectors import FloatArray
+from embedkit.vectors import FloatArray, Pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +43,17 @@ class Loaded:
     """One image, read and prepared for each network; or the reason why it could not be."""
 
     id: str
-    facts: Facts | None = None
+    facts: dict[str, Any] | None = None
     inputs: tuple[npt.NDArray[Any], ...] = ()
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A finished block: facts of its rows, their vectors by space, and what was unreadable."""
+    """A finished block: its rows' facts and vectors by space, and what was unreadable."""
 
     facts: pa.Table
+    looked_for_faces: bool
     vectors: dict[str, FloatArray]
     refused: dict[Unreadable, str | None]
 
@@ -59,12 +72,17 @@ class Run:
         asked: Mapping[str, Wanted],
         engine: LocalEngine,
         listener: OnProgress | None,
+        say: Say,
     ) -> None:
         self.writer = writer
         self.items = items
         self.engine = engine
         self.networks: dict[str, Backbone] = {}
         self._asked = asked
+        self._say = say
+        self._loaded: dict[str, LoadedBackbone] = {}
+        self._tally = FaceTally()
+        self._sampled: list[Pixels] | None = None
         self._reporter = Reporter(listener)
         self._missing: dict[int, set[str]] = {}
 
@@ -83,7 +101,18 @@ class Run:
             if known.facts.num_rows and not known.shards.keys() >= every
         }
         needed = every if wanted else self._asked.keys() | set().union(*gaps.values())
-        self.networks = load_networks(needed, self._asked, present)
+        # An unfinished run is finished as it was begun.
+        recorded = {name: recorded_in(space) for name, space in present.items()} | self.writer.begun
+        self._loaded = load_networks(needed, self._asked, recorded, self._sample, self._say)
+        self.networks = {name: one.backbone for name, one in self._loaded.items()}
+        for name, space in present.items():
+            if name in self.networks:
+                check_space(space, self.networks[name])
+        if len({one.rule for one in self.networks.values() if isinstance(one, FaceBackbone)}) > 1:
+            raise InputError(
+                "one store keeps one face a picture; give backbones that are to see others "
+                "a store of their own with -o"
+            )
         self._missing = gaps
         first = self.writer.next_number()
         work = [
@@ -98,7 +127,7 @@ class Run:
             ),
         ]
         if work:
-            self.writer.begin(contracts(self.networks))
+            self.writer.begin(begun(self._loaded))
         self._reporter.start("embedding", sum(len(one.ids) for one in work))
         for finished, rows in self.engine.run(work, self._load, self._finish):
             if finished.new:
@@ -106,8 +135,11 @@ class Run:
                     finished.number, rows.facts, rows.vectors, refused=rows.refused
                 )
             else:
-                self.writer.add_vectors(finished.number, rows.vectors)
+                faces = rows.facts.select(FACES) if rows.looked_for_faces else None
+                self.writer.add_vectors(finished.number, rows.vectors, faces)
             self._reporter.committed(len(finished.ids), len(self.writer.refused))
+        if self._tally.pictures:
+            self._say(str(self._tally))
 
     def commit(self, source: dict[str, Any], seed: int) -> Store:
         """Make the blocks the store; nothing is written where nothing changed."""
@@ -123,6 +155,7 @@ class Run:
             raise InputError(
                 f"none of the {len(unreadable)} images could be read; the first, "
                 f"{unreadable[0].id}: {unreadable[0].reason}"
+                + ("; --no-face whole takes them whole" if unreadable[0].reason == NOTHING else "")
             )
         row_of = {id_: row for row, id_ in enumerate(self.items.ids)}
         order = [row_of[id_] for id_ in facts.column("id").to_pylist()]
@@ -141,9 +174,9 @@ class Run:
             name: space.record
             for name, space in (self.writer.store.spaces if self.writer.store else {}).items()
         }
-        for name, network in self.networks.items():
+        for name in self.networks:
             if name in self._asked or name not in spaces:
-                spaces[name] = space_record(network, self._asked[name].weights)
+                spaces[name] = space_record(name, self._loaded[name])
         return self.writer.commit(
             rows,
             sorted(unreadable, key=lambda one: one.id),
@@ -210,8 +243,49 @@ class Run:
             return Loaded(id_, reason=str(error))
         if not block.new and picture.facts.sha256 != self._hashes[id_]:
             return Loaded(id_, reason="it is another file now")
-        inputs = tuple(network.prepare(picture.pixels) for network in self._needed(block).values())
-        return Loaded(id_, picture.facts, inputs)
+        facts = {"id": id_} | asdict(picture.facts)
+        try:
+            inputs, faces = self._prepared(picture.pixels, self._needed(block).values())
+        except UnreadableImageError as error:
+            return Loaded(id_, facts, reason=str(error))
+        return Loaded(id_, facts | faces, inputs)
+
+    def _prepared(
+        self, pixels: Pixels, networks: Iterable[Backbone]
+    ) -> tuple[tuple[npt.NDArray[Any], ...], dict[str, Any]]:
+        """Prepare a picture for each network; those that want faces share one search for them."""
+        inputs, faces, face = [], None, None
+        height, width = pixels.shape[:2]
+        for network in networks:
+            if not isinstance(network, FaceBackbone):
+                inputs.append(network.prepare(pixels))
+                continue
+            if faces is None:
+                start = time.thread_time()
+                faces = network.find(pixels)
+                self._tally.add(len(faces), time.thread_time() - start)
+                face = network.choose(faces, width, height)
+            inputs.append(network.prepare_face(pixels, face))
+        facts: dict[str, Any] = {} if faces is None else {"faces": len(faces)}
+        if face is not None:
+            sides = ("face_left", "face_top", "face_right", "face_bottom")
+            facts |= dict(zip(sides, face.box, strict=True))
+            facts |= {"face_confidence": face.confidence}
+            facts |= {"face_landmarks": [x for point in face.landmarks for x in point]}
+        return tuple(inputs), facts
+
+    def _sample(self) -> list[Pixels]:
+        """Return some pictures of the data set, the same in every run."""
+        if self._sampled is None:
+            order = np.random.default_rng(0).permutation(len(self.items.ids))
+            self._sampled = []
+            for row in order[: 2 * SAMPLE]:
+                with suppress(UnreadableImageError):
+                    path = self.items.path(self.items.ids[row])
+                    self._sampled.append(decode(read_bytes(path)).pixels)
+                if len(self._sampled) == SAMPLE:
+                    break
+        return self._sampled
 
     def _needed(self, block: Block) -> dict[str, Backbone]:
         if block.new:
@@ -227,17 +301,23 @@ class Run:
         facts: list[dict[str, Any]] = []
         refused: dict[Unreadable, str | None] = {}
         for image in images:
-            if image.facts is None:
-                if not block.new:
+            if image.reason:
+                if not block.new and image.facts is None:
                     raise InputError(f"{image.id} changed while it was being read: {image.reason}")
+                if not block.new:
+                    raise InputError(
+                        f"{image.id} is to be left out, for {image.reason}, but the store holds it "
+                        "already; take it whole, or make another store with -o"
+                    )
                 refused[Unreadable(image.id, image.reason)] = self._hash(image.id)
             else:
-                facts.append({"id": image.id} | asdict(image.facts))
+                facts.append(image.facts or {})
                 for one, prepared in zip(passes, image.inputs, strict=True):
                     one.add(prepared)
             self._reporter.count(len(self.writer.refused) + len(refused))
         vectors = {name: one.finish() for name, one in zip(needed, passes, strict=True)}
-        return block, Rows(pa.Table.from_pylist(facts, FACT_SCHEMA), vectors, refused)
+        looked = any(isinstance(network, FaceBackbone) for network in needed.values())
+        return block, Rows(pa.Table.from_pylist(facts, FACT_SCHEMA), looked, vectors, refused)
 
     def _split(
         self, items: ItemTable, pixels: list[str], seed: int

@@ -1,15 +1,20 @@
-"""What a store's `space.json` says of a backbone, and whether the two still agree."""
+"""The backbones of a run: how each is loaded, and what a store's `space.json` says of it."""
 
 import platform
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from embedkit.backbones import Backbone, contract, contract_hash, load_backbone
-from embedkit.errors import SpaceMismatchError
+from embedkit.backbones.cards import EMBEDDED, Options
+from embedkit.errors import InputError, SpaceMismatchError
+from embedkit.pipeline.choices import AUTO, Sample, choose_align, choose_precision
 from embedkit.store import Space
 from embedkit.store.schema import SpaceRecord
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,46 +24,116 @@ class Wanted:
     Attributes:
         name: in full.
         weights: its file, or a folder that holds it; None to find it where such files are kept.
+        align: `auto`, or as in `Options`.
+        several_faces: as in `Options`; empty for what is usual, or was taken before.
+        no_face: the same.
+        precision: `auto`, `fp32` or `bf16`.
+        device: `cpu`, `cuda`, or `auto` for the second where there is one.
     """
 
     name: str
     weights: Path | None = None
+    align: str = AUTO
+    several_faces: str = ""
+    no_face: str = ""
+    precision: str = AUTO
+    device: str = AUTO
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedBackbone:
+    """A backbone in memory.
+
+    Attributes:
+        backbone: ready.
+        record: how to load it again: name and options.
+        made_with: what else `space.json` says of it.
+    """
+
+    backbone: Backbone
+    record: dict[str, str]
+    made_with: dict[str, str]
 
 
 def load_networks(
-    names: Iterable[str], asked: Mapping[str, Wanted], present: Mapping[str, Space]
-) -> dict[str, Backbone]:
+    names: Iterable[str],
+    asked: Mapping[str, Wanted],
+    recorded: Mapping[str, Mapping[str, Any]],
+    sample: Sample,
+    say: Say,
+) -> dict[str, LoadedBackbone]:
     """Load backbones by the name of their space, in the order of the names.
 
     Args:
         names: of spaces.
         asked: what was asked for, by space.
-        present: the spaces that the store has.
+        recorded: how backbones were loaded that have made vectors already, by space.
+        sample: gives some pictures of the data set, to choose by.
+        say: is told what was chosen, and why.
 
     Raises:
-        SpaceMismatchError: a space that is there was made by another version of its backbone.
+        SpaceMismatchError: other options are asked for than a space was made with.
         WeightsError: weights are not on this machine, damaged, or of another network.
+        BackboneError: a backbone cannot be computed as asked.
     """
     networks = {}
     for name in sorted(names):
-        wanted = asked.get(name) or _recorded(present[name])
-        networks[name] = load_backbone(wanted.name, weights=wanted.weights)
-        if name in present:
-            _check(present[name], networks[name])
+        before = recorded.get(name)
+        if before is None:
+            networks[name] = _load_first(asked[name], sample, say)
+        else:
+            networks[name] = _load_as_before(name, asked.get(name), before)
     return networks
 
 
-def contracts(networks: Mapping[str, Backbone]) -> dict[str, str]:
-    """Return the hash of each network's contract, by space."""
-    return {name: contract_hash(contract(network)) for name, network in networks.items()}
+def _load_first(wanted: Wanted, sample: Sample, say: Say) -> LoadedBackbone:
+    device, usual = _device(wanted), Options()
+    options = {
+        "weights": "" if wanted.weights is None else str(wanted.weights.resolve()),
+        "align": wanted.align,
+        "several_faces": wanted.several_faces or usual.several_faces,
+        "no_face": wanted.no_face or usual.no_face,
+    }
+    if wanted.align == AUTO:
+        card = load_backbone(wanted.name, weights=wanted.weights).card
+        options["align"], why = choose_align(card, sample)
+        if why:
+            say(f"{wanted.name}: {why}")
+    backbone, precision, note = choose_precision(
+        wanted.name, options, wanted.precision, device, sample
+    )
+    if note:
+        say(f"{wanted.name}: {note}")
+    return LoadedBackbone(
+        backbone,
+        {"name": wanted.name, **options, "precision": precision},
+        _versions() | {"device": device, "precision": note},
+    )
 
 
-def _recorded(space: Space) -> Wanted:
-    weights = space.record.backbone["weights"]
-    return Wanted(space.record.backbone["name"], Path(weights) if weights else None)
+def _load_as_before(name: str, wanted: Wanted | None, before: Mapping[str, Any]) -> LoadedBackbone:
+    record: dict[str, str] = dict(before["backbone"])
+    device = "cpu"
+    if wanted is not None:
+        device = _device(wanted)
+        if wanted.weights is not None:
+            record["weights"] = str(wanted.weights.resolve())
+        for option in ("align", "several_faces", "no_face", "precision"):
+            asked_for = getattr(wanted, option)
+            if asked_for not in ("", AUTO) and not record[option].endswith(asked_for):
+                raise SpaceMismatchError(
+                    f"the vectors of {name} were made with {option.replace('_', '-')} "
+                    f"{record[option]}, not {asked_for}; make a store of their own with -o"
+                )
+    return LoadedBackbone(load_backbone(**record, device=device), record, dict(before["made_with"]))
 
 
-def _check(space: Space, network: Backbone) -> None:
+def check_space(space: Space, network: Backbone) -> None:
+    """Refuse a backbone that does not make the vectors that a space holds.
+
+    Raises:
+        SpaceMismatchError: with what differs.
+    """
     now, was = contract(network), space.record.contract
     if contract_hash(now) != space.contract_sha256:
         differing = [key for key, value in now.items() if was.get(key) != value]
@@ -68,19 +143,53 @@ def _check(space: Space, network: Backbone) -> None:
         )
 
 
-def space_record(network: Backbone, weights: Path | None) -> SpaceRecord:
+def begun(networks: Mapping[str, LoadedBackbone]) -> dict[str, dict[str, Any]]:
+    """Return what the journal says of the backbones of a run, by space."""
+    return {
+        name: {
+            "contract_sha256": contract_hash(contract(one.backbone)),
+            "backbone": one.record,
+            "made_with": one.made_with,
+        }
+        for name, one in networks.items()
+    }
+
+
+def space_record(name: str, loaded: LoadedBackbone) -> SpaceRecord:
     """Return the record of an empty space; the writer fills in its rows."""
-    terms = contract(network)
+    terms = contract(loaded.backbone)
     return SpaceRecord(
-        name=network.card.space,
+        name=name,
         contract=terms,
         contract_sha256=contract_hash(terms),
-        dimension=network.card.dimension,
+        dimension=loaded.backbone.card.dimension,
         n=0,
         shards=(),
-        backbone={"name": network.card.name, "weights": str(weights.resolve()) if weights else ""},
-        made_with={
-            name: metadata.version(name) for name in ("torch", "pillow", "numpy", "facenet-pytorch")
-        }
-        | {"python": platform.python_version()},
+        backbone=loaded.record,
+        made_with=loaded.made_with,
     )
+
+
+def recorded_in(space: Space) -> dict[str, Any]:
+    """Return how the backbone of a space was loaded; see `begun`."""
+    record = asdict(space.record)
+    return {key: record[key] for key in ("contract_sha256", "backbone", "made_with")}
+
+
+def _device(wanted: Wanted) -> str:
+    if wanted.name in EMBEDDED or wanted.device == "cpu":
+        return "cpu"
+    import torch
+
+    if wanted.device == AUTO:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not torch.cuda.is_available():
+        raise InputError("torch sees no CUDA device on this machine; use --device cpu")
+    return "cuda"
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "pillow", "numpy", "facenet-pytorch")
+    return {name: metadata.version(name) for name in packages} | {
+        "python": platform.python_version()
+    }

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from embedkit import files
 from embedkit.errors import SpaceMismatchError, StoreError
-from embedkit.items import FACTS, Unreadable
+from embedkit.items import FACES, FACTS, Unreadable
 from embedkit.store.index import write_index
 from embedkit.store.journal import Journal, told
 from embedkit.store.lock import writer_lock
@@ -75,7 +75,7 @@ class StoreWriter:
         store: the store as it was committed last, or None.
         blocks: what is on disk already, in item order.
         refused: images that a block of the unfinished run found unreadable.
-        contracts: of the vectors that the unfinished run has made, by space.
+        begun: how the vectors of the unfinished run are made, by space; see `begin`.
         refused_sha256: what the bytes of those were, by id; None where there were none to read.
     """
 
@@ -85,8 +85,9 @@ class StoreWriter:
         self.blocks: list[StoredBlock] = []
         self.refused: list[Unreadable] = []
         self.refused_sha256: dict[str, str | None] = {}
-        self.contracts: dict[str, str] = {}
+        self.begun: dict[str, dict[str, Any]] = {}
         self._journaled: set[int] = set()
+        self._faces: set[int] = set()
         self._next_number = 0
         self._journal = Journal(path)
 
@@ -125,26 +126,27 @@ class StoreWriter:
         """Return a number that no block of this store has or had since its last commit."""
         return self._next_number
 
-    def begin(self, contracts: dict[str, str]) -> None:
-        """Commit to the journal by which contracts the vectors that follow are made.
+    def begin(self, spaces: dict[str, dict[str, Any]]) -> None:
+        """Commit to the journal how the vectors that follow are made.
 
         Args:
-            contracts: hash of the contract of each space.
+            spaces: `contract_sha256`, `backbone` and `made_with` of each; see `SpaceRecord`.
 
         Raises:
             SpaceMismatchError: the unfinished run that is taken up made some by another contract.
             StoreError: it cannot be written.
         """
-        for space, contract in contracts.items():
-            if self.contracts.get(space, contract) != contract:
+        for name, space in spaces.items():
+            before = self.begun.get(name, space)
+            if before["contract_sha256"] != space["contract_sha256"]:
                 raise SpaceMismatchError(
-                    f"{self.path} is unfinished, and its vectors of {space} were made with another "
+                    f"{self.path} is unfinished, and its vectors of {name} were made with another "
                     "preprocessing or other weights; run it with those again, or delete the folder"
                 )
-        every = self.contracts | contracts
-        if every != self.contracts:
-            self._journal.append({"contracts": every})
-            self.contracts = every
+        every = self.begun | spaces
+        if every != self.begun:
+            self._journal.append({"begun": every})
+            self.begun = every
 
     def add_block(
         self,
@@ -185,17 +187,30 @@ class StoreWriter:
         self._journaled.add(number)
         self._refuse(refused)
 
-    def add_vectors(self, number: int, vectors: dict[str, FloatArray]) -> None:
+    def add_vectors(
+        self, number: int, vectors: dict[str, FloatArray], faces: pa.Table | None = None
+    ) -> None:
         """Commit vectors of further spaces for a block that is there already.
+
+        Args:
+            number: of the block.
+            vectors: (n, d) by space.
+            faces: columns `FACES` of its rows, if a backbone looked for faces.
 
         Raises:
             StoreError: they cannot be written; everything before is safe.
         """
         shards = self._write_shards(number, vectors)
-        self._journal.append(
-            {"number": number, "shards": {space: asdict(s) for space, s in shards.items()}}
-        )
-        self._add_shards(number, shards)
+        entry: dict[str, Any] = {
+            "number": number,
+            "shards": {space: asdict(s) for space, s in shards.items()},
+        }
+        if faces is not None:
+            name, data = _faces_name(number), parquet_bytes(faces)
+            self._write(self.path / name, data)
+            entry["faces"] = {"file": name, "sha256": files.sha256(data)}
+        self._journal.append(entry)
+        self._extend(number, shards, faces)
 
     def commit(
         self,
@@ -286,8 +301,8 @@ class StoreWriter:
     def _replay(self, entry: dict[str, Any]) -> bool:
         """Take over what a journal line says, if its files are there and whole."""
         try:
-            if "contracts" in entry:
-                self.contracts = entry["contracts"]
+            if "begun" in entry:
+                self.begun = entry["begun"]
                 return True
             number = entry["number"]
             shards = {space: Shard(**shard) for space, shard in entry["shards"].items()}
@@ -295,7 +310,9 @@ class StoreWriter:
                 if files.sha256_of_file(self.path / space / shard.file) != shard.sha256:
                     return False
             if "facts" not in entry:
-                self._add_shards(number, shards)
+                given = entry.get("faces")
+                data = given and read_checked(self.path / given["file"], given["sha256"])
+                self._extend(number, shards, parquet_table(data) if data else None)
                 return True
             data = read_checked(self.path / entry["facts"]["file"], entry["facts"]["sha256"])
             block = StoredBlock(number, parquet_table(data), shards)
@@ -319,10 +336,16 @@ class StoreWriter:
         else:
             self.blocks[self._position(in_place_of)] = block
 
-    def _add_shards(self, number: int, shards: dict[str, Shard]) -> None:
+    def _extend(self, number: int, shards: dict[str, Shard], faces: pa.Table | None) -> None:
         place = self._position(number)
         block = self.blocks[place]
-        self.blocks[place] = replace(block, shards=block.shards | shards)
+        facts = block.facts
+        if faces is not None:
+            self._faces.add(number)
+            for name in FACES:
+                at = facts.schema.get_field_index(name)
+                facts = facts.set_column(at, FACT_SCHEMA.field(name), faces.column(name))
+        self.blocks[place] = replace(block, facts=facts, shards=block.shards | shards)
 
     def _position(self, number: int) -> int:
         return next(i for i, block in enumerate(self.blocks) if block.number == number)
@@ -360,8 +383,8 @@ class StoreWriter:
         self._journal.clear()
         self.store = Store.open(self.path)
         self.blocks = self._committed_blocks(self.store)
-        self.refused, self.refused_sha256, self.contracts = [], {}, {}
-        self._journaled = set()
+        self.refused, self.refused_sha256, self.begun = [], {}, {}
+        self._journaled, self._faces = set(), set()
         self._sweep()
         return self.store
 
@@ -373,13 +396,14 @@ class StoreWriter:
             for space, shard in block.shards.items()
         }
         named |= {self.path / _facts_name(number) for number in self._journaled}
+        named |= {self.path / _faces_name(number) for number in self._faces}
         if self.store is not None:
             named |= {
                 space.folder / shard.file
                 for space in self.store.spaces.values()
                 for shard in space.record.shards
             }
-        patterns = ("vectors-*.npy", f"*{NEXT}", ".*.tmp", "block-*.parquet")
+        patterns = ("vectors-*.npy", f"*{NEXT}", ".*.tmp", "block-*.parquet", "faces-*.parquet")
         folders = [self.path, *(path for path in self.path.iterdir() if path.is_dir())]
         with told(self.path):
             for folder in folders:
@@ -391,3 +415,7 @@ class StoreWriter:
 
 def _facts_name(number: int) -> str:
     return f"block-{number:05d}.parquet"
+
+
+def _faces_name(number: int) -> str:
+    return f"faces-{number:05d}.parquet"

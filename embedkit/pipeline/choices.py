@@ -1,0 +1,139 @@
+"""What `auto` takes, seen from some pictures of the data set: faces or pictures, and precision."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from embedkit.backbones import Backbone, Card, embed_prepared, load_backbone
+from embedkit.errors import BackboneError, UnreadableImageError
+from embedkit.vectors import FloatArray, Pixels
+
+Sample = Callable[[], list[Pixels]]
+
+AUTO = "auto"
+SAMPLE = 32
+# A face network's own crop is nine tenths face; below this share there is something to cut off.
+FILLED = 0.7
+FOUND = 0.5
+SMALL_SIDE = 80  # pixels
+AGREEMENT = 0.997  # of a precision with fp32: the smallest cosine, after centring
+
+
+def choose_align(card: Card, sample: Sample) -> tuple[str, str]:
+    """Return whether faces are to be cut out, and why; without words where it goes without saying.
+
+    Args:
+        card: of the loaded backbone.
+        sample: gives some pictures.
+    """
+    if not (card.faces or card.preprocessing.get("landmarks")):
+        return "none", ""
+    from embedkit.backbones.faces import face_finder
+
+    pictures = sample()
+    if not pictures:
+        return "none", ""
+    side = float(np.median([min(picture.shape[:2]) for picture in pictures]))
+    if side < SMALL_SIDE:
+        return "none", (
+            f"pictures are taken as they are: at {side:.0f} pixels (median of {len(pictures)}) "
+            "faces are not found reliably"
+        )
+    shares = []
+    for picture in pictures:
+        faces = face_finder().find(picture)
+        if faces:
+            shares.append(np.sqrt(faces[0].area) / min(picture.shape[:2]))
+    seen = f"in {len(shares)} of {len(pictures)} pictures looked at a face was found"
+    if len(shares) < FOUND * len(pictures):
+        return "none", f"pictures are taken as they are: only {seen}"
+    filled = float(np.median(shares))
+    if filled >= FILLED and not card.preprocessing.get("landmarks"):
+        return "none", (
+            f"pictures are taken as they are: {seen}, and it fills them (median {filled:.0%} of "
+            "the shorter side)"
+        )
+    return "mtcnn", f"faces are found by MTCNN and cut out: {seen}, filling {filled:.0%} of them"
+
+
+def choose_precision(
+    name: str, options: Mapping[str, str], asked: str, device: str, sample: Sample
+) -> tuple[Backbone, str, str]:
+    """Load a backbone in the fastest precision that agrees with fp32.
+
+    A precision is taken only if its vectors of the sample agree with those in fp32 to `AGREEMENT`.
+
+    Args:
+        name: of the backbone.
+        options: how to load it otherwise.
+        asked: `auto`, `fp32` or `bf16`.
+        device: `cpu` or `cuda`.
+        sample: gives some pictures.
+
+    Returns:
+        The backbone, its precision, and a sentence on how it was chosen, if it was.
+
+    Raises:
+        BackboneError: bf16 was asked for, and does not agree, or cannot be computed.
+    """
+    reference = load_backbone(name, **options, device=device)
+    if asked == "fp32" or not hasattr(getattr(reference, "inner", reference), "to"):
+        return reference, "fp32", ""
+    pictures, refused = sample(), []
+    expected = _rows(reference, pictures)
+    for precision in _candidates(asked, device):
+        try:
+            backbone = load_backbone(name, **options, precision=precision, device=device)
+            agreement = agreement_of(_rows(backbone, pictures), expected)
+        except BackboneError:
+            continue
+        said = f"{precision} agrees with fp32 to {agreement:.4f}"
+        if agreement >= AGREEMENT:
+            return backbone, precision, f"{said} (cosine after centring, {len(expected)} pictures)"
+        refused.append(said)
+    why = "; ".join(refused) or "this machine has nothing faster"
+    if asked != AUTO:
+        raise BackboneError(
+            f"{name} cannot be computed in {asked}: {why}, {AGREEMENT} is asked for; use "
+            "--precision auto or fp32"
+        )
+    return reference, "fp32", f"fp32, for {why}" if refused else ""
+
+
+def agreement_of(rows: FloatArray, expected: FloatArray) -> float:
+    """Return the smallest cosine of two sets of (n, d) vectors, each less its mean.
+
+    Without taking the mean off, networks that give all pictures nearly the same vector would agree
+    with anything. One vector alone is compared as it is.
+    """
+    a, b = (
+        one.astype(np.float64) - (one.mean(0) if len(one) > 1 else 0) for one in (rows, expected)
+    )
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosines = (a * b).sum(axis=1)[lengths > 0] / lengths[lengths > 0]
+    return float(cosines.min()) if len(cosines) else 1.0
+
+
+def _candidates(asked: str, device: str) -> list[str]:
+    """Return the precisions worth trying, the fastest first."""
+    import torch
+
+    from embedkit.backbones.openvino_runtime import available
+
+    if device == "cuda":
+        return ["bf16"]
+    can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    fast = asked == "bf16" or can.get("amx_bf16") or can.get("avx512_bf16")
+    found = ["openvino-bf16"] if fast and available() else []
+    found += ["bf16"] if fast else []
+    return found + (["openvino-fp32"] if asked == AUTO and available() else [])
+
+
+def _rows(backbone: Backbone, pictures: list[Pixels]) -> FloatArray:
+    inputs = []
+    for picture in pictures:
+        with suppress(UnreadableImageError):
+            inputs.append(backbone.prepare(picture))
+    return embed_prepared(backbone, inputs)
