@@ -70,7 +70,8 @@ def embed(
             given, a store that is there is read as it was before.
         seed: of the split that is made where the data set has none.
         align: `mtcnn` to embed the face that is found in each picture, `none` to embed the picture;
-            `auto` looks at some pictures where the backbone is made for faces.
+            `auto` looks at some pictures where the backbone is made for faces. The backbones
+            `mtcnn` and `pixels` always see the whole picture.
         several_faces: what to embed of a picture with several: the `largest` (usual), the most
             `central`, the `whole` picture, or nothing (`skip`: it is listed as unreadable).
         no_face: what to embed of a picture without: the `whole` of it (usual), or nothing (`skip`).
@@ -164,8 +165,13 @@ def _asked(
             f"{weights} is one file of weights, but {len(taking)} of the backbones take one; name "
             "a folder that holds the files of all, or one backbone"
         )
+    if cards and not taking and how["align"] == "mtcnn":
+        raise InputError(
+            "mtcnn and pixels always see whole pictures; --align is for other backbones"
+        )
     return {
-        card.space: Wanted(card.name, weights if card in taking else None, **how) for card in cards
+        card.space: Wanted(card.name, weights, **how) if card in taking else Wanted(card.name)
+        for card in cards
     }
 
 

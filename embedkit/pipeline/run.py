@@ -152,6 +152,7 @@ class Run:
             *(one for one in self.writer.refused if one.id in listed),
         ]
         if not facts.num_rows:
+            self.writer.abandon()
             raise InputError(
                 f"none of the {len(unreadable)} images could be read; the first, "
                 f"{unreadable[0].id}: {unreadable[0].reason}"

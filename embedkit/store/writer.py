@@ -273,6 +273,14 @@ class StoreWriter:
                     )
         return store
 
+    def abandon(self) -> None:
+        """Forget the unfinished run, so that the next one begins anew.
+
+        Raises:
+            StoreError: its journal cannot be removed.
+        """
+        self._journal.clear()
+
     def _recover(self) -> None:
         """Finish a commit that was cut off, read the journal, remove what nothing names."""
         if (self.path / STORE).exists():
