@@ -79,6 +79,21 @@ def search_text(
         InputError: no space of the store was made by a backbone that knows texts.
         SpaceMismatchError: this embedkit's backbone makes other vectors than the space holds.
     """
+    space = text_space(store, backbone)
+    vectors = cast(TextBackbone, _network(space)).embed_text([prompt])
+    return _nearest(store, space, vectors, k, label, -1)
+
+
+def text_space(store: Store, backbone: str | None) -> Space:
+    """Return the space whose vectors can be compared with texts'.
+
+    Args:
+        store: of the space.
+        backbone: which; can be left out where only one can.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
     if backbone is None:
         able = [name for name, one in store.spaces.items() if _card(one).text]
         backbone = able[0] if len(able) == 1 else None
@@ -88,8 +103,7 @@ def search_text(
             f"{space.folder} knows no texts, only pictures; 'embedkit embed "
             f"{store.record.source['given']} -o {store.path} -b clip' adds a space that does"
         )
-    vectors = cast(TextBackbone, _network(space)).embed_text([prompt])
-    return _nearest(store, space, vectors, k, label, -1)
+    return space
 
 
 def _card(space: Space) -> Card:

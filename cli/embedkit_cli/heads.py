@@ -17,8 +17,14 @@ MovedStore = Annotated[
 
 def train(
     store: StorePath,
-    head: Annotated[str, typer.Option(metavar="KIND", help="logistic or knn.")] = "logistic",
+    head: Annotated[
+        str, typer.Option(metavar="KIND", help="logistic, knn or zeroshot.")
+    ] = "logistic",
     label: Label = "label",
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="For zeroshot: a line 'class: prompt' for each prompt."),
+    ] = None,
     backbone: Backbone = None,
     output: Annotated[
         Path | None,
@@ -29,25 +35,45 @@ def train(
 ) -> None:
     """Train a head on the train split and score it on the test split.
 
+    A zeroshot head is made from prompts, for backbones that know texts (clip); what it says of
+    every image is written beside it, as guesses of an attribute that nobody has labelled.
+
     \b
         embedkit train indexes/faces
         embedkit train indexes/faces --head knn --label gender -o gender.safetensors
+        embedkit train indexes/faces --head zeroshot --prompts smile.txt --label smile
     """
+    from embedkit.errors import InputError
+    from embedkit.files import write_output
     from embedkit.heads import evaluate as score
-    from embedkit.heads import train as fit
-    from embedkit.heads.training import default_path, held_out_split
+    from embedkit.heads import zeroshot as texts
+    from embedkit.heads.training import default_path, fit, held_out_split
     from embedkit.reports import documents, text
     from embedkit.store import Store
+    from embedkit.store.schema import parquet_bytes
 
+    if (head == texts.KIND) != (prompts is not None):
+        raise InputError("--head zeroshot and --prompts FILE go together")
     opened = Store.open(store)
-    fitted = fit(opened, head=head, label=label, backbone=backbone, seed=seed)
-    path = fitted.save(output or default_path(fitted))
-    lines = [text.training(fitted)]
-    if held_out_split(opened, label) is None:
-        lines.append("There is no test or valid split with labels, so it was not scored.")
+    if prompts is None:
+        fitted = fit(opened, head=head, label=label, backbone=backbone, seed=seed)
     else:
-        lines.append(text.classification_report(score(fitted, opened, seed=seed)))
+        fitted = texts.zeroshot(opened, texts.read_prompts(prompts), label=label, backbone=backbone)
+    lines = [text.training(fitted)]
+    there = label in opened.items.rows.column_names
+    if there and held_out_split(opened, label) is not None:
+        scored = score(fitted, opened, seed=seed)
+        fitted = fitted.with_metrics(scored.to_dict())
+        lines.append(text.classification_report(scored))
+    else:
+        lines.append("There is no test or valid split with labels, so it was not scored.")
+    path = fitted.save(output or default_path(fitted))
     lines.append(f"saved as {path}")
+    if prompts is not None:
+        guessed = write_output(
+            path.with_suffix(".parquet"), parquet_bytes(texts.guesses(fitted, opened))
+        )
+        lines.append(f"wrote {guessed}")
     console.show("\n".join(lines), documents.training(fitted, path))
 
 
@@ -87,7 +113,9 @@ def evaluate(
         console.say("These are the images that the head was trained on: it has seen the answers.")
     folder = figures or head.with_suffix("") / (split or "")
     paths = write_figures(evaluation, curve, folder, format or ["png", "svg"])
-    lines = [text.classification_report(evaluation), "", text.learning_curve(curve)]
+    lines = [text.classification_report(evaluation)]
+    if curve.points:
+        lines += ["", text.learning_curve(curve)]
     console.show(
         "\n".join([*lines, *(f"wrote {path}" for path in paths)]),
         documents.evaluation(evaluation, curve, paths),

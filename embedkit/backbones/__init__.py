@@ -79,7 +79,13 @@ class Backbone(Protocol):
 
 
 class TextBackbone(Backbone, Protocol):
-    """A backbone with a second tower, for texts."""
+    """A backbone with a second tower, for texts.
+
+    Attributes:
+        text_scale: what it multiplies cosines with before they become probabilities.
+    """
+
+    text_scale: float
 
     def embed_text(self, prompts: Sequence[str]) -> FloatArray:
         """Return the texts' vectors, (n, d) float32, unit rows, comparable with pictures'."""

@@ -100,6 +100,12 @@ class Aligned:
         height, width = pixels.shape[:2]
         return self.prepare_face(pixels, self.choose(self.find(pixels), width, height))
 
+    @property
+    def text_scale(self) -> float:
+        """See `TextBackbone`."""
+        scale: float = self.inner.text_scale
+        return scale
+
     def embed_text(self, prompts: Sequence[str]) -> FloatArray:
         """See `TextBackbone.embed_text`."""
         vectors: FloatArray = self.inner.embed_text(prompts)

@@ -27,6 +27,7 @@ class Clip(Network):
     ) -> None:
         super().__init__(card, model, preprocessing, weights_sha256, read=model.encode_image)
         self._model = model
+        self.text_scale = float(model.logit_scale.detach().exp())
         self._tokenise = open_clip.get_tokenizer(_model_and_tag(card)[0])
 
     def embed_text(self, prompts: Sequence[str]) -> FloatArray:

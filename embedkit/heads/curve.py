@@ -50,6 +50,9 @@ def learning_curve(head: Head, *, split: str | None = None, seed: int = 0) -> Le
         split: to score on; as in `evaluate`.
         seed: of the parts and bootstraps.
 
+    Returns:
+        The curve; without points for a head that was trained on no image.
+
     Raises:
         InputError: there is no labelled image to score on.
     """
@@ -66,7 +69,7 @@ def learning_curve(head: Head, *, split: str | None = None, seed: int = 0) -> Le
     row_of = {id_: row for row, id_ in enumerate(store.items.ids)}
     clusters = every[[row_of[id_] for id_ in head.training.ids]]
     points = []
-    for share in SHARES:
+    for share in SHARES if head.training.ids else ():
         drawn: list[BoolArray] = []
         sizes = []
         for repeat in range(REPEATS if share < 1 else 1):
@@ -89,7 +92,7 @@ def learning_curve(head: Head, *, split: str | None = None, seed: int = 0) -> Le
             mean = np.mean(drawn, axis=0)
             accuracy = bootstrap(weighted_mean(mean), every[rows], seed=seed)[0]
             points.append(CurvePoint(round(float(np.mean(sizes))), accuracy))
-    majority = float(np.mean(truth == number[head.majority]))
+    majority = float(np.mean(truth == number.get(head.majority, -1)))
     return LearningCurve(head.kind, split, majority, tuple(points))
 
 

@@ -84,6 +84,8 @@ class Training:
 
 def training_hash(store: Store, ids: Sequence[str], label: str) -> str:
     """Return a hash over images' ids, bytes, labels and splits."""
+    if not ids:
+        return sha256(b"[]")
     columns = (store.items.column("sha256"), store.items.label_column(label), store.items.splits)
     known = dict(zip(store.items.ids, zip(*columns, strict=True), strict=True))
     return sha256(json.dumps([[id_, known.get(id_)] for id_ in ids]).encode())
@@ -108,7 +110,7 @@ class Head:
     """A classifier on the vectors of one space.
 
     Attributes:
-        kind: `logistic` or `knn`.
+        kind: `logistic`, `knn` or `zeroshot`.
         labels: its classes.
         label: column of the store that they come from.
         classifier: the fitted numbers.
@@ -127,7 +129,9 @@ class Head:
 
     @property
     def majority(self) -> str:
-        """The commonest class of the training set."""
+        """The commonest class of the training set; empty for a head that was trained on none."""
+        if not len(self.training.y):
+            return ""
         return self.labels[int(np.bincount(self.training.y, minlength=len(self.labels)).argmax())]
 
     def probabilities(self, space: Space, rows: Sequence[int] | IntArray) -> DoubleArray:
@@ -141,6 +145,8 @@ class Head:
 
     def nearest(self, vectors: FloatArray, k: int) -> list[tuple[Neighbour, ...]]:
         """Return the k nearest training images of each vector, closest first."""
+        if not self.training.ids:
+            return [()] * len(vectors)
         found = self.training.index.search(vectors, k)
         splits = dict(
             zip(self.training.opened.items.ids, self.training.opened.items.splits, strict=True)

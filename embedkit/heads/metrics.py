@@ -129,7 +129,7 @@ def score(
         probabilities: (n, k) by the head.
         truth: label of each image; one that the head does not know counts as an error.
         labels: the head's classes, in the order of its columns.
-        majority: the commonest class of the training set.
+        majority: the commonest class of the training set, or of these images without one.
         clusters: (n,) images that belong together.
         ids: of the images.
         split: that is scored.

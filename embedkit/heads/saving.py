@@ -20,7 +20,7 @@ from embedkit.heads.classifier import Choice, Classifier
 from embedkit.heads.head import Head, Training
 from embedkit.heads.knn import NearestNeighbours
 from embedkit.heads.logistic import Logistic
-from embedkit.store.schema import sealed, unsealed
+from embedkit.store.schema import SCHEMA, sealed, unsealed
 
 SUFFIX = ".safetensors"
 
@@ -44,7 +44,7 @@ def save_head(head: Head, path: Path) -> Path:
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     choice = head.classifier.choice
     record = {
-        "schema": 1,
+        "schema": SCHEMA,
         "kind": head.kind,
         "labels": list(head.labels),
         "label": head.label,
@@ -104,7 +104,7 @@ def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:
         choice = Choice(**record["choice"] | {"tried": tried})
         labels = tuple(record["labels"])
         classifier: Classifier
-        if record["kind"] == "logistic":
+        if record["kind"] != "knn":
             classifier = Logistic(arrays["coefficients"], arrays["intercepts"], choice)
         else:
             classifier = NearestNeighbours(training.index, training.y, len(labels), choice)

@@ -126,11 +126,12 @@ def evaluate(
         )
     rows = labelled_rows(store, head.label, split)
     given = store.items.label_column(head.label)
+    commonest = Counter(given[row] or "" for row in rows).most_common(1)[0][0]
     return score(
         head.probabilities(store.space(head.training.space), rows),
         [given[row] or "" for row in rows],
         labels=head.labels,
-        majority=head.majority,
+        majority=head.majority or commonest,
         clusters=clusters_in(store)[rows],
         ids=[store.items.ids[row] for row in rows],
         split=split,

@@ -151,7 +151,9 @@ def write_comparison(result: Comparison, folder: Path) -> list[Path]:
 def write_figures(
     evaluation: Evaluation, curve: LearningCurve, folder: Path, suffixes: Sequence[str]
 ) -> list[Path]:
-    """Write both figures of an evaluation into a folder, in every format asked for.
+    """Write the figures of an evaluation into a folder, in every format asked for.
+
+    A head that was trained on no image has no learning curve.
 
     Raises:
         InputError: a format that is none of `FORMATS`.
@@ -160,10 +162,9 @@ def write_figures(
     for suffix in suffixes:
         if suffix not in FORMATS:
             raise InputError(f"no figure is drawn as {suffix!r}; formats are {', '.join(FORMATS)}")
-    figures = {
-        "confusion": confusion_heatmap(evaluation),
-        "learning_curve": learning_curve_figure(curve),
-    }
+    figures = {"confusion": confusion_heatmap(evaluation)}
+    if curve.points:
+        figures["learning_curve"] = learning_curve_figure(curve)
     return [
         save_figure(figure, folder / f"{name}.{suffix}")
         for name, figure in figures.items()

@@ -63,8 +63,9 @@ def data_set(items: ItemTable) -> str:
 def training(head: Head) -> str:
     """Say what was fitted and how its hyper-parameter was chosen."""
     choice = head.classifier.choice
+    images = f"{len(head.training.ids)} training images, " if head.training.ids else ""
     lines = [
-        f"{head.kind} head on {head.training.space}, {len(head.training.ids)} training images, "
+        f"{head.kind} head on {head.training.space}, {images}"
         f"{len(head.labels)} classes; {choice.name} = {choice.value:.3g} by {choice.criterion}"
     ]
     if choice.note:
