@@ -76,6 +76,11 @@ def embed(
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|cuda", help="auto: cuda where there is one.")
     ] = "auto",
+    augment: Annotated[
+        str | None,
+        typer.Option(metavar="flip,rotate,…", help="Embed altered copies for training too."),
+    ] = None,
+    copies: Annotated[int, typer.Option(min=1, help="Altered copies of each training image.")] = 2,
     layout: Layout = None,
     root: Root = None,
     label: LabelColumn = None,
@@ -100,6 +105,7 @@ def embed(
         embedkit embed faces/labels.csv --label gender -b mtcnn -b pixels -o indexes/faces
         embedkit embed faces/ -b vgg16 --weights vgg16-397923af.pth
         embedkit embed party/ -b facenet --align mtcnn --several-faces central --no-face skip
+        embedkit embed faces/ --augment flip,rotate,shear,jitter --copies 3
     """
     from embedkit.backbones import choose_backbone
     from embedkit.pipeline import Progress, default_store
@@ -133,6 +139,8 @@ def embed(
                 no_face=no_face,
                 precision=precision,
                 device=device,
+                augment=[one.strip() for one in augment.split(",")] if augment else [],
+                copies=copies,
                 layout=layout,
                 root=root,
                 label=label,

@@ -26,6 +26,9 @@ def train(
         typer.Option(metavar="FILE", help="For zeroshot: a line 'class: prompt' for each prompt."),
     ] = None,
     backbone: Backbone = None,
+    augmented: Annotated[
+        bool, typer.Option(help="Fit on altered copies too, where the store has some.")
+    ] = True,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Default: in the store's heads/."),
@@ -56,7 +59,9 @@ def train(
         raise InputError("--head zeroshot and --prompts FILE go together")
     opened = Store.open(store)
     if prompts is None:
-        fitted = fit(opened, head=head, label=label, backbone=backbone, seed=seed)
+        fitted = fit(
+            opened, head=head, label=label, backbone=backbone, augmented=augmented, seed=seed
+        )
     else:
         fitted = texts.zeroshot(opened, texts.read_prompts(prompts), label=label, backbone=backbone)
     lines = [text.training(fitted)]

@@ -107,8 +107,11 @@ class FaceBackbone(Backbone, Protocol):
     def choose(self, faces: "Sequence[Face]", width: int, height: int) -> "Face | None":
         """Return the face that it is to see, None for the whole picture; see `Aligned.choose`."""
 
-    def prepare_face(self, pixels: Pixels, face: "Face | None") -> npt.NDArray[Any]:
-        """Return the network's input for a face, or for the whole picture."""
+    def cut(self, pixels: Pixels, face: "Face | None") -> Pixels:
+        """Return the part of a picture that is to be seen: a face, or the whole of it."""
+
+    def prepare_cut(self, pixels: Pixels) -> npt.NDArray[Any]:
+        """Return the network's input for what `cut` returned."""
 
 
 def find_card(name: str) -> Card:

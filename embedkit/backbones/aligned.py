@@ -79,16 +79,18 @@ class Aligned:
             return min(faces, key=lambda face: face.distance(width, height))
         return faces[0]
 
-    def prepare_face(self, pixels: Pixels, face: Face | None) -> npt.NDArray[Any]:
-        """Return the network's input for a face, or for the whole picture."""
+    def cut(self, pixels: Pixels, face: Face | None) -> Pixels:
+        """Return the part of a picture that is to be seen: a face, or the whole of it."""
         if face is None:
-            prepared = pixels
-        elif self._onto:
+            return pixels
+        if self._onto:
             height, width = self.inner.card.preprocessing["size"]
-            prepared = warp(pixels, face, self._onto, (height, width))
-        else:
-            prepared = cut_out(pixels, face)
-        inputs: npt.NDArray[Any] = self.inner.prepare(prepared)
+            return warp(pixels, face, self._onto, (height, width))
+        return cut_out(pixels, face)
+
+    def prepare_cut(self, pixels: Pixels) -> npt.NDArray[Any]:
+        """Return the network's input for what `cut` returned."""
+        inputs: npt.NDArray[Any] = self.inner.prepare(pixels)
         return inputs
 
     def prepare(self, pixels: Pixels) -> npt.NDArray[Any]:
@@ -98,7 +100,7 @@ class Aligned:
             UnreadableImageError: the picture is to be left out.
         """
         height, width = pixels.shape[:2]
-        return self.prepare_face(pixels, self.choose(self.find(pixels), width, height))
+        return self.prepare_cut(self.cut(pixels, self.choose(self.find(pixels), width, height)))
 
     @property
     def text_scale(self) -> float:

@@ -68,6 +68,7 @@ def learning_curve(head: Head, *, split: str | None = None, seed: int = 0) -> Le
     every = clusters_in(store)
     row_of = {id_: row for row, id_ in enumerate(store.items.ids)}
     clusters = every[[row_of[id_] for id_ in head.training.ids]]
+    copies, origin = head.training.copies
     points = []
     for share in SHARES if head.training.ids else ():
         drawn: list[BoolArray] = []
@@ -76,13 +77,16 @@ def learning_curve(head: Head, *, split: str | None = None, seed: int = 0) -> Le
             part = _part(head.training.y, clusters, share, seed=seed + repeat)
             if len(np.unique(head.training.y[part])) < len(head.labels):
                 break
+            of_part = np.isin(origin, part)
+            place = np.concatenate([part, origin[of_part]])
             fitted = HEADS[head.kind](
-                head.training.vectors[part],
-                head.training.y[part],
-                clusters[part],
+                np.concatenate([head.training.vectors[part], copies[of_part]]),
+                head.training.y[place],
+                clusters[place],
+                originals=len(part),
                 n_classes=len(head.labels),
                 seed=seed,
-                value=min(head.classifier.choice.value, len(part))
+                value=min(head.classifier.choice.value, len(place))
                 if head.kind == "knn"
                 else head.classifier.choice.value,
             )

@@ -36,6 +36,8 @@ class Training:
         y: (n,) class number of each.
         sha256: over the images' ids, bytes, labels and splits; tells whether the store has them.
         label: column that the classes come from.
+        augmented: hash of the altered copies of those images that it was fitted on too; empty for
+            none.
     """
 
     store: Path
@@ -46,6 +48,7 @@ class Training:
     y: IntArray
     sha256: str
     label: str = "label"
+    augmented: str = ""
 
     @cached_property
     def opened(self) -> Store:
@@ -77,9 +80,33 @@ class Training:
         return self.opened.space(self.space).vectors[[row_of[id_] for id_ in self.ids]]
 
     @cached_property
+    def copies(self) -> tuple[FloatArray, IntArray]:
+        """Vectors of altered copies, (m, d), and the place in `ids` of each one's original, (m,).
+
+        Raises:
+            HeadError: the store has other copies now.
+        """
+        space = self.opened.space(self.space)
+        if not self.augmented:
+            return np.empty((0, space.record.dimension), np.float32), np.empty(0, np.int64)
+        copies = space.augmented
+        if copies is None or copies.sha256 != self.augmented:
+            raise HeadError(
+                f"{self.store} no longer has the altered copies that the head was trained on; "
+                "train again"
+            )
+        return copies.of(hashed(self.opened, self.ids))
+
+    @cached_property
     def index(self) -> NeighbourIndex:
         """Nearest neighbours among the training images."""
         return NeighbourIndex(build_index(self.vectors), self.vectors)
+
+
+def hashed(store: Store, ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Return id and SHA-256 of the bytes of images."""
+    known = dict(zip(store.items.ids, store.items.column("sha256"), strict=True))
+    return [(id_, str(known[id_])) for id_ in ids]
 
 
 def training_hash(store: Store, ids: Sequence[str], label: str) -> str:

@@ -76,6 +76,7 @@ def fit_knn(
     n_classes: int,
     seed: int,
     value: float | None = None,
+    originals: int | None = None,
 ) -> NearestNeighbours:
     """Choose k by leaving out each training image with its cluster; ties go to the larger k.
 
@@ -86,6 +87,7 @@ def fit_knn(
         n_classes: number of classes.
         seed: not needed; every head is fitted by the same call.
         value: of k, to fit without choosing.
+        originals: rows beyond these are copies, which vote but are never scored.
     """
     index = NeighbourIndex(build_index(vectors), vectors)
     if value is not None:
@@ -97,9 +99,10 @@ def fit_knn(
     rows, similarities = _of_other_clusters(found.rows, found.similarities, clusters, grid[-1])
     prior = np.bincount(y, minlength=n_classes) / len(y)
     tried: list[tuple[float, float]] = []
+    scored = slice(originals)
     for k in grid:
-        answers = vote(rows[:, :k], similarities[:, :k], y, prior).argmax(axis=1)
-        tried.append((float(k), float(np.mean(answers == y))))
+        answers = vote(rows[scored, :k], similarities[scored, :k], y, prior).argmax(axis=1)
+        tried.append((float(k), float(np.mean(answers == y[scored]))))
     best = max(tried, key=lambda pair: (pair[1], pair[0]))[0]
     choice = Choice("k", best, "accuracy, each image left out with its cluster", tuple(tried))
     return NearestNeighbours(index, y, n_classes, choice)

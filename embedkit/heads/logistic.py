@@ -52,6 +52,7 @@ def fit_logistic(
     n_classes: int,
     seed: int,
     value: float | None = None,
+    originals: int | None = None,
 ) -> Logistic:
     """Fit multinomial logistic regression with an L2 penalty.
 
@@ -65,11 +66,15 @@ def fit_logistic(
         n_classes: number of classes, at least two.
         seed: of the folds.
         value: of C, to fit without choosing.
+        originals: rows beyond these are copies, which are fitted on but never scored.
     """
+    scored = len(y) if originals is None else originals
     # On matrices of this size a second BLAS thread makes the fit three times slower; with one, the
     # result does not depend on the machine's cores either.
     with threadpool_limits(1, user_api="blas"):
-        return _fit_logistic(vectors, y, clusters, n_classes=n_classes, seed=seed, value=value)
+        return _fit_logistic(
+            vectors, y, clusters, n_classes=n_classes, seed=seed, value=value, scored=scored
+        )
 
 
 def _fit_logistic(
@@ -80,6 +85,7 @@ def _fit_logistic(
     n_classes: int,
     seed: int,
     value: float | None,
+    scored: int,
 ) -> Logistic:
     mean = vectors.mean(axis=0, dtype=np.float64)
     spread = vectors.std(axis=0, dtype=np.float64)
@@ -87,7 +93,7 @@ def _fit_logistic(
     standardised = (vectors - mean) / scale
     rotated, rotation = _rotate(standardised)
     if value is None:
-        choice = _choose_c(rotated, y, clusters, n_classes=n_classes, seed=seed)
+        choice = _choose_c(rotated, y, clusters, n_classes=n_classes, seed=seed, scored=scored)
     else:
         choice = Choice("C", value, "given", ())
     model, converged = _fit(rotated, y, choice.value, tolerance=1e-4)
@@ -127,6 +133,7 @@ def _choose_c(
     *,
     n_classes: int,
     seed: int,
+    scored: int,
 ) -> Choice:
     folds = fold_numbers(y, clusters, seed=seed)
     # A fold that holds all of a class leaves nothing to learn it from; the others decide.
@@ -138,13 +145,14 @@ def _choose_c(
     if not parts:
         rare = "a class has only one image (or one cluster of them), so C could not be compared"
         return Choice("C", DEFAULT_C, "log-loss over folds", (), rare)
-    judged = np.isin(folds, [fold for fold, _ in parts])
+    original = np.arange(len(y)) < scored
+    judged = np.isin(folds, [fold for fold, _ in parts]) & original
     tried: list[tuple[float, float]] = []
     best = 0
     for c in GRID:
         losses = np.zeros(len(y))
         for fold, model in parts:
-            inside, outside = folds != fold, folds == fold
+            inside, outside = folds != fold, (folds == fold) & original
             _converge(model, x[inside], y[inside], c)
             losses[outside] = _losses(model, x[outside], y[outside])
         tried.append((c, float(losses[judged].mean())))

@@ -20,6 +20,7 @@ from embedkit.heads.classifier import Choice, Classifier
 from embedkit.heads.head import Head, Training
 from embedkit.heads.knn import NearestNeighbours
 from embedkit.heads.logistic import Logistic
+from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.store.schema import SCHEMA, sealed, unsealed
 
 SUFFIX = ".safetensors"
@@ -53,6 +54,7 @@ def save_head(head: Head, path: Path) -> Path:
         "contract_sha256": head.training.contract_sha256,
         "backbone": head.training.backbone,
         "training_sha256": head.training.sha256,
+        "augmented": head.training.augmented,
         "choice": {
             "name": choice.name,
             "value": choice.value,
@@ -99,6 +101,7 @@ def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:
             y=arrays["training_classes"],
             sha256=record["training_sha256"],
             label=record["label"],
+            augmented=record["augmented"],
         )
         tried = tuple((value, figure) for value, figure in record["choice"]["tried"])
         choice = Choice(**record["choice"] | {"tried": tried})
@@ -107,7 +110,14 @@ def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:
         if record["kind"] != "knn":
             classifier = Logistic(arrays["coefficients"], arrays["intercepts"], choice)
         else:
-            classifier = NearestNeighbours(training.index, training.y, len(labels), choice)
+            vectors, origin = training.copies
+            every = np.concatenate([training.vectors, vectors])
+            classifier = NearestNeighbours(
+                NeighbourIndex(build_index(every), every) if len(origin) else training.index,
+                np.concatenate([training.y, training.y[origin]]),
+                len(labels),
+                choice,
+            )
         return Head(
             kind=record["kind"],
             labels=labels,

@@ -10,7 +10,7 @@ import numpy as np
 import embedkit
 from embedkit.errors import InputError, NotEnoughImagesError
 from embedkit.heads.classifier import Classifier
-from embedkit.heads.head import Head, Training, training_hash
+from embedkit.heads.head import Head, Training, hashed, training_hash
 from embedkit.heads.knn import fit_knn
 from embedkit.heads.logistic import fit_logistic
 from embedkit.heads.metrics import Evaluation, score
@@ -29,10 +29,19 @@ def train(
     label: str = "label",
     backbone: str | None = None,
     split: str = "train",
+    augmented: bool = True,
     seed: int = 0,
 ) -> Head:
     """Fit a head on one split of a store and score it on the test split; see `fit`."""
-    fitted = fit(store, head=head, label=label, backbone=backbone, split=split, seed=seed)
+    fitted = fit(
+        store,
+        head=head,
+        label=label,
+        backbone=backbone,
+        split=split,
+        augmented=augmented,
+        seed=seed,
+    )
     held_out = held_out_split(store, label)
     if held_out is None:
         return fitted
@@ -46,12 +55,13 @@ def fit(
     label: str = "label",
     backbone: str | None = None,
     split: str = "train",
+    augmented: bool = True,
     seed: int = 0,
 ) -> Head:
     """Fit a head on one split of a store.
 
     Its hyper-parameter is chosen inside the split, with folds that keep together the images of one
-    group and pictures of equal pixels.
+    group, pictures of equal pixels, and an image and its altered copies; copies are never scored.
 
     Args:
         store: with labels.
@@ -59,6 +69,7 @@ def fit(
         label: column with the class: `label` or any attribute.
         backbone: which space; can be left out where there is only one.
         split: to train on.
+        augmented: whether to fit on the images' altered copies too, where the space has some.
         seed: of the folds and bootstraps.
 
     Raises:
@@ -79,8 +90,22 @@ def fit(
         )
     y = np.array([labels.index(name) for name in names], np.int64)
     clusters = clusters_in(store)[rows]
-    classifier = HEADS[head](space.vectors[rows], y, clusters, n_classes=len(labels), seed=seed)
     ids = tuple(store.items.ids[row] for row in rows)
+    vectors, copies = space.vectors[rows], space.augmented if augmented else None
+    if copies is not None:
+        extra, origin = copies.of(hashed(store, ids))
+        vectors = np.concatenate([vectors, extra])
+        place = np.concatenate([np.arange(len(rows)), origin])
+    else:
+        place = np.arange(len(rows))
+    classifier = HEADS[head](
+        vectors,
+        y[place],
+        clusters[place],
+        n_classes=len(labels),
+        seed=seed,
+        originals=len(rows),
+    )
     return Head(
         kind=head,
         labels=labels,
@@ -95,6 +120,7 @@ def fit(
             y,
             training_hash(store, ids, label),
             label,
+            copies.sha256 if copies is not None and len(place) > len(rows) else "",
         ),
         made_with={
             "embedkit": embedkit.__version__,

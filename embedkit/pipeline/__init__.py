@@ -11,6 +11,8 @@ from embedkit.engines import LocalEngine
 from embedkit.errors import InputError, TooManyUnreadableError
 from embedkit.images import strict_pillow
 from embedkit.items import ItemTable
+from embedkit.pipeline.augment import augment as make_copies
+from embedkit.pipeline.augment import check_changes
 from embedkit.pipeline.choices import AUTO
 from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.pipeline.run import Run
@@ -23,6 +25,7 @@ from embedkit.store.writer import StoreWriter
 __all__ = ["OnProgress", "Progress", "default_store", "embed", "embed_items", "store_of"]
 
 BLOCK = 1024
+COPIES = 2
 INDEXES = Path("indexes")
 
 
@@ -37,6 +40,8 @@ def embed(
     label: str | None = None,
     split: str | None = None,
     group: str | None = None,
+    augment: Sequence[str] = (),
+    copies: int = COPIES,
     seed: int = 0,
     align: str = AUTO,
     several_faces: str = "",
@@ -68,7 +73,10 @@ def embed(
         split: the manifest's column with the split.
         group: the manifest's column with the person, video or patient. Where none of these five is
             given, a store that is there is read as it was before.
-        seed: of the split that is made where the data set has none.
+        augment: `flip`, `rotate`, `shear`, `jitter`: embed altered copies of the training images
+            too, for `train` to fit on.
+        copies: of each training image.
+        seed: of the copies, and of the split that is made where the data set has none.
         align: `mtcnn` to embed the face that is found in each picture, `none` to embed the picture;
             `auto` looks at some pictures where the backbone is made for faces. The backbones
             `mtcnn` and `pixels` always see the whole picture.
@@ -131,7 +139,9 @@ def embed(
         items = replace(items, notes=(*items.notes, f"read as before: {said}"))
     if understood is not None:
         understood(items)
-    return embed_items(
+    if augment:
+        check_changes(augment, copies)
+    built = embed_items(
         items,
         place,
         source={"given": str(source), "source": here, "options": options},
@@ -143,6 +153,14 @@ def embed(
         say=say,
         progress=progress,
     )
+    if augment:
+        spaces = list(asked or built.spaces)
+        n = make_copies(
+            built, spaces, augment, copies, seed=seed, threads=threads, progress=progress
+        )
+        if say is not None:
+            say(f"{n * copies} altered copies of {n} training images in {', '.join(spaces)}")
+    return built
 
 
 def _asked(

@@ -266,7 +266,7 @@ class Run:
                 faces = network.find(pixels)
                 self._tally.add(len(faces), time.thread_time() - start)
                 face = network.choose(faces, width, height)
-            inputs.append(network.prepare_face(pixels, face))
+            inputs.append(network.prepare_cut(network.cut(pixels, face)))
         facts: dict[str, Any] = {} if faces is None else {"faces": len(faces)}
         if face is not None:
             sides = ("face_left", "face_top", "face_right", "face_bottom")

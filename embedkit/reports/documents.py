@@ -75,6 +75,7 @@ def training(head: "Head", path: Path) -> Document:
         "space": head.training.space,
         "contract_sha256": head.training.contract_sha256,
         "n_train": len(head.training.ids),
+        "n_copies": len(head.training.copies[0]),
         "choice": asdict(choice),
         "metrics": head.metrics or None,
     }

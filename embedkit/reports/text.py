@@ -64,6 +64,8 @@ def training(head: Head) -> str:
     """Say what was fitted and how its hyper-parameter was chosen."""
     choice = head.classifier.choice
     images = f"{len(head.training.ids)} training images, " if head.training.ids else ""
+    if head.training.augmented:
+        images += f"{len(head.training.copies[0])} altered copies of them, "
     lines = [
         f"{head.kind} head on {head.training.space}, {images}"
         f"{len(head.labels)} classes; {choice.name} = {choice.value:.3g} by {choice.criterion}"

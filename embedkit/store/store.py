@@ -11,6 +11,7 @@ import numpy as np
 from embedkit.errors import InputError, StoreError, StoreSchemaError
 from embedkit.files import sha256, sha256_of_file
 from embedkit.items import ItemTable, Unreadable
+from embedkit.store.augmented import Augmented, read_augmented
 from embedkit.store.index import NeighbourIndex, build_index, has_index, read_index
 from embedkit.store.schema import (
     ITEMS,
@@ -86,6 +87,15 @@ class Space:
         """Exact nearest neighbours; built in memory where its file is missing or damaged."""
         data = read_index(self.folder, self.vectors_sha256)
         return NeighbourIndex(build_index(self.vectors) if data is None else data, self.vectors)
+
+    @cached_property
+    def augmented(self) -> Augmented | None:
+        """Vectors of altered copies of training images, if there are any.
+
+        Raises:
+            StoreError: they are damaged.
+        """
+        return read_augmented(self.folder, self.contract_sha256)
 
     def has_index(self) -> bool:
         """Say whether the index file is there, whole and of these vectors."""
