@@ -135,22 +135,22 @@ def decode(data: bytes) -> Picture:
             image.load()
             _check_size(image.size)  # Pillow's own check has been bypassed before
             ImageOps.exif_transpose(image, in_place=True)
-            pixels = rgb_pixels(image)
+            picture = rgb_image(image)
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError:
         raise UnreadableImageError(f"more than {MAX_PIXELS // 10**6} million pixels") from None
     except Exception as error:  # noqa: BLE001 (Pillow raises six types on damaged files)
         raise UnreadableImageError(_plain(error)) from None
-    height, width = pixels.shape[:2]
+    pixels = np.asarray(picture)
     return Picture(
         pixels,
         Facts(
             sha256=sha256(data),
             pixel_sha256=pixel_hash(pixels),
-            phash=perceptual_hash(pixels),
-            width=width,
-            height=height,
+            phash=perceptual_hash(picture),
+            width=picture.width,
+            height=picture.height,
             format=format_,
             mode=mode,
             bytes=len(data),
@@ -166,21 +166,21 @@ def _orientation(image: Image.Image) -> int:
     return given if isinstance(given, int) and 1 <= given <= 8 else 1
 
 
-def rgb_pixels(image: Image.Image) -> Pixels:
-    """Turn a loaded Pillow image of any mode into (h, w, 3) uint8 RGB.
+def rgb_image(image: Image.Image) -> Image.Image:
+    """Turn a loaded Pillow image of any mode into one of 8 bits RGB.
 
     Raises:
         UnreadableImageError: fully transparent, or values that are not finite.
     """
     if image.mode == "F" or image.mode.startswith("I"):
-        return _grey_pixels(np.asarray(image))
+        return Image.fromarray(_grey_pixels(np.asarray(image)))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[1] == 0:
             raise UnreadableImageError("fully transparent")
         ground = Image.new("RGBA", image.size, (*BACKGROUND, 255))
         image = Image.alpha_composite(ground, image)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def array_pixels(array: npt.NDArray[Any]) -> Pixels:
@@ -208,7 +208,7 @@ def array_pixels(array: npt.NDArray[Any]) -> Pixels:
         if array.dtype.kind not in "uif":
             raise UnreadableImageError(f"array of {array.dtype}; numbers are expected")
         array = _eight_bits(array)
-    return rgb_pixels(Image.fromarray(array))
+    return np.asarray(rgb_image(Image.fromarray(array)))
 
 
 def pixel_hash(pixels: Pixels) -> str:
@@ -219,7 +219,7 @@ def pixel_hash(pixels: Pixels) -> str:
     return digest.hexdigest()
 
 
-def perceptual_hash(pixels: Pixels) -> int:
+def perceptual_hash(picture: Image.Image | Pixels) -> int:
     """Return a 63-bit hash that survives re-encoding, resizing and changes of tone.
 
     The signs of the 63 lowest frequencies of the cosine transform of a 32 x 32 grey thumbnail,
@@ -228,7 +228,8 @@ def perceptual_hash(pixels: Pixels) -> int:
     without looking at it, see `mirrored_hash`).
     """
     # Made small before it is made grey, which is much the cheaper order for large pictures.
-    small = Image.fromarray(pixels).resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX)
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    small = image.resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX)
     grey = np.asarray(small.convert("L"), dtype=np.float64)
     low = fft.dctn(grey)[:8, :8].ravel()[1:]
     bits = np.concatenate([[False], low > 0])

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from embedkit.errors import FetchError, InputError, UnreadableImageError
 from embedkit.fetch import fetch, is_address
-from embedkit.images import array_pixels, decode, read_bytes, rgb_pixels, strict_pillow
+from embedkit.images import array_pixels, decode, read_bytes, rgb_image, strict_pillow
 from embedkit.items import Unreadable
 from embedkit.readers.walk import walk
 from embedkit.vectors import Pixels
@@ -56,7 +56,7 @@ def read_input(one: Input) -> Pixels:
         if isinstance(one, bytes):
             return decode(one).pixels
         if isinstance(one, Image.Image):
-            return rgb_pixels(ImageOps.exif_transpose(one))
+            return np.asarray(rgb_image(ImageOps.exif_transpose(one)))
         if isinstance(one, np.ndarray):
             return array_pixels(one)
     raise InputError(
