@@ -40,8 +40,9 @@ class Reporter:
         self._stage, self._done, self._total, self._safe = "", 0, 0, 0
 
     def start(self, stage: str, total: int) -> None:
-        """Begin a stage of `total` images."""
+        """Begin a stage of `total` images, and tell it at once."""
         self._stage, self._done, self._total, self._safe = stage, 0, total, 0
+        self._tell(0)
 
     def count(self, unreadable: int = 0) -> None:
         """Count one image as done."""
