@@ -199,3 +199,20 @@ def test_a_gpu_gives_the_same_vectors(weights, pictures, precision):
 def test_embedded_backbones_have_one_precision():
     with pytest.raises(InputError, match="mtcnn is computed in fp32 on the processor only"):
         load_backbone("mtcnn", precision="bf16")
+
+
+def test_openvino_tells_nobody_that_it_was_used(weights):
+    import subprocess
+    import sys
+
+    code = (
+        "import socket, sys, threading\n"
+        "def refuse(*a, **k): print('CONNECTS', a); raise OSError\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
+        "from embedkit.backbones import load_backbone\n"
+        f"load_backbone({SMALL!r}, weights={str(weights)!r}, precision='openvino-fp32')\n"
+        "from openvino.tools.ovc import telemetry_utils\n"
+        "print(telemetry_utils.tm.__name__, [t.name for t in threading.enumerate()])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub ['MainThread']"

@@ -17,7 +17,8 @@ LAYERS = (
     {"demo"},
     {"reports"},
     {"audits"},
-    {"heads", "pipeline", "neighbours"},
+    {"heads", "pipeline"},
+    {"neighbours"},
     {"inputs"},
     {"store", "readers", "backbones", "engines", "synthetic"},
     {"items", "images", "fetch"},
@@ -39,6 +40,7 @@ LEAVES = {
     "timm": ("embedkit/backbones/",),
     "open_clip": ("embedkit/backbones/",),
     "onnxruntime": ("embedkit/backbones/",),
+    "openvino": ("embedkit/backbones/openvino_runtime.py",),
 }
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 
@@ -118,17 +117,14 @@ def agreement_of(rows: FloatArray, expected: FloatArray) -> float:
 
 def _candidates(asked: str, device: str) -> list[str]:
     """Return the precisions worth trying, the fastest first."""
-    import torch
-
-    from embedkit.backbones.openvino_runtime import available
+    from embedkit.backbones.hardware import has_bf16, has_openvino
 
     if device == "cuda":
         return ["bf16"]
-    can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    fast = asked == "bf16" or can.get("amx_bf16") or can.get("avx512_bf16")
-    found = ["openvino-bf16"] if fast and available() else []
+    fast = asked == "bf16" or has_bf16()
+    found = ["openvino-bf16"] if fast and has_openvino() else []
     found += ["bf16"] if fast else []
-    return found + (["openvino-fp32"] if asked == AUTO and available() else [])
+    return found + (["openvino-fp32"] if asked == AUTO and has_openvino() else [])
 
 
 def _rows(backbone: Backbone, pictures: list[Pixels]) -> FloatArray:

@@ -179,11 +179,11 @@ def recorded_in(space: Space) -> dict[str, Any]:
 def _device(wanted: Wanted) -> str:
     if wanted.name in EMBEDDED or wanted.device == "cpu":
         return "cpu"
-    import torch
+    from embedkit.backbones.hardware import has_cuda
 
     if wanted.device == AUTO:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if not torch.cuda.is_available():
+        return "cuda" if has_cuda() else "cpu"
+    if not has_cuda():
         raise InputError("torch sees no CUDA device on this machine; use --device cpu")
     return "cuda"
 
