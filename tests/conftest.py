@@ -99,7 +99,7 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def weights_of(tmp_path_factory: pytest.TempPathFactory):
     """Give the file of random weights of a backbone, None for one that needs none."""
-    from networks import RANDOM, save_weights
+    from networks import LARGER, RANDOM, save_weights
 
     folder = tmp_path_factory.mktemp("weights")
-    return lambda name: save_weights(name, folder) if name in RANDOM else None
+    return lambda name: save_weights(name, folder) if name in RANDOM | LARGER else None

@@ -34,9 +34,24 @@ RANDOM = {
 }
 
 
+# Larger ones, whose vectors are only compared with those of their library.
+LARGER = {
+    "torchvision:resnet50": _torchvision("resnet50"),
+    "torchvision:vgg19": _torchvision("vgg19"),
+    "torchvision:efficientnet_b0": _torchvision("efficientnet_b0"),
+    "torchvision:inception_v3": _torchvision(
+        "inception_v3", transform_input=True, init_weights=False
+    ),
+    "timm:resnet50": lambda: timm.create_model("resnet50"),
+    "timm:efficientnet_b0": lambda: timm.create_model("efficientnet_b0"),
+    "timm:xception": lambda: timm.create_model("legacy_xception"),
+    "timm:inception_v3": lambda: timm.create_model("inception_v3"),
+}
+
+
 def network(name):
     """Return a network with the random weights that its file will have."""
-    return _seeded(RANDOM[name])
+    return _seeded((RANDOM | LARGER)[name])
 
 
 def save_weights(name, folder):

@@ -50,10 +50,38 @@ def files():
     ]
 
 
+# The layer that names the classes, by the library's own source.
+LAST = {
+    "torchvision:resnet50": "fc",
+    "torchvision:vgg19": "classifier.6",
+    "torchvision:efficientnet_b0": "classifier.1",
+    "torchvision:inception_v3": "fc",
+    "timm:resnet50": "fc",
+    "timm:efficientnet_b0": "classifier",
+    "timm:xception": "fc",
+    "timm:inception_v3": "fc",
+}
+
+
+def library_transform(name):
+    kind, _, rest = name.partition(":")
+    if kind == "torchvision":
+        return torchvision.models.get_model_weights(rest).DEFAULT.transforms()
+    config = timm.data.resolve_model_data_config(network(name))
+    return timm.data.create_transform(**config, is_training=False)
+
+
 def reference(name, images):
     """Return what the library gives: vectors before they are made unit rows."""
     kind, _, rest = name.partition(":")
     net = network(name)
+    if name in LAST:
+        seen = []
+        net.get_submodule(LAST[name]).register_forward_pre_hook(
+            lambda _, inputs: seen.append(inputs[0].flatten(1))
+        )
+        net(torch.stack([library_transform(name)(image) for image in images]))
+        return seen[0]
     if kind in ("vgg16", "torchvision"):
         published = torchvision.models.get_model_weights(rest if kind != "vgg16" else "vgg16")
         x = torch.stack([published.DEFAULT.transforms()(image) for image in images])
@@ -83,6 +111,7 @@ def reference(name, images):
         "facenet:vggface2",
         "torchvision:squeezenet1_1",
         "timm:mobilenetv3_small_050",
+        *LAST,
     ],
 )
 def test_vectors_are_those_of_the_library_itself(name, files, weights_of):

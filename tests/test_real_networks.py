@@ -11,7 +11,9 @@ from PIL import Image
 
 from embedkit.backbones import embed_pictures, load_backbone
 from embedkit.images import decode, read_bytes
+from embedkit.pipeline.choices import agreement_of
 from embedkit.statistics import bootstrap
+from embedkit.vectors import unit_rows
 
 pytestmark = [
     pytest.mark.data,
@@ -145,3 +147,33 @@ def test_mini_xception_names_the_emotions_of_fer2013(data, tmp_path):
         seed=0,
     )[0]
     assert found.low < 0.657 < found.high
+
+
+def test_mobilenet_has_its_own_numbers_in_every_precision(data, tmp_path):
+    module = source_of(data, "mobilenetv2")
+    net, (low, high) = module.load(data / "models/mobilenetv2_int8.npz")
+    net.eval().forward = net.features
+    torch.jit.trace(net, torch.zeros(1, 3, 224, 224)).save(str(tmp_path / "mobilenet.pt"))
+    half = (high - low) / 2
+    beside(
+        tmp_path / "mobilenet.pt",
+        size=[224, 224],
+        resize="squash",
+        mean=-low / (high - low),
+        std=0.5 / half,
+    )
+    files = sorted((data / "fairface").rglob("*.jpg"))[:48]
+    pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    scaled = np.stack(
+        [
+            np.asarray(Image.fromarray(one).resize((224, 224), Image.Resampling.BILINEAR))
+            for one in pictures
+        ]
+    )
+    with torch.inference_mode():
+        x = torch.from_numpy(scaled).permute(0, 3, 1, 2).float() / 255 * (high - low) + low
+        expected = net.features(x).double().numpy()
+    name = f"torchscript:{tmp_path / 'mobilenet.pt'}"
+    for precision, least in (("fp32", 0.99999), ("bf16", 0.99), ("openvino-fp32", 0.999)):
+        rows = embed_pictures(load_backbone(name, precision=precision), pictures)
+        assert agreement_of(rows, unit_rows(expected)) > least, precision
