@@ -65,3 +65,7 @@ class WeightsError(EmbedkitError):
 
 class BackboneError(EmbedkitError):
     """A network does not do what a backbone must."""
+
+
+class PipelineLeakError(EmbedkitError):
+    """Labels that mean nothing were learned: embedkit itself lets train see test."""

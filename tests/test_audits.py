@@ -143,7 +143,7 @@ def test_a_chain_of_copies_leaks_whatever_the_order():
 
 def test_the_leak_rate_is_what_was_planted(planted_store, planted):
     twins = find_twins(planted_store, backbone="mtcnn")
-    leakage = measure_leakage(planted_store, twins, split="test", seed=0)
+    leakage = measure_leakage(planted_store, twins, None, split="test", seed=0)
     assert leakage.verdict is Verdict.PRESENT
     leaking = {t["a"] for t in planted.twins}
     n = sum(split == "test" for split in planted_store.items.splits)
@@ -154,7 +154,7 @@ def test_the_leak_rate_is_what_was_planted(planted_store, planted):
 
 def test_no_leak_is_said_with_its_upper_limit(clean_store):
     twins = find_twins(clean_store, backbone="mtcnn")
-    leakage = measure_leakage(clean_store, twins, split="test", seed=0)
+    leakage = measure_leakage(clean_store, twins, None, split="test", seed=0)
     assert leakage.estimate.value == 0
     assert leakage.estimate.high == pytest.approx(1 - 0.05 ** (1 / leakage.n))
     # 48 images cannot show that less than 1% leak.
@@ -167,14 +167,15 @@ def test_no_leak_is_said_with_its_upper_limit(clean_store):
 @pytest.fixture(scope="module")
 def ledger(planted_store):
     twins = find_twins(planted_store, backbone="mtcnn")
-    return keep_ledger(planted_store, twins, split="test", backbone="mtcnn")
+    return keep_ledger(planted_store, twins, None, split="test", backbone="mtcnn")
 
 
 def test_reported_minus_its_lines_is_what_is_left(ledger):
     for head in ledger.heads:
         left = head.reported.value - sum(line.effect.value for line in head.lines)
-        assert left == pytest.approx(head.purged.value)
-        assert head.total.value == pytest.approx(head.reported.value - head.purged.value)
+        assert left == pytest.approx(head.honest.value)
+        assert head.total.value == pytest.approx(head.reported.value - head.honest.value)
+        assert sum(line.shapley for line in head.lines) == pytest.approx(head.total.value)
 
 
 def test_the_purges_take_out_the_copies_of_test_images(ledger, planted):
@@ -203,7 +204,7 @@ def test_memory_is_what_the_copies_are_worth(tmp_path):
     knn = next(head for head in result["ledger"].heads if head.head == "knn")
     # Half looked up, half guessed: 75% reported, 50% left.
     assert knn.reported.low <= 0.75 <= knn.reported.high
-    assert knn.purged.low <= 0.5 <= knn.purged.high
+    assert knn.honest.low <= 0.5 <= knn.honest.high
     assert knn.verdict is Verdict.PRESENT
     assert knn.lines[0].p < 0.01
     assert result["leakage"].estimate.value == pytest.approx(0.5)
@@ -229,7 +230,7 @@ def test_a_purge_that_leaves_no_class_says_so(tmp_path):
     for head in result["ledger"].heads:
         assert "no training image of b" in head.lines[0].reason
         assert np.isnan(head.total.value)
-        assert np.isnan(head.purged.value)
+        assert np.isnan(head.honest.value)
     assert result["ledger"].verdict is Verdict.INCONCLUSIVE
     json.dumps(result.to_dict(), allow_nan=False)
     assert exceeded(result, {"ledger": 0.5}, allow_not_run=False)

@@ -9,6 +9,7 @@ from typing import Any
 from embedkit.audits.base import Finding, Statement, Verdict, not_run
 from embedkit.audits.leakage import measure_leakage
 from embedkit.audits.ledger import keep_ledger
+from embedkit.audits.siblings import Siblings, find_siblings
 from embedkit.audits.twins import Twins, find_twins
 from embedkit.errors import InputError
 from embedkit.heads.training import HEADS, held_out_split
@@ -117,10 +118,32 @@ class _Run:
         """The twins of the store."""
         return find_twins(self.store, backbone=self.backbone, label=self.label)
 
+    @cached_property
+    def siblings(self) -> Siblings | str:
+        """The people of the store, or why they cannot be told apart."""
+        if self.held_out is None:
+            return "there is no train split, or no test (or valid) split"
+        if all(group is None for group in self.store.items.groups):
+            return (
+                "nothing says who is on a picture: the data set names no group; 'embedkit embed "
+                "--group COLUMN' names it, folders of people do too"
+            )
+        return find_siblings(self.store, self.twins, split=self.held_out, seed=self.seed)
+
+    @cached_property
+    def held_out(self) -> str | None:
+        """The split to compare with train, labelled or not."""
+        splits = set(self.store.items.splits)
+        side = next((side for side in ("test", "valid") if side in splits), None)
+        return side if "train" in splits else None
+
     def finding(self, name: str) -> Finding:
         """Run one audit, or say why it cannot run."""
         if name == "twins":
             return self.twins
+        if name == "siblings":
+            known = self.siblings
+            return not_run(name, known) if isinstance(known, str) else known
         if name not in ("leakage", "ledger"):
             return not_run(name, "this version of embedkit does not have it yet")
         train = {
@@ -131,19 +154,26 @@ class _Run:
             if side == "train" and given is not None
         }
         if name == "leakage":
-            splits = set(self.store.items.splits)
-            held_out = next((side for side in ("test", "valid") if side in splits), None)
-            if held_out is None or "train" not in splits:
+            if self.held_out is None:
                 return not_run(name, "there is no train split, or no test (or valid) split")
-            return measure_leakage(self.store, self.twins, split=held_out, seed=self.seed)
+            known = self.siblings
+            return measure_leakage(
+                self.store,
+                self.twins,
+                None if isinstance(known, str) else known,
+                split=self.held_out,
+                seed=self.seed,
+            )
         if self.split is None or not train:
             what = "a test (or valid) split" if train else "a train split"
             return not_run(name, f"there is no labelled image in {what}")
         if len(train) < 2:
             return not_run(name, f"train holds one class only ({min(train)!r})")
+        known = self.siblings
         return keep_ledger(
             self.store,
             self.twins,
+            None if isinstance(known, str) else known,
             split=self.split,
             label=self.label,
             backbone=self.backbone,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict
+from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins
 from embedkit.statistics import Estimate, proportion, upper_limit
 from embedkit.store import Store
@@ -14,18 +15,21 @@ from embedkit.vectors import BoolArray, IntArray
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage(Finding):
-    """The share of test images that have a copy in train.
+    """The share of test images that have a relative in train.
 
     Attributes:
         split: the test split.
         exact: test images with an exact copy in train.
         near: test images with an exact or near copy in train.
+        related: test images with a copy in train, or with their person; None where nothing tells
+            people apart.
         n: test images.
     """
 
     split: str
     exact: int
     near: int
+    related: int | None
     n: int
 
     def details(self) -> dict[str, Any]:
@@ -34,30 +38,40 @@ class Leakage(Finding):
             "split": self.split,
             "with_exact_twin_in_train": self.exact,
             "with_twin_in_train": self.near,
-            "relatives_looked_for": ["exact_twins", "near_twins"],
+            "with_relative_in_train": self.related,
+            "relatives_looked_for": [
+                "exact_twins",
+                "near_twins",
+                *([] if self.related is None else ["siblings"]),
+            ],
         }
 
 
-def measure_leakage(store: Store, twins: Twins, *, split: str, seed: int) -> Leakage:
-    """Count the test images that share a cluster of twins with a training image."""
+def measure_leakage(
+    store: Store, twins: Twins, siblings: Siblings | None, *, split: str, seed: int
+) -> Leakage:
+    """Count the test images that share a cluster of twins, or their person, with train."""
     splits = np.array([side or "" for side in store.items.splits])
     test, train = splits == split, splits == "train"
     near = shared(twins.near, test, train)
     exact = shared(twins.exact, test, train)
-    n, found = int(test.sum()), int(near.sum())
-    estimate = proportion(near[test], twins.near[test], seed=seed)
+    clusters = twins.near if siblings is None else siblings.identity
+    every = shared(clusters, test, train)
+    n, found = int(test.sum()), int(every.sum())
+    estimate = proportion(every[test], clusters[test], seed=seed)
     if not found:
         estimate = Estimate(0.0, 0.0, upper_limit(n), n)
     if found:
         verdict = Verdict.PRESENT
+        kin = "a copy" if siblings is None else "a copy, or their person,"
         summary = (
-            f"{found} of {n} {split} images ({estimate.value:.1%}) have a copy in train, "
-            f"{int(exact.sum())} of them an exact one."
+            f"{found} of {n} {split} images ({estimate.value:.1%}) have {kin} in train; "
+            f"{int(near.sum())} have a copy, {int(exact.sum())} an exact one."
         )
     else:
         verdict = Verdict.ABSENT if estimate.high <= MATERIAL else Verdict.INCONCLUSIVE
         summary = (
-            f"None of {n} {split} images has a copy in train (the share is at most "
+            f"None of {n} {split} images has a relative in train (the share is at most "
             f"{estimate.high:.1%}, one-sided 95%)."
         )
     return Leakage(
@@ -68,7 +82,8 @@ def measure_leakage(store: Store, twins: Twins, *, split: str, seed: int) -> Lea
         estimate=estimate,
         split=split,
         exact=int(exact.sum()),
-        near=found,
+        near=int(near.sum()),
+        related=None if siblings is None else found,
         n=n,
     )
 

@@ -1,19 +1,29 @@
 """The ledger: what the test accuracy becomes when its causes are taken away one by one."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from math import factorial
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from embedkit.audits.base import Finding, Statement, Verdict, effect_verdict
+from embedkit.audits.novelty import FEWEST, Novelty, novelty_curve
+from embedkit.audits.refits import CONTROLS, Bench
+from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins
-from embedkit.heads.training import HEADS, clusters_in, labelled_rows
-from embedkit.statistics import Estimate, clusters_of, mcnemar, paired_difference, proportion
+from embedkit.errors import PipelineLeakError
+from embedkit.heads.training import HEADS
+from embedkit.statistics import Estimate, mcnemar, proportion
 from embedkit.store import Store
-from embedkit.vectors import BoolArray, IntArray
+from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
-# Lines that later audits add; until then the last figure is an upper estimate of the honest one.
-NOT_COVERED = ("siblings", "shortcuts")
+CAUSES = ("exact_twins", "near_twins", "siblings")
+UNMEASURED = ("shortcuts",)
+T_OF_DRAWS = float(stats.t.ppf(0.975, CONTROLS - 1))
+SLACK = 0.05  # beyond chance, on random labels, before the pipeline itself is suspected
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +31,17 @@ class Line:
     """One cause and what it is worth.
 
     Attributes:
-        cause: `exact_twins` or `near_twins`.
-        effect: accuracy before the purge minus after it, on the same test images.
-        removed: training images that the purge takes out.
+        cause: one of `CAUSES`.
+        effect: accuracy that the cause carries beyond the causes above it: control minus purged,
+            less the same of the line above.
+        removed: training images that the purge takes out, those of the lines above included.
         left: training images that stay.
-        accuracy: after the purge.
-        p: of McNemar's exact test, before against after.
+        accuracy: of the head trained on them.
+        control: accuracy of heads trained without as many random images; None where there are not
+            as many that could be spared, and the effect then includes what fewer images cost.
+        alone: what the cause is worth if only its own images are taken out.
+        shapley: its share when causes overlap: its worth averaged over every order of them.
+        p: of McNemar's exact test, the head on all of train against the purged one.
         reason: why the head could not be trained again; empty if it was.
     """
 
@@ -35,8 +50,29 @@ class Line:
     removed: int
     left: int
     accuracy: Estimate
+    control: Estimate | None
+    alone: float
+    shapley: float
     p: float
     reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        control = None
+        if self.control is not None:
+            control = self.control.to_dict() | {"draws": CONTROLS}
+        return {
+            "cause": self.cause,
+            **self.effect.to_dict(),
+            "control": control,
+            "removed_from_train": self.removed,
+            "left_in_train": self.left,
+            "accuracy_after": self.accuracy.to_dict(),
+            "alone": _rounded(self.alone),
+            "shapley": _rounded(self.shapley),
+            "mcnemar_p": _rounded(self.p),
+            "reason": self.reason or None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,47 +82,76 @@ class HeadLedger:
     Attributes:
         head: its kind.
         reported: accuracy of the head trained on all of train.
-        lines: one a purge, each on top of the one before.
-        total: reported accuracy minus the accuracy after the last purge; NaN as `purged`.
+        lines: one a cause, each on top of the one before.
+        total: what all of them carry; NaN where that could not be measured.
+        honest: reported minus total.
+        novelty: accuracy by similarity to the nearest training image.
+        look_up: share of test images answered otherwise once all relatives are out of train.
+        look_up_control: the same for as many random images.
     """
 
     head: str
     reported: Estimate
     lines: tuple[Line, ...]
     total: Estimate
-
-    @property
-    def purged(self) -> Estimate:
-        """Accuracy after the last purge; NaN where that leaves too little to train on."""
-        return self.lines[-1].accuracy
+    honest: Estimate
+    novelty: Novelty
+    look_up: Estimate
+    look_up_control: float
+    floor: "Floor"
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the copies carry accuracy."""
+        """Whether the causes carry accuracy."""
         return effect_verdict(self.total, self.reported)
+
+    @property
+    def removed(self) -> int:
+        """Training images that the last purge takes out."""
+        return self.lines[-1].removed
+
+    @property
+    def reason(self) -> str:
+        """Why the last purge could not be measured; empty if it was."""
+        return next((line.reason for line in reversed(self.lines) if line.reason), "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        covered = [line.cause for line in self.lines if not line.reason]
+        return {
+            "head": self.head,
+            "reported": self.reported.to_dict(),
+            "lines": [line.to_dict() for line in self.lines],
+            "total": self.total.to_dict(),
+            "honest": self.honest.to_dict(),
+            "honest_covers": covered,
+            "honest_does_not_cover": [c for c in (*CAUSES, *UNMEASURED) if c not in covered],
+            "novelty": self.novelty.to_dict(),
+            "look_up": self.look_up.to_dict() | {"control": _rounded(self.look_up_control)},
+            "random_labels": self.floor.to_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What is reached with labels that mean nothing: looking up, and nothing else.
+
+    Attributes:
+        accuracy: with a random label for each cluster.
+        chance: of the commonest such label.
+        novel: (accuracy, chance) on test images without a relative in train.
+    """
+
+    accuracy: Estimate
+    chance: float
+    novel: tuple[Estimate, float]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {
-            "head": self.head,
-            "reported": self.reported.to_dict(),
-            "lines": [
-                {
-                    "cause": line.cause,
-                    **line.effect.to_dict(),
-                    "control": None,
-                    "removed_from_train": line.removed,
-                    "left_in_train": line.left,
-                    "accuracy_after": line.accuracy.to_dict(),
-                    "mcnemar_p": None if np.isnan(line.p) else round(line.p, 6),
-                    "reason": line.reason or None,
-                }
-                for line in self.lines
-            ],
-            "total": self.total.to_dict(),
-            "honest": self.purged.to_dict(),
-            "honest_covers": [line.cause for line in self.lines if not line.reason],
-            "honest_does_not_cover": list(NOT_COVERED),
+            **self.accuracy.to_dict(),
+            "chance": _rounded(self.chance),
+            "without_relatives": self.novel[0].to_dict() | {"chance": _rounded(self.novel[1])},
         }
 
 
@@ -105,6 +170,7 @@ class Ledger(Finding):
 def keep_ledger(
     store: Store,
     twins: Twins,
+    siblings: Siblings | None,
     *,
     split: str,
     label: str = "label",
@@ -112,26 +178,38 @@ def keep_ledger(
     heads: tuple[str, ...] = tuple(HEADS),
     seed: int = 0,
 ) -> Ledger:
-    """Train each head with and without the training images that are copies of test images.
+    """Train each head with and without the training images that are related to test images.
 
     At each level every training image that shares a cluster with any test image is left out, the
     head is trained again with the same procedure (its hyper-parameter chosen anew), and scored on
-    all of the same test images.
+    all of the same test images. Beside it stand heads trained without as many random images of
+    each class that are related to nobody: what those lose is the price of fewer images, what the
+    purged head loses beyond them is what the relatives were worth.
 
     Args:
         store: with labels, a train and a test split.
         twins: of that store.
+        siblings: of that store; None where nothing tells people apart.
         split: the test split.
         label: column with the class.
         backbone: which space.
         heads: kinds of heads.
-        seed: of folds and bootstraps.
+        seed: of folds, draws and bootstraps.
 
     Raises:
         InputError: a split has no labelled image.
+        PipelineLeakError: a head learned random labels, and relatives do not explain it.
     """
-    bench = _Bench(store, twins, split=split, label=label, backbone=backbone, seed=seed)
-    ledgers = tuple(bench.ledger(kind) for kind in heads)
+    levels = [("exact_twins", twins.exact), ("near_twins", twins.near)]
+    if siblings is not None:
+        levels.append(("siblings", siblings.identity))
+    related = [clusters for _, clusters in levels]
+    ledgers = []
+    for kind in heads:
+        bench = Bench(store, kind, related, split=split, label=label, backbone=backbone, seed=seed)
+        made = _Books(bench, levels).ledger()
+        _check_floor(made)
+        ledgers.append(made)
     verdicts = [ledger.verdict for ledger in ledgers]
     order = (Verdict.PRESENT, Verdict.INCONCLUSIVE, Verdict.ABSENT)
     # The head that loses most is the headline; one that could not be trained again goes before all.
@@ -144,99 +222,206 @@ def keep_ledger(
         estimate=worst,
         points=None if np.isnan(worst.value) else 100 * worst.value,
         split=split,
-        heads=ledgers,
+        heads=tuple(ledgers),
     )
 
 
-class _Bench:
-    """The rows, classes and clusters that every refit shares."""
+@dataclass
+class _Worth:
+    """A purge: what it takes out, what is left, and what that is worth for each test image."""
 
-    def __init__(
-        self,
-        store: Store,
-        twins: Twins,
-        *,
-        split: str,
-        label: str,
-        backbone: str | None,
-        seed: int,
-    ) -> None:
-        self.twins = twins
-        self.seed = seed
-        self.vectors = store.space(backbone).vectors
-        self.train = labelled_rows(store, label, "train")
-        self.test = labelled_rows(store, label, split)
-        names = store.items.label_column(label)
-        used = np.concatenate([self.train, self.test])
-        self.labels = sorted({names[row] or "" for row in used})
-        self.y = np.array(
-            [self.labels.index(name) if name in self.labels else -1 for name in names], np.int64
+    removed: BoolArray
+    reason: str
+    answers: IntArray
+    control: "DoubleArray | None"
+    control_answers: "IntArray | None"
+    effect: DoubleArray = field(init=False)
+    right: BoolArray = field(init=False)
+
+
+class _Books:
+    """The purges of one head, each made once."""
+
+    def __init__(self, bench: Bench, levels: Sequence[tuple[str, IntArray]]) -> None:
+        self.bench = bench
+        self.causes = [cause for cause, _ in levels]
+        self.marks = [bench.related(clusters) for _, clusters in levels]
+        # What each cause adds to those before it: parts that do not overlap.
+        self.parts = [
+            mark & ~before
+            for mark, before in zip(
+                self.marks, [np.zeros_like(self.marks[0]), *self.marks[:-1]], strict=True
+            )
+        ]
+        self.clean = ~np.any(self.marks, axis=0)
+        self._worths: dict[bytes, _Worth] = {}
+
+    def worth(self, removed: BoolArray) -> _Worth:
+        key = removed.tobytes()
+        if key not in self._worths:
+            self._worths[key] = self._purge(removed)
+        return self._worths[key]
+
+    def _purge(self, removed: BoolArray) -> _Worth:
+        bench = self.bench
+        first = bench.right(bench.first)
+        reason = bench.too_little(removed)
+        if reason or not removed.any():
+            made = _Worth(removed, reason, bench.first, None, None)
+            made.right = first
+            made.effect = np.full(len(first), np.nan) if reason else np.zeros(len(first))
+            return made
+        answers = bench.answers(bench.train[~removed])
+        control = bench.control(removed, self.clean)
+        mean = None if control is None else control.right.mean(axis=0)
+        made = _Worth(removed, "", answers, mean, None if control is None else control.answers)
+        made.right = bench.right(answers)
+        made.effect = (first.astype(np.float64) if mean is None else mean) - made.right
+        return made
+
+    def ledger(self) -> HeadLedger:
+        bench = self.bench
+        first = bench.right(bench.first)
+        lines, above = [], np.zeros(len(first))
+        shapley = self._shapley()
+        for cause, mark, part, share in zip(
+            self.causes, self.marks, self.parts, shapley, strict=True
+        ):
+            worth = self.worth(mark)
+            lines.append(
+                Line(
+                    cause,
+                    self._effect(worth.effect - above),
+                    int(mark.sum()),
+                    int((~mark).sum()),
+                    self._share(worth.right, unknown=bool(worth.reason)),
+                    None if worth.control is None else bench.mean(worth.control),
+                    float(self.worth(part).effect.mean()),
+                    share,
+                    float("nan") if worth.reason else mcnemar(first, worth.right),
+                    worth.reason,
+                )
+            )
+            above = worth.effect
+        last = self.worth(self.marks[-1])
+        flipped = last.answers != bench.first
+        by_control = 0.0
+        if last.control_answers is not None:
+            by_control = float((last.control_answers != bench.first).mean())
+        novel = ~np.isin(bench.clusters[bench.test], bench.clusters[bench.train])
+        return HeadLedger(
+            bench.kind,
+            self._share(first),
+            tuple(lines),
+            self._effect(above),
+            self._honest(first - above),
+            novelty_curve(bench, first, novel),
+            self._share(flipped, unknown=bool(last.reason)),
+            by_control,
+            self._floor(novel),
         )
-        self.clusters = clusters_of(clusters_in(store), twins.near)
 
-    def ledger(self, kind: str) -> HeadLedger:
-        """Return the ledger of one kind of head."""
-        first = before = self.right(kind, self.train)
-        nothing = Estimate(0.0, 0.0, 0.0, len(self.test))  # by construction, without uncertainty
-        unknown = Estimate(np.nan, np.nan, np.nan, len(self.test))
-        lines, total, gone = [], nothing, 0
-        for cause, clusters in (("exact_twins", self.twins.exact), ("near_twins", self.twins.near)):
-            rows = self.train[~np.isin(clusters[self.train], clusters[self.test])]
-            removed = len(self.train) - len(rows)
-            reason = self._too_little(rows)
-            if reason:
-                effect, accuracy, p, total = unknown, unknown, float("nan"), unknown
-            elif removed == gone:
-                effect, accuracy, p = nothing, self._accuracy(before), 1.0
-            else:
-                after = self.right(kind, rows)
-                effect, accuracy = self._difference(before, after), self._accuracy(after)
-                p, total = mcnemar(before, after), self._difference(first, after)
-                before = after
-            gone = removed
-            lines.append(Line(cause, effect, removed, len(rows), accuracy, p, reason))
-        return HeadLedger(kind, self._accuracy(first), tuple(lines), total)
+    def _shapley(self) -> list[float]:
+        """Return each cause's mean worth over all orders in which they could be taken away."""
+        n = len(self.parts)
+        present = [place for place in range(n) if self.parts[place].any()]
+        shares = [0.0] * n
+        for place in present:
+            others = [one for one in present if one != place]
+            for size in range(len(others) + 1):
+                weight = factorial(size) * factorial(len(present) - size - 1)
+                for some in combinations(others, size):
+                    gain = self._value((*some, place)) - self._value(some)
+                    shares[place] += weight * gain / factorial(len(present))
+        return shares
 
-    def right(self, kind: str, rows: IntArray) -> BoolArray:
-        """Train on some rows and return whether each test image is answered rightly."""
-        classes, y = np.unique(self.y[rows], return_inverse=True)
-        fitted = HEADS[kind](
-            self.vectors[rows],
-            y.ravel().astype(np.int64),
-            self.clusters[rows],
-            n_classes=len(classes),
-            seed=self.seed,
+    def _value(self, parts: Sequence[int]) -> float:
+        removed = np.any([self.parts[0] & False, *(self.parts[one] for one in parts)], axis=0)
+        return float(self.worth(removed).effect.mean())
+
+    def _floor(self, novel: BoolArray) -> Floor:
+        bench = self.bench
+        used = np.concatenate([bench.train, bench.test])
+        names, member = np.unique(bench.clusters[used], return_inverse=True)
+        shares = np.bincount(bench.y[bench.train], minlength=len(bench.labels))
+        right, chance = [], []
+        for draw in range(CONTROLS):
+            generator = np.random.default_rng([bench.seed, draw])
+            drawn = generator.choice(len(bench.labels), len(names), p=shares / shares.sum())
+            y = np.full(len(bench.y), -1, np.int64)
+            y[used] = drawn[member.ravel()]
+            truth = y[bench.test]
+            if len(np.unique(y[bench.train])) < 2:
+                continue
+            right.append(bench.answers(bench.train, y) == truth)
+            commonest = np.bincount(y[bench.train], minlength=len(bench.labels)).argmax()
+            chance.append(truth == commonest)
+        if not right:
+            unknown = Estimate(np.nan, np.nan, np.nan, len(bench.test))
+            return Floor(unknown, float("nan"), (unknown, float("nan")))
+        accuracy, guess = np.mean(right, axis=0), np.mean(chance, axis=0)
+        alone = (Estimate(np.nan, np.nan, np.nan, 0), float("nan"))
+        if novel.any():
+            of_novel = Estimate(float(accuracy[novel].mean()), 0.0, 1.0, int(novel.sum()))
+            spread = np.std([one[novel].mean() for one in right], ddof=1) / np.sqrt(len(right))
+            low, high = (float(of_novel.value + sign * T_OF_DRAWS * spread) for sign in (-1, 1))
+            alone = (
+                Estimate(of_novel.value, max(0.0, low), min(1.0, high), of_novel.n),
+                float(guess[novel].mean()),
+            )
+        return Floor(bench.mean(accuracy), float(guess.mean()), alone)
+
+    def _effect(self, values: DoubleArray) -> Estimate:
+        if np.isnan(values).any():
+            return Estimate(np.nan, np.nan, np.nan, len(values))
+        if not values.any():  # nothing was taken away: no uncertainty about that
+            return Estimate(0.0, 0.0, 0.0, len(values))
+        return self.bench.mean(values, lowest=-1.0)
+
+    def _honest(self, values: DoubleArray) -> Estimate:
+        if np.isnan(values).any():
+            return Estimate(np.nan, np.nan, np.nan, len(values))
+        if set(np.unique(values)) <= {0.0, 1.0}:
+            return self._share(values.astype(bool))
+        made = self.bench.mean(values)
+        return Estimate(made.value, max(0.0, made.low), min(1.0, made.high), made.n)
+
+    def _share(self, values: BoolArray, *, unknown: bool = False) -> Estimate:
+        if unknown:
+            return Estimate(np.nan, np.nan, np.nan, len(values))
+        return proportion(values, self.bench.clusters[self.bench.test], seed=self.bench.seed)
+
+
+def _check_floor(ledger: HeadLedger) -> None:
+    accuracy, chance = ledger.floor.novel
+    if accuracy.n >= FEWEST and accuracy.low > chance + SLACK:
+        raise PipelineLeakError(
+            f"the {ledger.head} head answers random labels rightly on {accuracy.value:.1%} of "
+            f"{accuracy.n} test images that have no relative in train, {chance:.1%} expected: "
+            "either copies were missed, or embedkit itself lets train see test; nothing below "
+            "this line could be trusted"
         )
-        answers = classes[fitted.probabilities(self.vectors[self.test]).argmax(axis=1)]
-        return np.asarray(answers == self.y[self.test])
 
-    def _too_little(self, rows: IntArray) -> str:
-        before, after = np.unique(self.y[self.train]), np.unique(self.y[rows])
-        gone = [self.labels[place] for place in np.setdiff1d(before, after)]
-        if gone:
-            return f"the purge leaves no training image of {', '.join(gone)}"
-        return ""
 
-    def _accuracy(self, right: BoolArray) -> Estimate:
-        return proportion(right, self.clusters[self.test], seed=self.seed)
-
-    def _difference(self, before: BoolArray, after: BoolArray) -> Estimate:
-        return paired_difference(before, after, self.clusters[self.test], seed=self.seed)
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 6)
 
 
 def _sentence(ledger: HeadLedger, split: str) -> str:
-    reasons = [line.reason for line in ledger.lines if line.reason]
-    if reasons:
-        return (
-            f"{ledger.head}: {ledger.reported.value:.1%} on {split}; what copies are worth cannot "
-            f"be measured: {reasons[-1]}."
-        )
-    removed = ledger.lines[-1].removed
-    if not removed:
-        return f"{ledger.head}: {ledger.reported.value:.1%} on {split}, no copies of it in train."
+    head, reported = ledger.head, f"{ledger.reported.value:.1%} on {split}"
+    if ledger.reason:
+        return f"{head}: {reported}; what relatives are worth cannot be measured: {ledger.reason}."
+    if not ledger.removed:
+        return f"{head}: {reported}, no relatives of it in train."
     total = ledger.total
+    beyond = (
+        f"beyond what as many random images are worth ({ledger.lines[-1].control.value:.1%} "
+        "without those)"
+        if ledger.lines[-1].control is not None
+        else "what fewer images cost included"
+    )
     return (
-        f"{ledger.head}: {ledger.reported.value:.1%} on {split} becomes {ledger.purged.value:.1%} "
-        f"without the {removed} training images that are copies of test images, a difference of "
-        f"{100 * total.value:.1f} points [{100 * total.low:.1f}, {100 * total.high:.1f}]."
+        f"{head}: {reported} becomes {ledger.honest.value:.1%}: the {ledger.removed} training "
+        f"images related to test images carry {100 * total.value:.1f} points "
+        f"[{100 * total.low:.1f}, {100 * total.high:.1f}], {beyond}."
     )

@@ -18,7 +18,11 @@ from embedkit.statistics import Estimate
 
 MOST_PAIRS = 24
 BAR = 560  # width of the waterfall's scale, in the drawing's units
-CAUSES = {"exact_twins": "exact copies in train", "near_twins": "near copies in train"}
+CAUSES = {
+    "exact_twins": "exact copies in train",
+    "near_twins": "near copies in train",
+    "siblings": "same people in train",
+}
 MARKS = {
     Verdict.PRESENT: ("!", "present"),
     Verdict.ABSENT: ("✓", "absent"),
@@ -96,34 +100,35 @@ def _headline(ledger: Ledger | None) -> dict[str, str]:
             "list of what did not run says why.",
         }
     first = ledger.heads[0]
-    reported, purged = first.reported, first.purged
-    removed = sum(line.removed for line in first.lines[-1:])
+    reported, honest = first.reported, first.honest
+    people = any(line.cause == "siblings" for line in first.lines)
+    kin = "relatives" if people else "copies"
     title = (
-        f"Reported accuracy ({first.head} head): {reported.value:.1%}. Without copies in train: "
-        f"{purged.value:.1%}."
+        f"Reported accuracy ({first.head} head): {reported.value:.1%}. Without {kin} in train: "
+        f"{honest.value:.1%}."
     )
-    if not removed:
-        title = f"Reported accuracy: {reported.value:.1%}. No test image has a copy in train."
-    reasons = [line.reason for line in first.lines if line.reason]
-    if reasons:
+    if not first.removed:
+        title = f"Reported accuracy: {reported.value:.1%}. No test image has {kin} in train."
+    if first.reason:
         return {
-            "title": f"Reported accuracy: {reported.value:.1%}. What copies are worth in it cannot "
+            "title": f"Reported accuracy: {reported.value:.1%}. What {kin} are worth in it cannot "
             "be measured.",
-            "text": f"Train shares pictures with test, and {reasons[-1]}, so no head could be "
-            "trained without them. The test says nothing about new pictures.",
+            "text": f"Train shares pictures or people with test, and {first.reason}, so no head "
+            "could be trained without them. The test says nothing about new pictures.",
         }
     text = {
-        Verdict.PRESENT: "Part of the reported accuracy comes from test images whose copies the "
+        Verdict.PRESENT: f"Part of the reported accuracy comes from test images whose {kin} the "
         "classifier has been trained on.",
-        Verdict.ABSENT: "Copies of test images in train carry no accuracy worth mentioning.",
-        Verdict.INCONCLUSIVE: "Whether copies of test images in train carry accuracy cannot be "
+        Verdict.ABSENT: f"The {kin} of test images in train carry no accuracy worth mentioning.",
+        Verdict.INCONCLUSIVE: f"Whether {kin} of test images in train carry accuracy cannot be "
         "told from this many test images.",
         Verdict.NOT_RUN: "",
     }[ledger.verdict]
+    missing = "shortcuts have" if people else "the same person on both sides and shortcuts have"
     return {
         "title": title,
-        "text": f"{text} The second figure leaves out copies only; for pictures of somebody new "
-        "expect less: the same person on both sides and shortcuts have not been looked for.",
+        "text": f"{text} The second figure takes {kin} away and nothing else; for pictures of "
+        f"somebody new, taken elsewhere, expect less: {missing} not been looked for.",
     }
 
 
@@ -150,9 +155,9 @@ def _waterfall(ledger: HeadLedger) -> list[Bar]:
             )
         )
         level -= effect.value
-    if np.isnan(ledger.purged.value):
+    if np.isnan(ledger.honest.value):
         return bars
-    return [*bars, _bar("without copies", ledger.purged, "total")]
+    return [*bars, _bar("what is left", ledger.honest, "total")]
 
 
 def _bar(label: str, estimate: Estimate, kind: str) -> Bar:

@@ -1,0 +1,160 @@
+"""Training again on parts of train: what every figure of the ledger is made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from embedkit.heads.training import HEADS, clusters_in, labelled_rows
+from embedkit.statistics import Estimate, bootstrap, clusters_of, weighted_mean
+from embedkit.store import Store
+from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.vectors import BoolArray, DoubleArray, IntArray
+
+CONTROLS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Heads trained without as many random training images as a purge removes.
+
+    Attributes:
+        right: (draws, n) whether each test image is answered rightly.
+        answers: (draws, n) class number answered.
+    """
+
+    right: BoolArray
+    answers: IntArray
+
+
+class Bench:
+    """The rows, classes and clusters that every refit of one kind of head shares.
+
+    Attributes:
+        train: rows of labelled training images.
+        test: rows of labelled test images.
+        clusters: (n,) of all images, by everything that relates them; what folds and bootstraps
+            keep together.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        kind: str,
+        related: Sequence[IntArray],
+        *,
+        split: str,
+        label: str,
+        backbone: str | None,
+        seed: int,
+    ) -> None:
+        """Prepare a bench.
+
+        Args:
+            store: with labels, a train and a test split.
+            kind: of head.
+            related: (n,) clusters, of any number of kinds.
+            split: the test split.
+            label: column with the class.
+            backbone: which space.
+            seed: of folds, draws and bootstraps.
+
+        Raises:
+            InputError: a split has no labelled image.
+        """
+        self.kind = kind
+        self.seed = seed
+        self.vectors = store.space(backbone).vectors
+        self.train = labelled_rows(store, label, "train")
+        self.test = labelled_rows(store, label, split)
+        names = store.items.label_column(label)
+        used = np.concatenate([self.train, self.test])
+        self.labels = sorted({names[row] or "" for row in used})
+        self.y = np.array(
+            [self.labels.index(name) if name in self.labels else -1 for name in names], np.int64
+        )
+        self.clusters = clusters_of(clusters_in(store), *related)
+        self._answers: dict[bytes, IntArray] = {}
+
+    @cached_property
+    def nearest(self) -> DoubleArray:
+        """Cosine of each test image with the nearest training image."""
+        vectors = self.vectors[self.train]
+        index = NeighbourIndex(build_index(vectors), vectors)
+        return index.search(self.vectors[self.test], 1).similarities[:, 0]
+
+    @cached_property
+    def first(self) -> IntArray:
+        """Answers of the head that is trained on all of train."""
+        return self.answers(self.train)
+
+    def answers(self, rows: IntArray, y: IntArray | None = None) -> IntArray:
+        """Train on some rows and return the class number answered for each test image.
+
+        Args:
+            rows: of training images.
+            y: (n,) class of every image, where the labels are not to be those given.
+        """
+        key = rows.tobytes()
+        if y is None and key in self._answers:
+            return self._answers[key]
+        given = self.y if y is None else y
+        classes, numbers = np.unique(given[rows], return_inverse=True)
+        fitted = HEADS[self.kind](
+            self.vectors[rows],
+            numbers.ravel().astype(np.int64),
+            self.clusters[rows],
+            n_classes=len(classes),
+            seed=self.seed,
+        )
+        made = classes[fitted.probabilities(self.vectors[self.test]).argmax(axis=1)]
+        if y is None:
+            self._answers[key] = made
+        return np.asarray(made, np.int64)
+
+    def right(self, answers: IntArray) -> BoolArray:
+        """Return whether answers are right; (n,) or (draws, n)."""
+        return np.asarray(answers == self.y[self.test])
+
+    def related(self, clusters: IntArray) -> BoolArray:
+        """Mark the training rows whose cluster holds a test image."""
+        return np.isin(clusters[self.train], clusters[self.test])
+
+    def too_little(self, removed: BoolArray) -> str:
+        """Say what a purge leaves too little of; empty if the head can be trained again."""
+        before, after = (np.unique(self.y[rows]) for rows in (self.train, self.train[~removed]))
+        gone = [self.labels[place] for place in np.setdiff1d(before, after)]
+        return f"the purge leaves no training image of {', '.join(gone)}" if gone else ""
+
+    def control(self, removed: BoolArray, clean: BoolArray) -> Control | None:
+        """Train without as many random images of each class as a purge removes.
+
+        Args:
+            removed: (m,) training rows that the purge takes out.
+            clean: (m,) those that are related to no test image: the draw is from them.
+
+        Returns:
+            `CONTROLS` draws; None where a class has not that many clean images to spare.
+        """
+        y = self.y[self.train]
+        wanted = np.bincount(y[removed], minlength=len(self.labels))
+        pools = [np.flatnonzero(clean & (y == label)) for label in range(len(self.labels))]
+        left = [np.sum(y == label) - wanted[label] >= 1 for label in np.flatnonzero(wanted)]
+        if not all(left) or any(len(p) < n for p, n in zip(pools, wanted, strict=True)):
+            return None
+        made = []
+        for draw in range(CONTROLS):
+            generator = np.random.default_rng([self.seed, draw, int(removed.sum())])
+            keep = np.ones(len(y), bool)
+            for pool, n in zip(pools, wanted, strict=True):
+                keep[generator.choice(pool, n, replace=False)] = False
+            made.append(self.answers(self.train[keep]))
+        answers = np.stack(made)
+        return Control(self.right(answers), answers)
+
+    def mean(self, values: BoolArray | DoubleArray, *, lowest: float = 0.0) -> Estimate:
+        """Estimate the mean of a figure of each test image, by a bootstrap over clusters."""
+        return bootstrap(
+            weighted_mean(values), self.clusters[self.test], seed=self.seed, lowest=lowest
+        )[0]
