@@ -99,6 +99,23 @@ def audit(
     return Audit(store, tuple(run.finding(name) for name in wanted), settings)
 
 
+def relatives(
+    store: Store, *, label: str = "label", backbone: str | None = None, seed: int = 0
+) -> tuple[Twins, Siblings | None]:
+    """Return the copies and the people of a store, as the audits see them."""
+    twins = find_twins(store, backbone=backbone, label=label)
+    if all(group is None for group in store.items.groups):
+        return twins, None
+    return twins, find_siblings(store, twins, split=held_out(store) or "test", seed=seed)
+
+
+def held_out(store: Store) -> str | None:
+    """Return the split to compare with train, labelled or not; None without train or without it."""
+    splits = set(store.items.splits)
+    side = next((side for side in ("test", "valid") if side in splits), None)
+    return side if "train" in splits else None
+
+
 class _Run:
     """One run over a store: what several audits share is computed once."""
 
@@ -111,6 +128,7 @@ class _Run:
         self.heads = heads
         self.seed = seed
         self.split = held_out_split(store, label)
+        self.held_out = held_out(store)
         store.items.label_column(label)  # an unknown column is an error before any work
 
     @cached_property
@@ -129,13 +147,6 @@ class _Run:
                 "--group COLUMN' names it, folders of people do too"
             )
         return find_siblings(self.store, self.twins, split=self.held_out, seed=self.seed)
-
-    @cached_property
-    def held_out(self) -> str | None:
-        """The split to compare with train, labelled or not."""
-        splits = set(self.store.items.splits)
-        side = next((side for side in ("test", "valid") if side in splits), None)
-        return side if "train" in splits else None
 
     def finding(self, name: str) -> Finding:
         """Run one audit, or say why it cannot run."""

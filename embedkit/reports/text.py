@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from embedkit.audits import Audit, Verdict
+from embedkit.audits.remedies import Advice, SplitPlan
 from embedkit.backbones.cards import Card
 from embedkit.heads import Evaluation, Head
 from embedkit.heads.comparison import Comparison
@@ -134,6 +135,45 @@ def neighbours(found: Sequence[Neighbour]) -> str:
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
         for row in rows
     )
+
+
+def split_plan(plan: SplitPlan) -> str:
+    """Return the images of a planned split by label, and how near it comes to what was asked."""
+    labels = sorted({label for counts in plan.counts.values() for label in counts})
+    shown = labels[:20]
+    rows = [["", *plan.counts]]
+    rows += [[name, *(str(counts[name]) for counts in plan.counts.values())] for name in shown]
+    if len(labels) > len(shown):
+        rest = labels[len(shown) :]
+        rows.append(
+            [
+                f"({len(rest)} more)",
+                *(str(sum(c[name] for name in rest)) for c in plan.counts.values()),
+            ]
+        )
+    sums = [sum(counts.values()) for counts in plan.counts.values()]
+    rows.append(["all", *map(str, sums)])
+    got = ", ".join(
+        f"{side} {n / sum(sums):.1%} ({plan.wanted[side]:.0%} asked)"
+        for side, n in zip(plan.counts, sums, strict=True)
+    )
+    return (
+        f"{table(rows)}\n{plan.clusters} clusters, the largest of {plan.largest} images, none on "
+        f"two sides; {got}"
+    )
+
+
+def advice(every: Sequence[Advice]) -> str:
+    """Say how many images each action is for, with the first few."""
+    lines = []
+    for action in dict.fromkeys(one.action for one in every):
+        some = [one for one in every if one.action == action]
+        lines.append(f"{action}: {len({one.id for one in some})} images")
+        lines += [
+            f"  {one.id}: {one.reason}" + (f" ({one.other})" if one.other else "")
+            for one in some[:3]
+        ]
+    return "\n".join(lines) or "Nothing to drop, to label anew, to move or to look at."
 
 
 def findings(audit: Audit) -> str:

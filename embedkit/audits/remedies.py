@@ -1,0 +1,230 @@
+"""The way out: a split that nothing crosses, and lists of what to drop or look at again."""
+
+import csv
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from embedkit.audits.siblings import Siblings
+from embedkit.audits.twins import Pair, Twins
+from embedkit.errors import InputError
+from embedkit.items import path_of_id
+from embedkit.store import Store
+from embedkit.vectors import DoubleArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPlan:
+    """A split in which no cluster has images on two sides.
+
+    Attributes:
+        sides: split of each image, in the order of the store.
+        clusters: how many there are.
+        largest: images in the largest.
+        counts: images by split and label.
+        wanted: share of each split that was asked for.
+    """
+
+    sides: tuple[str, ...]
+    clusters: int
+    largest: int
+    counts: dict[str, Counter[str]]
+    wanted: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "clusters": self.clusters,
+            "largest_cluster": self.largest,
+            "wanted": self.wanted,
+            "images": {side: sum(labels.values()) for side, labels in self.counts.items()},
+            "labels": {side: dict(sorted(labels.items())) for side, labels in self.counts.items()},
+        }
+
+
+def plan_split(
+    store: Store,
+    twins: Twins,
+    siblings: Siblings | None,
+    *,
+    test: float = 0.2,
+    valid: float = 0.0,
+    label: str = "label",
+    balance: Sequence[str] = (),
+    seed: int = 0,
+) -> SplitPlan:
+    """Divide a store's images so that relatives stay together.
+
+    The largest clusters are placed first, each where it takes the sizes, the labels and the
+    columns to be balanced nearest to what was asked for.
+
+    Args:
+        store: its images, whatever splits they have now.
+        twins: of that store.
+        siblings: of that store; None where nothing tells people apart.
+        test: share of the images that goes to test.
+        valid: share that goes to valid.
+        label: column whose values get the same share everywhere.
+        balance: further such columns.
+        seed: of the order of equally large clusters.
+
+    Raises:
+        InputError: shares that are none, or an unknown column.
+    """
+    if not (0 < test < 1 and 0 <= valid < 1 and test + valid < 1):
+        raise InputError(
+            f"test {test:g} and valid {valid:g} leave nothing for train; shares lie between 0 and 1"
+        )
+    wanted = {"train": 1 - test - valid, "valid": valid, "test": test}
+    wanted = {side: share for side, share in wanted.items() if share}
+    clusters = twins.near if siblings is None else siblings.identity
+    names, member = np.unique(clusters, return_inverse=True)
+    columns = [store.items.label_column(name) for name in (label, *balance)]
+    kinds = _kinds(columns)
+    content = np.zeros((len(names), kinds.shape[1]))
+    np.add.at(content, member.ravel(), kinds)
+    placed = _place(content, list(wanted.values()), [store.items.ids[row] for row in names], seed)
+    sides = tuple(list(wanted)[one] for one in placed[member.ravel()])
+    counts: dict[str, Counter[str]] = {side: Counter() for side in wanted}
+    for side, given in zip(sides, columns[0], strict=True):
+        counts[side][given or "no label"] += 1
+    return SplitPlan(sides, len(names), int(np.bincount(member.ravel()).max()), counts, wanted)
+
+
+def _kinds(columns: Iterable[list[str | None]]) -> DoubleArray:
+    """Return (n, k): a column of ones, then one for each value of each column."""
+    columns = list(columns)
+    parts = [np.ones((len(columns[0]), 1))]
+    for column in columns:
+        values = np.array([value or "" for value in column])
+        parts.append((values[:, None] == np.unique(values)[None]).astype(np.float64))
+    return np.concatenate(parts, axis=1)
+
+
+def _place(
+    content: DoubleArray, shares: Sequence[float], names: Sequence[str], seed: int
+) -> IntArray:
+    """Put each cluster on the side where the squared distance from the shares stays least."""
+    total = content.sum(axis=0)
+    goal = np.outer(shares, total)
+    have = np.zeros_like(goal)
+    order = sorted(
+        range(len(content)),
+        key=lambda one: (
+            -content[one, 0],
+            hashlib.sha256(f"{seed}|{names[one]}".encode()).digest(),
+        ),
+    )
+    placed = np.zeros(len(content), np.int64)
+    for one in order:
+        # What a side still lacks, as a part of what it is to have, counts for every kind alike.
+        before = ((goal - have) ** 2 / np.maximum(goal, 1)).sum(axis=1)
+        after = ((goal - have - content[one]) ** 2 / np.maximum(goal, 1)).sum(axis=1)
+        placed[one] = int(np.argmin(after - before))
+        have[placed[one]] += content[one]
+    return placed
+
+
+def split_manifest(store: Store, plan: SplitPlan) -> bytes:
+    """Return a plan as a manifest that `embedkit embed` reads: path, label, split and more."""
+    items = store.items
+    groups = any(group is not None for group in items.groups)
+    names = [*(["group"] if groups else []), *items.attributes]
+    columns = [items.label_column(name) for name in names]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["path", "label", "split", *names])
+    for row, (id_, given, side) in enumerate(zip(items.ids, items.labels, plan.sides, strict=True)):
+        values = [column[row] or "" for column in columns]
+        writer.writerow([path_of_id(id_), given or "", side, *values])
+    return stream.getvalue().encode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do with one image.
+
+    Attributes:
+        id: of the image.
+        action: `drop`, `relabel`, `move`, `look` or `mend`.
+        reason: in words.
+        other: the image that is the reason; empty if none is.
+    """
+
+    id: str
+    action: str
+    reason: str
+    other: str = ""
+
+
+def advise(store: Store, twins: Twins, siblings: Siblings | None) -> list[Advice]:
+    """List what to drop, label anew, move, look at and mend; nothing is touched.
+
+    Exact copies are certain; near ones are candidates, so they are to be looked at.
+
+    Returns:
+        By action and id, certain things first.
+    """
+    items = store.items
+    row_of = {id_: row for row, id_ in enumerate(items.ids)}
+    size = list(
+        zip(items.column("width"), items.column("height"), items.column("bytes"), strict=True)
+    )
+    advice = [Advice(one.id, "mend", one.reason) for one in store.unreadable]
+    dropped: set[str] = set()
+    for pair in twins.pairs:
+        if pair.conflicting:
+            for one, other, given in ((pair.a, pair.b, 1), (pair.b, pair.a, 0)):
+                what = "the same photograph" if pair.kind == "exact" else "it may be a photograph"
+                advice.append(
+                    Advice(one, "relabel", f"{what} is labelled {pair.labels[given]} there", other)
+                )
+        drop, keep, reason = _which(pair, [size[row_of[one]] for one in (pair.a, pair.b)])
+        if drop in dropped:
+            continue
+        dropped.add(drop)
+        if pair.kind == "exact":
+            advice.append(Advice(drop, "drop", reason, keep))
+        else:
+            advice.append(Advice(drop, "look", f"if a copy: {reason}", keep))
+    if siblings is not None:
+        first: dict[str, str] = {}
+        for id_, group, side in zip(items.ids, items.groups, items.splits, strict=True):
+            if group is not None and side == siblings.split:
+                first.setdefault(group, id_)
+        advice += [
+            Advice(id_, "move", f"{group} is in {siblings.split} too", first[group])
+            for id_, group, side in zip(items.ids, items.groups, items.splits, strict=True)
+            if side == "train" and group in first and id_ not in dropped
+        ]
+    order = ("drop", "relabel", "move", "look", "mend")
+    return sorted(set(advice), key=lambda one: (order.index(one.action), one.id, one.other))
+
+
+def _which(pair: Pair, sizes: Sequence[tuple[Any, Any, Any]]) -> tuple[str, str, str]:
+    """Return which of two copies to drop, which to keep, and why."""
+    if pair.across_splits and "train" in pair.splits:
+        train = pair.splits.index("train")
+        drop, keep = (pair.a, pair.b)[train], (pair.b, pair.a)[train]
+        return drop, keep, f"in train, and its copy is in {pair.splits[1 - train]}"
+    areas = [(width * height, size) for width, height, size in sizes]
+    small = 0 if areas[0] < areas[1] else 1
+    if areas[0] == areas[1]:
+        return pair.b, pair.a, "a copy, of equal size"
+    drop, keep = (pair.a, pair.b)[small], (pair.b, pair.a)[small]
+    what = "fewer pixels" if areas[small][0] < areas[1 - small][0] else "fewer bytes"
+    return drop, keep, f"a copy with {what}"
+
+
+def advice_csv(advice: Sequence[Advice]) -> bytes:
+    """Return advice as CSV: action, id, reason, other."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["action", "id", "reason", "other"])
+    writer.writerows([one.action, one.id, one.reason, one.other] for one in advice)
+    return stream.getvalue().encode("utf-8", "backslashreplace")
