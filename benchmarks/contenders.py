@@ -69,13 +69,14 @@ def _eager(network: str, weights: str, *, half: bool = False, **options):
     return run
 
 
-def embedkit(network: str, weights: str):
+def embedkit(network: str, weights: str, *options: str):
     """`embedkit.embed`, from the first picture to the finished store, the network loaded."""
     import tempfile
 
     from embedkit.pipeline import embed
 
     place = Path(tempfile.mkdtemp())
+    settings = dict(option.split("=") for option in options)
 
     def run(folder: str) -> tuple[int, float, float]:
         loaded = []
@@ -85,7 +86,7 @@ def embedkit(network: str, weights: str):
                 loaded.extend((time.perf_counter(), spent()))
 
         store = place / Path(folder).name
-        built = embed(folder, store, backbone=network, weights=weights, progress=listen)
+        built = embed(folder, store, backbone=network, weights=weights, progress=listen, **settings)
         return len(built.items), *loaded
 
     return run

@@ -1,5 +1,6 @@
 """How fast four networks embed 2,000 mixed JPEGs: embedkit, its bounds, and what others would do.
 
+Figures are kept in `docs/embedding.json`; `--network NAME` measures one network anew.
 `--rivals DIR` names a folder of virtual environments, `DIR/imagededup` and `DIR/fastdup`; a rival
 that has none is reported as not run.
 """
@@ -31,7 +32,21 @@ from embedkit.synthetic.drawing import draw_face, draw_person, draw_photograph
 
 SIZES = ((224, 224), (640, 480), (1920, 1080))
 HERE = Path(__file__).parent
-MOBILE = "torchvision:mobilenet_v3_small"
+MOBILE = "mobilenet_v3_small"
+EVERY = {**NETWORKS, MOBILE: "torchvision:mobilenet_v3_small"}
+RIVALS = ("imagededup", "fastdup")
+FIGURES = DOCS / "embedding.json"
+TITLES = [
+    "network",
+    "precision",
+    "decode",
+    "decode and facts",
+    "prepare",
+    "forward",
+    "forward, eager fp32",
+    "load",
+    "agreement with the library's fp32",
+]
 
 
 def draw_pictures(folder: Path, n: int, seed: int) -> None:
@@ -79,10 +94,6 @@ class Contender:
         per["load"] = answer["load"]
         if keep:
             self.figures.append(per)
-
-    def median(self, what: str) -> float:
-        """Return the median of the rounds, in milliseconds."""
-        return statistics.median(one[what] for one in self.figures)
 
     def close(self) -> None:
         """Wait for the process to end."""
@@ -154,7 +165,7 @@ def precision_of(network: str, weights: Path, folder: Path, work: Path) -> str:
     """Return what `--precision auto` takes, and make sure that it is taken again."""
     from embedkit.pipeline import embed
 
-    store = embed(folder, work / "first", backbone=network, weights=weights)
+    store = embed(folder, work / "first", backbone=network, weights=weights, align="none")
     (space,) = store.spaces.values()
     return space.record.backbone["precision"]
 
@@ -163,6 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--network", choices=EVERY, action="append", help="Only this; repeatable.")
     parser.add_argument("--rivals", type=Path, default=Path("rivals"))
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp())
@@ -175,88 +187,71 @@ def main() -> None:
     some = [Image.open(path).convert("RGB").resize((224, 224)) for path in warm.rglob("*.jpg")]
     stack = torch.from_numpy(np.stack([np.asarray(one) for one in some])).permute(0, 3, 1, 2) / 255
     _keep_memory()
-    pages, raw, targets = [], {}, []
-    rows = [["", "CPU ms a picture", "wall ms", "pictures/s", "of embedkit's CPU"]]
-    for short, network in [*NETWORKS.items(), ("mobilenet_v3_small", MOBILE)]:
-        weights = work / f"{short}.safetensors"
-        make_weights(network, weights, stack)
-        place = work / short
-        place.mkdir()
-        precision = precision_of(network, weights, warm, place)
-        field = {"embedkit": Contender(sys.executable, "embedkit", network, str(weights))}
-        if short == "mobilenet_v3_small":
-            for rival in ("imagededup", "fastdup"):
-                python = options.rivals / rival / "bin" / "python"
-                if python.exists():
-                    field[rival] = Contender(str(python), rival, network, str(weights))
-        else:
-            field["plain DataLoader"] = Contender(sys.executable, "plain", network, str(weights))
-        if short == "clip":
-            for title, name in (
-                ("clip-retrieval's path", "clip_retrieval"),
-                ("sentence-transformers' path", "one_process"),
-            ):
-                field[title] = Contender(sys.executable, name, network, str(weights))
-        for one in field.values():
-            one.run(warm, keep=False)
-        for folder in rounds:
-            for one in field.values():
-                one.run(folder)
-            print(short, {k: round(v.figures[-1]["cpu"], 1) for k, v in field.items()}, flush=True)
-        for one in field.values():
-            one.close()
-        alone = bounds(network, weights, precision, rounds[0])
-        raw[short] = {"precision": precision, "bounds": alone} | {
-            title: one.figures for title, one in field.items()
-        }
-        ours = field["embedkit"].median("cpu")
-        rows.append([f"**{short}** ({precision})", "", "", "", ""])
-        for title, one in field.items():
-            rows.append(_line(title, one.median("cpu"), one.median("wall"), ours))
-        if short == "mobilenet_v3_small":
-            missing = {"imagededup", "fastdup"} - field.keys()
-            rows += [[f"{one}: not run, no virtual environment", "", "", "", ""] for one in missing]
-            continue
-        bound = {w: alone["forward"][w] + alone["decode"][w] for w in ("cpu", "wall")}
-        rows.append(_line("bound: decode + forward", bound["cpu"], bound["wall"], ours))
-        pages.append(
-            [
-                short,
-                precision,
-                *(
-                    f"{alone[step]['cpu']:.1f}"
-                    for step in ("decode", "facts", "our prepare", "forward", "eager")
-                ),
-                f"{field['embedkit'].median('load'):.1f}",
-                f"{alone['agreement']:.4f}",
-            ]
-        )
-        targets.append(
-            [f"{short}: share of 1/(decode + forward)", "0.95", f"{bound['cpu'] / ours:.2f}"]
-        )
-        if short == "clip":
-            ratio = field["clip-retrieval's path"].median("cpu") / ours
-            targets.append(["clip: times clip-retrieval's path", "3.5", f"{ratio:.2f}"])
-        if short in ("vgg16", "facenet"):
-            ratio = alone["eager"]["cpu"] / alone["forward"]["cpu"]
-            targets.append([f"{short}: forward, times eager fp32", "7", f"{ratio:.1f}"])
-        if short == "clip":
-            for title, one, other in (
-                ("file to input", "library path", "our path"),
-                ("picture to input", "library prepare", "our prepare"),
-            ):
-                ratio = alone[one]["cpu"] / alone[other]["cpu"]
-                targets.append(
-                    [f"preprocessing, {title}: times open_clip's", "2.5", f"{ratio:.1f}"]
-                )
+    record = {"networks": {}}
+    if options.network and FIGURES.exists():
+        record = json.loads(FIGURES.read_text())
+    for short, network in EVERY.items():
+        if short in (options.network or EVERY):
+            weights = work / f"{short}.safetensors"
+            make_weights(network, weights, stack)
+            (work / short).mkdir()
+            record["networks"][short] = measure_network(
+                short, network, weights, warm, rounds, options.rivals, work / short
+            )
+            record["networks"][short]["machine"] = machine()
     program = str(Path(sys.executable).with_name("embedkit"))
     helps = [measure([program, "--help"], folder=work).cpu for _ in range(9)]
-    targets.append(["`embedkit --help`, CPU seconds", "≤ 0.2", f"{statistics.median(helps):.2f}"])
-    faces = detection(rounds[0])
-    (DOCS / "embedding.json").write_text(
-        json.dumps({"machine": machine(), "networks": raw, "faces": faces}, indent=1) + "\n"
-    )
-    _write(options, rows, pages, targets, faces)
+    record |= {
+        "images": options.images,
+        "rounds": options.rounds,
+        "help": statistics.median(helps),
+        "faces": detection(rounds[0]),
+    }
+    FIGURES.write_text(json.dumps(record, indent=1) + "\n")
+    write(record)
+
+
+def measure_network(
+    short: str,
+    network: str,
+    weights: Path,
+    warm: Path,
+    rounds: list[Path],
+    rivals: Path,
+    work: Path,
+) -> dict[str, Any]:
+    """Let all contenders of a network embed every round in turn, and measure the bounds alone."""
+    precision = precision_of(network, weights, warm, work)
+    ours = [sys.executable, "embedkit", network, str(weights)]
+    field = {"embedkit": Contender(*ours, "align=none")}
+    if short == "facenet":
+        field["embedkit, faces found and cut out"] = Contender(*ours, "align=mtcnn")
+    if short == MOBILE:
+        for rival in RIVALS:
+            python = rivals / rival / "bin" / "python"
+            if python.exists():
+                field[rival] = Contender(str(python), rival, network, str(weights))
+    else:
+        field["plain DataLoader"] = Contender(sys.executable, "plain", network, str(weights))
+    if short == "clip":
+        for title, name in (
+            ("clip-retrieval's path", "clip_retrieval"),
+            ("sentence-transformers' path", "one_process"),
+        ):
+            field[title] = Contender(sys.executable, name, network, str(weights))
+    for one in field.values():
+        one.run(warm, keep=False)
+    for folder in rounds:
+        for one in field.values():
+            one.run(folder)
+        print(short, {k: round(v.figures[-1]["cpu"], 1) for k, v in field.items()}, flush=True)
+    for one in field.values():
+        one.close()
+    return {
+        "precision": precision,
+        "bounds": bounds(network, weights, precision, rounds[0]),
+        "contenders": {title: one.figures for title, one in field.items()},
+    }
 
 
 def detection(folder: Path) -> dict[str, float]:
@@ -295,30 +290,60 @@ def detection(folder: Path) -> dict[str, float]:
     return {name: statistics.median(some) for name, some in taken.items()}
 
 
-def _line(title: str, cpu: float, wall: float, ours: float) -> list[str]:
-    return [title, f"{cpu:.1f}", f"{wall:.1f}", f"{1e3 / wall:.0f}", f"{cpu / ours:.2f}"]
+def median(figures: list[dict[str, float]], what: str) -> float:
+    """Return the median of the rounds."""
+    return statistics.median(one[what] for one in figures)
 
 
-def _write(options: Any, rows: list, pages: list, targets: list, faces: dict) -> None:
-    titles = [
-        "network",
-        "precision",
-        "decode",
-        "decode and facts",
-        "prepare",
-        "forward",
-        "forward, eager fp32",
-        "load",
-        "agreement with the library's fp32",
-    ]
-    per_face = [["", "CPU ms a picture"], *([k, f"{v:.0f}"] for k, v in faces.items())]
+def write(record: dict[str, Any]) -> None:
+    """Write the page from the figures."""
+    rows = [["", "CPU ms a picture", "wall ms", "pictures/s", "of embedkit's CPU"]]
+    steps, targets = [], []
+    for short, one in record["networks"].items():
+        alone, field = one["bounds"], one["contenders"]
+        ours = median(field["embedkit"], "cpu")
+        rows.append([f"**{short}** ({one['precision']})", "", "", "", ""])
+        for title, figures in field.items():
+            rows.append(_line(title, median(figures, "cpu"), median(figures, "wall"), ours))
+        if short == MOBILE:
+            missing = [rival for rival in RIVALS if rival not in field]
+            rows += [[f"{rival}: not run, no virtual environment", *[""] * 4] for rival in missing]
+            continue
+        bound = {w: alone["forward"][w] + alone["decode"][w] for w in ("cpu", "wall")}
+        rows.append(_line("bound: decode + forward", bound["cpu"], bound["wall"], ours))
+        names = ("decode", "facts", "our prepare", "forward", "eager")
+        steps.append(
+            [
+                short,
+                one["precision"],
+                *(f"{alone[name]['cpu']:.1f}" for name in names),
+                f"{median(field['embedkit'], 'load'):.1f}",
+                f"{alone['agreement']:.4f}",
+            ]
+        )
+        targets.append([f"{short}: share of 1/(decode + forward)", "0.95", bound["cpu"] / ours])
+        if short == "clip":
+            rival = median(field["clip-retrieval's path"], "cpu")
+            targets.append(["clip: times clip-retrieval's path", "3.5", rival / ours])
+            for title, first, second in (
+                ("file to input", "library path", "our path"),
+                ("picture to input", "library prepare", "our prepare"),
+            ):
+                ratio = alone[first]["cpu"] / alone[second]["cpu"]
+                targets.append([f"preprocessing, {title}: times open_clip's", "2.5", ratio])
+        if short in ("vgg16", "facenet"):
+            ratio = alone["eager"]["cpu"] / alone["forward"]["cpu"]
+            targets.append([f"{short}: forward, times eager fp32", "7", ratio])
+    targets.append(["`embedkit --help`, CPU seconds", "≤ 0.2", record["help"]])
+    targets = [[name, wanted, f"{value:.2f}"] for name, wanted, value in targets]
+    faces = [["", "CPU ms a picture"], *([k, f"{v:.0f}"] for k, v in record["faces"].items())]
     write_page(
         "embedding.md",
         "embedding.py --rivals DIR",
         f"""# How fast pictures are embedded
 
-{options.images:,} JPEGs, a third each of 224 × 224, 640 × 480 and 1920 × 1080, drawn; in
-{options.rounds} rounds of other pictures, all contenders in turn within each round, every one a
+{record["images"]:,} JPEGs, a third each of 224 × 224, 640 × 480 and 1920 × 1080, drawn; in
+{record["rounds"]} rounds of other pictures, all contenders in turn within each round, every one a
 process that has its network loaded; medians of the rounds. CPU time is of all cores, user and
 system, children included; compare by it where the machine is shared.
 
@@ -342,7 +367,7 @@ loading; “facts” adds what the audits need: the hashes of file and pixels, t
 header. “Load” is once a run, in seconds by the clock: reading the weights, compiling, and comparing
 {SAMPLE} pictures in both precisions.
 
-{table([titles, *pages])}
+{table([TITLES, *steps])}
 
 ## Targets
 
@@ -355,13 +380,17 @@ pixels out of Pillow, hashing them, resizing; a network that is fast enough show
 
 Searching 640 × 480 pictures for faces, on one thread.
 
-{table(per_face)}
+{table(faces)}
 
 Batches of one size, which facenet-pytorch offers, gain little on a processor and shift each
 picture's boxes by rounding, so that a picture's vector would depend on its neighbours. embedkit
 looks at one picture at a time, in channels-last layout, and searches several side by side.
 """,
     )
+
+
+def _line(title: str, cpu: float, wall: float, ours: float) -> list[str]:
+    return [title, f"{cpu:.1f}", f"{wall:.1f}", f"{1e3 / wall:.0f}", f"{cpu / ours:.2f}"]
 
 
 if __name__ == "__main__":

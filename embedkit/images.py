@@ -211,6 +211,12 @@ def array_pixels(array: npt.NDArray[Any]) -> Pixels:
     return np.asarray(rgb_image(Image.fromarray(array)))
 
 
+def shrunk(pixels: Pixels, most: int) -> Pixels:
+    """Return a picture whose longer side is at most `most` pixels, by a whole-number factor."""
+    factor = -(-max(pixels.shape[:2]) // most)
+    return np.asarray(Image.fromarray(pixels).reduce(factor)) if factor > 1 else pixels
+
+
 def pixel_hash(pixels: Pixels) -> str:
     """Return the SHA-256 of decoded pixels and their shape: equal only for equal pictures."""
     height, width = pixels.shape[:2]

@@ -332,3 +332,12 @@ def test_the_order_of_an_arrays_bytes_does_not_matter():
 def test_numbers_too_large_to_be_scaled_are_refused():
     with pytest.raises(UnreadableImageError, match="too large"):
         array_pixels(np.array([[1.7e308, -1.7e308]]))
+
+
+@pytest.mark.parametrize("size", [(10, 10), (64, 30), (65, 1), (7, 640)])
+def test_a_shrunk_picture_fits_and_keeps_its_shape(size):
+    pixels = np.asarray(noise(0).resize(size))
+    small = images.shrunk(pixels, 64)
+    assert max(small.shape[:2]) <= 64
+    assert small.shape[0] / small.shape[1] == pytest.approx(size[1] / size[0], rel=0.5)
+    assert (small is pixels) == (max(size) <= 64)

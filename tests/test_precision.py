@@ -47,6 +47,16 @@ def test_every_precision_gives_a_picture_the_same_bits_in_any_batch(backbone, pi
         torch.set_num_threads(before)
 
 
+def test_another_size_of_batch_changes_next_to_nothing(weights, pictures):
+    from dataclasses import replace
+
+    backbone = load_backbone(SMALL, weights=weights)
+    expected = embed_pictures(backbone, pictures)
+    for size in (1, 5, 64):
+        backbone.card = replace(backbone.card, batch=size)
+        assert np.abs(embed_pictures(backbone, pictures) - expected).max() < 1e-6
+
+
 def test_every_precision_agrees_with_the_reference(backbone, weights, pictures):
     expected = embed_pictures(load_backbone(SMALL, weights=weights), pictures)
     rows = embed_pictures(backbone, pictures)
@@ -108,6 +118,16 @@ def test_the_first_precision_that_agrees_is_taken(weights, pictures, monkeypatch
     backbone, precision, said = choose(weights, pictures)
     assert (precision, backbone.card.precision) == ("fp32", "fp32")
     assert said.startswith("fp32, for bf16 agrees with fp32 to 0.99")
+
+
+def test_few_pictures_do_not_decide(weights, pictures, monkeypatch):
+    monkeypatch.setattr(choices, "_candidates", lambda asked, device: ["bf16"])
+    assert choose(weights, pictures[:7])[1:] == (
+        "fp32",
+        "fp32, for 7 pictures are too few to compare by",
+    )
+    assert choose(weights, [])[1] == "fp32"
+    assert choose(weights, pictures[:8])[1] == "bf16"
 
 
 def test_what_cannot_be_computed_is_passed_over(weights, pictures, monkeypatch):

@@ -13,6 +13,8 @@ Sample = Callable[[], list[Pixels]]
 
 AUTO = "auto"
 SAMPLE = 32
+SAMPLE_SIDE = 1280  # pixels; larger pictures are looked at in a smaller copy
+FEWEST = 8  # pictures by which precisions can be compared
 # A face network's own crop is nine tenths face; below this share there is something to cut off.
 FILLED = 0.7
 FOUND = 0.5
@@ -82,6 +84,8 @@ def choose_precision(
         return reference, "fp32", ""
     pictures, refused = sample(), []
     expected = _rows(reference, pictures)
+    if asked == AUTO and len(expected) < FEWEST:
+        return reference, "fp32", f"fp32, for {len(expected)} pictures are too few to compare by"
     for precision in _candidates(asked, device):
         try:
             backbone = load_backbone(name, **options, precision=precision, device=device)

@@ -16,9 +16,9 @@ from embedkit.backbones import NOTHING, Backbone, FaceBackbone
 from embedkit.engines import Block, LocalEngine
 from embedkit.errors import InputError, UnreadableImageError
 from embedkit.files import sha256
-from embedkit.images import decode, read_bytes
+from embedkit.images import decode, read_bytes, shrunk
 from embedkit.items import FACES, FACTS, ItemTable, Unreadable
-from embedkit.pipeline.choices import SAMPLE
+from embedkit.pipeline.choices import SAMPLE, SAMPLE_SIDE
 from embedkit.pipeline.passes import Passes
 from embedkit.pipeline.progress import FaceTally, OnProgress, Reporter
 from embedkit.pipeline.spaces import (
@@ -104,6 +104,7 @@ class Run:
         # An unfinished run is finished as it was begun.
         recorded = {name: recorded_in(space) for name, space in present.items()} | self.writer.begun
         self._loaded = load_networks(needed, self._asked, recorded, self._sample, self._say)
+        self._sampled = None
         self.networks = {name: one.backbone for name, one in self._loaded.items()}
         for name, space in present.items():
             if name in self.networks:
@@ -283,7 +284,7 @@ class Run:
             for row in order[: 2 * SAMPLE]:
                 with suppress(UnreadableImageError):
                     path = self.items.path(self.items.ids[row])
-                    self._sampled.append(decode(read_bytes(path)).pixels)
+                    self._sampled.append(shrunk(decode(read_bytes(path)).pixels, SAMPLE_SIDE))
                 if len(self._sampled) == SAMPLE:
                     break
         return self._sampled
