@@ -53,6 +53,7 @@ class Network:
         for parameter in self.module.parameters():  # a scripted module has no requires_grad_
             parameter.requires_grad_(False)
         self._read = read or module
+        self._see = self._scaled_and_read
         self._threads = torch.get_num_threads()
         self.card = replace(card, dimension=0, preprocessing=preprocessing.to_dict())
         self.card = replace(self.card, dimension=self._run(self._grey(2)).shape[1])
@@ -75,8 +76,11 @@ class Network:
             if runtime:
                 from embedkit.backbones.openvino_runtime import compiled
 
-                self._read = compiled(
-                    self._read, self.preprocessing.scale(torch.from_numpy(self._full())), kind
+                read = self._read
+                self._see = compiled(
+                    lambda pictures: read(self.preprocessing.scale(pictures)),
+                    torch.from_numpy(self._full()),
+                    kind,
                 )
             else:
                 self.module.to(self.device, torch.bfloat16 if kind == "bf16" else torch.float32)
@@ -131,13 +135,16 @@ class Network:
         channels = 1 if self.preprocessing.channels == "L" else 3
         return np.full((n, *self.preprocessing.size, channels), 127, np.uint8)
 
+    def _scaled_and_read(self, pictures: torch.Tensor) -> torch.Tensor:
+        x = self.preprocessing.scale(pictures)
+        return self._read(x.bfloat16() if self.card.precision == "bf16" else x)
+
     def _run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         pictures = torch.from_numpy(batch)
         if self.device.type == "cuda":
             pictures = pictures.pin_memory().to(self.device, non_blocking=True)
         with one_thread(self._threads), torch.inference_mode():
-            x = self.preprocessing.scale(pictures)
-            rows: Any = self._read(x.bfloat16() if self.card.precision == "bf16" else x)
+            rows: Any = self._see(pictures)
         if not isinstance(rows, torch.Tensor) or rows.shape[:1] != (len(batch),) or rows.ndim != 2:
             shape = tuple(rows.shape) if isinstance(rows, torch.Tensor) else type(rows).__name__
             raise BackboneError(

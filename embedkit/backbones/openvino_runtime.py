@@ -21,7 +21,8 @@ def compiled(
     Every pass runs on one thread, several side by side, as torch's do here.
 
     Args:
-        read: from (n, c, h, w) float32 to (n, d).
+        read: from pictures, (n, h, w, c) uint8, to (n, d); what it does to them before the network
+            is compiled into it.
         example: of the one shape that it will be called with.
         kind: `fp32` or `bf16`.
 
@@ -67,8 +68,10 @@ def compiled(
     def run(x: torch.Tensor) -> torch.Tensor:
         if not hasattr(own, "request"):
             own.request = program.create_infer_request()
-        full = torch.zeros(example.shape)
-        full[: len(x)] = x
+        full = x
+        if len(x) < len(example):
+            full = torch.zeros_like(example)
+            full[: len(x)] = x
         result: Any = own.request.infer([full.numpy()], share_inputs=True)
         return torch.from_numpy(result[0])[: len(x)].clone()
 
