@@ -376,8 +376,8 @@ header. “Load” is once a run, in seconds by the clock: reading the weights, 
 
 The share of 1/(decode + forward) is missed for the steps that stand between the two: copying the
 pixels out of Pillow, hashing them for the audits (“facts” less “decode”), resizing (“prepare”). The
-faster the network, the more they show. From file to input both paths spend most of their time in the same
-decoder; it is the resizing that differs.
+faster the network, the more they show. From file to input both paths spend most of their time in
+the same decoder; it is the resizing that differs.
 
 ## Faces
 

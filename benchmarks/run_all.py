@@ -9,6 +9,7 @@ SCRIPTS = (
     "results.py",
     "readout.py",
     "twin_candidates.py",
+    "siblings.py",
     "embedding_speed.py",
     "embedding.py",
 )

@@ -64,7 +64,7 @@ class World:
         vectors, labels, splits, groups, photographs = zip(*rows, strict=True)
         self.vectors = unit_rows(np.stack(vectors))
         self.items = Items(["ab"[one] for one in labels], list(splits), list(groups), photographs)
-        self.path = "world"
+        self.path, self.spaces = "world", {}
         self.exact = clusters_of(photographs)
         self.twins = SimpleNamespace(exact=self.exact, near=self.exact)
 

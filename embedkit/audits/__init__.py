@@ -104,9 +104,8 @@ def relatives(
 ) -> tuple[Twins, Siblings | None]:
     """Return the copies and the people of a store, as the audits see them."""
     twins = find_twins(store, backbone=backbone, label=label)
-    if all(group is None for group in store.items.groups):
-        return twins, None
-    return twins, find_siblings(store, twins, split=held_out(store) or "test", seed=seed)
+    known = find_siblings(store, twins, split=held_out(store) or "test", seed=seed)
+    return twins, None if isinstance(known, str) else known
 
 
 def held_out(store: Store) -> str | None:
@@ -141,11 +140,6 @@ class _Run:
         """The people of the store, or why they cannot be told apart."""
         if self.held_out is None:
             return "there is no train split, or no test (or valid) split"
-        if all(group is None for group in self.store.items.groups):
-            return (
-                "nothing says who is on a picture: the data set names no group; 'embedkit embed "
-                "--group COLUMN' names it, folders of people do too"
-            )
         return find_siblings(self.store, self.twins, split=self.held_out, seed=self.seed)
 
     def finding(self, name: str) -> Finding:

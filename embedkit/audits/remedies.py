@@ -193,14 +193,15 @@ def advise(store: Store, twins: Twins, siblings: Siblings | None) -> list[Advice
         else:
             advice.append(Advice(drop, "look", f"if a copy: {reason}", keep))
     if siblings is not None:
-        first: dict[str, str] = {}
-        for id_, group, side in zip(items.ids, items.groups, items.splits, strict=True):
-            if group is not None and side == siblings.split:
-                first.setdefault(group, id_)
+        first: dict[int, str] = {}
+        every = list(zip(items.ids, siblings.identity.tolist(), items.splits, strict=True))
+        for id_, person, side in every:
+            if side == siblings.split:
+                first.setdefault(person, id_)
         advice += [
-            Advice(id_, "move", f"{group} is in {siblings.split} too", first[group])
-            for id_, group, side in zip(items.ids, items.groups, items.splits, strict=True)
-            if side == "train" and group in first and id_ not in dropped
+            Advice(id_, "move", f"the same person is in {siblings.split} too", first[person])
+            for id_, person, side in every
+            if side == "train" and person in first and id_ not in dropped
         ]
     order = ("drop", "relabel", "move", "look", "mend")
     return sorted(set(advice), key=lambda one: (order.index(one.action), one.id, one.other))

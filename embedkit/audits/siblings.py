@@ -1,11 +1,13 @@
 """Siblings: different photographs of one person, within and across splits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict
+from embedkit.audits.faces import FaceLinks, face_space, people_by_faces, why_not
 from embedkit.audits.twins import Twins
 from embedkit.statistics import Estimate, clusters_of, proportion, upper_limit
 from embedkit.store import Store
@@ -19,61 +21,99 @@ class Siblings(Finding):
     Attributes:
         split: the test split.
         identity: (n,) cluster of each image by person, twins included.
-        groups: people that the data set names.
+        source: what tells people apart: `group` (the data set's column) or `faces`.
+        people: how many were told apart.
         across: of them, those in train and in the test split.
         images: test images that have a sibling in train, twins not counted.
+        faces: what the faces say; None where no face network was asked.
+        agreement: (precision, recall) of the faces' pairs by the data set's; None without both.
     """
 
     split: str
     identity: IntArray
-    groups: int
+    source: str
+    people: int
     across: int
     images: int
+    faces: FaceLinks | None
+    agreement: tuple[float, float] | None
 
     def details(self) -> dict[str, Any]:
         """Return the counts."""
+        agreement = None
+        if self.agreement is not None:
+            precision, recall = self.agreement
+            agreement = {"precision": round(precision, 6), "recall": round(recall, 6)}
         return {
             "split": self.split,
-            "from": "the data set's group column",
-            "groups": self.groups,
-            "groups_in_train_and_test": self.across,
+            "from": self.source,
+            "people": self.people,
+            "people_in_train_and_test": self.across,
             "with_sibling_in_train": self.images,
+            "faces": None if self.faces is None else self.faces.to_dict(),
+            "faces_agree_with_groups": agreement,
         }
 
 
-def find_siblings(store: Store, twins: Twins, *, split: str, seed: int) -> Siblings:
+def find_siblings(store: Store, twins: Twins, *, split: str, seed: int) -> Siblings | str:
     """Count the test images whose person is in train on another photograph.
 
+    People are those that the data set names as groups; without any, those whom a face network
+    tells apart, if the store has a space of one.
+
     Args:
-        store: whose items name groups.
+        store: with train and that split.
         twins: of that store; a copy is no sibling.
         split: the test split.
         seed: of the bootstrap.
+
+    Returns:
+        The finding; a sentence if people cannot be told apart.
     """
     groups = store.items.groups
     splits = np.array([side or "" for side in store.items.splits])
     train, test = splits == "train", splits == split
-    named = np.array([group or "" for group in groups])
-    related = _in_train(named, twins.near, test, train)
+    space = face_space(store)
+    reason = why_not(store, space) if space is not None else ""
+    faces = None
+    if space is not None and not reason:
+        faces = people_by_faces(space, twins.near, test, train)
+        if faces is None:
+            reason = "there are too few test faces to set a threshold by"
+    known = any(group is not None for group in groups)
+    if not known and faces is None:
+        return reason or (
+            "nothing says who is on a picture: the data set names no group ('embedkit embed "
+            "--group COLUMN' names it, folders of people do too), and no face network has seen it "
+            "('embedkit embed -b facenet')"
+        )
+    person: Sequence[object] = groups
+    if not known and faces is not None:
+        person = [int(one) for one in faces.people]
+    identity = clusters_of(person, twins.near)
+    related = _in_train(person, twins.near, test, train)
     n, found = int(test.sum()), int(related.sum())
-    estimate = proportion(related[test], clusters_of(groups, twins.near)[test], seed=seed)
+    estimate = proportion(related[test], identity[test], seed=seed)
     if not found:
         estimate = Estimate(0.0, 0.0, upper_limit(n), n)
-    across = set(named[train]) & set(named[test]) - {""}
-    unnamed = sum(group is None for group in groups)
+    sides = [{one for one, in_ in zip(person, some, strict=True) if in_} for some in (train, test)]
+    across = len((sides[0] & sides[1]) - {None})
+    people = len(set(person) - {None})
+    unnamed = sum(one is None for one in person)
     without = f" {unnamed} images name nobody." if unnamed else ""
+    how = "by its group column" if known else "by their faces"
     if found:
         verdict = Verdict.PRESENT
         summary = (
             f"{found} of {n} {split} images ({estimate.value:.1%}) show somebody whom train shows "
-            f"on another photograph ({len(across)} of {len(set(named) - {''})} people are on both "
+            f"on another photograph, {how} ({across} of {people} people are on both "
             f"sides).{without}"
         )
     else:
         verdict = Verdict.ABSENT if estimate.high <= MATERIAL else Verdict.INCONCLUSIVE
         summary = (
-            f"None of {n} {split} images shows somebody whom train shows on another photograph "
-            f"(the share is at most {estimate.high:.1%}, one-sided 95%).{without}"
+            f"None of {n} {split} images shows somebody whom train shows on another photograph, "
+            f"{how} (the share is at most {estimate.high:.1%}, one-sided 95%).{without}"
         )
     return Siblings(
         name="siblings",
@@ -82,21 +122,43 @@ def find_siblings(store: Store, twins: Twins, *, split: str, seed: int) -> Sibli
         summary=summary,
         estimate=estimate,
         split=split,
-        identity=clusters_of(groups, twins.near),
-        groups=len(set(named) - {""}),
-        across=len(across),
+        identity=identity,
+        source="group" if known else "faces",
+        people=people,
+        across=across,
         images=found,
+        faces=faces,
+        agreement=_agreement(groups, faces.people) if known and faces is not None else None,
     )
 
 
 def _in_train(
-    named: "np.typing.NDArray[np.str_]", near: IntArray, test: BoolArray, train: BoolArray
+    person: Sequence[object], near: IntArray, test: BoolArray, train: BoolArray
 ) -> BoolArray:
     """Mark test images whose person has a training image of another cluster of twins."""
-    people: dict[str, set[int]] = {}
-    for row in np.flatnonzero(train & (named != "")):
-        people.setdefault(named[row], set()).add(int(near[row]))
-    marked = np.zeros(len(named), bool)
-    for row in np.flatnonzero(test & (named != "")):
-        marked[row] = bool(people.get(named[row], set()) - {int(near[row])})
+    photographs: dict[object, set[int]] = {}
+    for row in np.flatnonzero(train).tolist():
+        photographs.setdefault(person[row], set()).add(int(near[row]))
+    marked = np.zeros(len(person), bool)
+    for row in np.flatnonzero(test).tolist():
+        if person[row] is not None:
+            marked[row] = bool(photographs.get(person[row], set()) - {int(near[row])})
     return marked
+
+
+def _agreement(groups: Sequence[object], people: IntArray) -> tuple[float, float]:
+    """Return which share of the pairs of one cluster are of one group, and the other way round."""
+    named = np.array([row for row, group in enumerate(groups) if group is not None])
+    _, a = np.unique([str(groups[row]) for row in named], return_inverse=True)
+    _, b = np.unique(people[named], return_inverse=True)
+
+    def pairs(numbers: IntArray) -> float:
+        counts = np.bincount(numbers)
+        return float((counts * (counts - 1) // 2).sum())
+
+    both = pairs(np.unique(a.ravel() * (b.max() + 1) + b.ravel(), return_inverse=True)[1].ravel())
+    by_face, by_group = pairs(b.ravel()), pairs(a.ravel())
+    return (
+        both / by_face if by_face else float("nan"),
+        both / by_group if by_group else float("nan"),
+    )

@@ -53,7 +53,7 @@ class Network:
         for parameter in self.module.parameters():  # a scripted module has no requires_grad_
             parameter.requires_grad_(False)
         self._read = read or module
-        self._see = self._scaled_and_read
+        self._see: Read = self._scaled_and_read
         self._threads = torch.get_num_threads()
         self.card = replace(card, dimension=0, preprocessing=preprocessing.to_dict())
         self.card = replace(self.card, dimension=self._run(self._grey(2)).shape[1])
