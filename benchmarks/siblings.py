@@ -120,8 +120,8 @@ are what its links are compared with. Means of {DRAWS} divisions into train and 
 
 The threshold is set anew for each search, from the similarities of strangers in the data itself,
 so that a test face is linked to {FALSE_LINKS:g} strangers in train on average; no name, and no
-table of another data set, goes into it. With most test people in train too, it comes out higher than
-need be: fewer mates are linked, not more strangers.
+table of another data set, goes into it. With most test people in train too, it comes out higher
+than need be: fewer mates are linked, not more strangers.
 
 {table(rows)}
 

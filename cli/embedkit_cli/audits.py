@@ -19,6 +19,10 @@ def audit(
     ] = None,
     label: Label = "label",
     backbone: Backbone = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Answers of a model of your own: id, prediction."),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write the page with the pictures.")
     ] = None,
@@ -38,6 +42,7 @@ def audit(
     \b
         embedkit audit indexes/faces --report faces.html
         embedkit audit indexes/faces --json --limit leakage=0.01
+        embedkit audit indexes/faces --predictions mine.csv
     """
     from embedkit.audits import audit as run
     from embedkit.audits.gate import exceeded, parse_limits
@@ -54,7 +59,13 @@ def audit(
     if opened.unreadable:
         console.say(text.unreadable(opened))
     result = run(
-        opened, checks=check or (), skip=skip or (), label=label, backbone=backbone, seed=seed
+        opened,
+        checks=check or (),
+        skip=skip or (),
+        label=label,
+        backbone=backbone,
+        predictions=predictions,
+        seed=seed,
     )
     reasons = exceeded(result, limits, allow_not_run=allow_not_run)
     if report is not None:

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from embedkit.audits.base import Finding, Statement, Verdict, not_run
@@ -69,6 +70,7 @@ def audit(
     label: str = "label",
     backbone: str | None = None,
     heads: tuple[str, ...] = tuple(HEADS),
+    predictions: str | Path | None = None,
     seed: int = 0,
 ) -> Audit:
     """Run every audit that can run, or those named.
@@ -80,6 +82,7 @@ def audit(
         label: column with the class.
         backbone: which space; can be left out where there is only one.
         heads: kinds of heads that the ledger trains.
+        predictions: file of a model's own answers for the test images, for the ledger.
         seed: of everything drawn.
 
     Raises:
@@ -91,7 +94,8 @@ def audit(
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InputError(f"no audit is called {name!r}; known are {', '.join(AUDITS)}{hint}")
     space = store.space(backbone)
-    run = _Run(store, label, space.name, heads, seed)
+    answers = None if predictions is None else Path(predictions)
+    run = _Run(store, label, space.name, heads, seed, answers)
     wanted = [name for name in AUDITS if name in (tuple(checks) or AUDITS) and name not in skip]
     if not wanted:
         raise InputError("every audit that was asked for is left out again, so nothing would run")
@@ -119,13 +123,20 @@ class _Run:
     """One run over a store: what several audits share is computed once."""
 
     def __init__(
-        self, store: Store, label: str, backbone: str, heads: tuple[str, ...], seed: int
+        self,
+        store: Store,
+        label: str,
+        backbone: str,
+        heads: tuple[str, ...],
+        seed: int,
+        predictions: Path | None,
     ) -> None:
         self.store = store
         self.label = label
         self.backbone = backbone
         self.heads = heads
         self.seed = seed
+        self.predictions = predictions
         self.split = held_out_split(store, label)
         self.held_out = held_out(store)
         store.items.label_column(label)  # an unknown column is an error before any work
@@ -183,5 +194,6 @@ class _Run:
             label=self.label,
             backbone=self.backbone,
             heads=self.heads,
+            predictions=self.predictions,
             seed=self.seed,
         )

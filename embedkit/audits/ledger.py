@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import factorial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy import stats
 
 from embedkit.audits.base import Finding, Statement, Verdict, effect_verdict
 from embedkit.audits.novelty import FEWEST, Novelty, novelty_curve
+from embedkit.audits.predictions import Yours, judge
 from embedkit.audits.refits import CONTROLS, Bench
 from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins
@@ -161,10 +163,15 @@ class Ledger(Finding):
 
     split: str
     heads: tuple[HeadLedger, ...]
+    yours: Yours | None = None
 
     def details(self) -> dict[str, Any]:
-        """Return the ledger of each head."""
-        return {"split": self.split, "heads": [head.to_dict() for head in self.heads]}
+        """Return the ledger of each head, and of the user's own model."""
+        return {
+            "split": self.split,
+            "heads": [head.to_dict() for head in self.heads],
+            "predictions": None if self.yours is None else self.yours.to_dict(),
+        }
 
 
 def keep_ledger(
@@ -176,6 +183,7 @@ def keep_ledger(
     label: str = "label",
     backbone: str | None = None,
     heads: tuple[str, ...] = tuple(HEADS),
+    predictions: Path | None = None,
     seed: int = 0,
 ) -> Ledger:
     """Train each head with and without the training images that are related to test images.
@@ -194,6 +202,7 @@ def keep_ledger(
         label: column with the class.
         backbone: which space.
         heads: kinds of heads.
+        predictions: file of answers of a model that embedkit did not train; see `judge`.
         seed: of folds, draws and bootstraps.
 
     Raises:
@@ -203,6 +212,11 @@ def keep_ledger(
     levels = [("exact_twins", twins.exact), ("near_twins", twins.near)]
     if siblings is not None:
         levels.append(("siblings", siblings.identity))
+    yours = None
+    if predictions is not None:
+        yours = judge(
+            predictions, store, levels, split=split, label=label, backbone=backbone, seed=seed
+        )
     related = [clusters for _, clusters in levels]
     ledgers = []
     for kind in heads:
@@ -218,11 +232,17 @@ def keep_ledger(
         name="ledger",
         verdict=next(verdict for verdict in order if verdict in verdicts),
         statement=Statement.CAUSAL,
-        summary=" ".join(_sentence(ledger, split) for ledger in ledgers),
+        summary=" ".join(
+            [
+                *([] if yours is None else [yours.sentence()]),
+                *(_sentence(ledger, split) for ledger in ledgers),
+            ]
+        ),
         estimate=worst,
         points=None if np.isnan(worst.value) else 100 * worst.value,
         split=split,
         heads=tuple(ledgers),
+        yours=yours,
     )
 
 

@@ -107,7 +107,7 @@ def read_columns(
     Raises:
         InputError: as `read_manifest`.
     """
-    table = _read_table(manifest)
+    table = read_table(manifest)
     paths = _column(manifest, table, None, PATH_NAMES, "image paths", needed=True)
     columns = {
         "label": _column(manifest, table, label, LABEL_NAMES, "--label"),
@@ -139,7 +139,12 @@ def read_columns(
     )
 
 
-def _read_table(manifest: Path) -> pa.Table:
+def read_table(manifest: Path) -> pa.Table:
+    """Read a csv, jsonl or parquet file as a table, numbers of plain form as numbers.
+
+    Raises:
+        InputError: it cannot be read, or has two columns of one name.
+    """
     try:
         match manifest.suffix.lower():
             case ".parquet":
