@@ -184,7 +184,7 @@ def test_a_head_whose_copies_are_gone_says_so(copied, folder, tmp_path):
         load_head(path)
 
 
-def test_a_damaged_file_of_copies_is_named(copied):
+def test_a_damaged_file_of_copies_is_named_and_made_anew(copied, folder, store):
     from embedkit.store import Store
 
     chunk = next((copied / "mtcnn").glob("augmented-*.npy"))
@@ -193,6 +193,10 @@ def test_a_damaged_file_of_copies_is_named(copied):
     chunk.write_bytes(data)
     with pytest.raises(StoreError, match=f"{chunk.name} is missing or damaged"):
         train(Store.open(copied), backbone="mtcnn")
+    # The way out that the message names: it is made anew, not taken over.
+    whole = embed(folder, copied, backbone=["mtcnn", "pixels"], augment=ALL, copies=3, seed=1)
+    expected = store.space("mtcnn").augmented.vectors
+    assert np.array_equal(whole.space("mtcnn").augmented.vectors, expected)
 
 
 @pytest.mark.parametrize(

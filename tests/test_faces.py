@@ -236,7 +236,8 @@ def test_which_face_is_embedded(facenet, several, none, faces, expected):
 def test_auto_looks_at_the_pictures_and_says_why(pictures, align, why):
     import re
 
-    chosen, said = choose_align(find_card(FACENET), lambda: pictures)
+    chosen, said, found = choose_align(find_card(FACENET), lambda: pictures)
+    assert 0 <= found <= 1
     assert chosen == align
     assert re.search(why, said)
 
@@ -245,7 +246,7 @@ def test_auto_never_cuts_faces_for_a_backbone_that_is_not_made_for_them():
     def never():
         raise AssertionError("no picture has to be looked at")
 
-    assert choose_align(find_card("vgg16"), never) == ("none", "")
+    assert choose_align(find_card("vgg16"), never) == ("none", "", 0.0)
 
 
 def test_the_items_table_says_what_was_found(run, tmp_path):
@@ -379,6 +380,20 @@ def test_an_option_that_does_not_exist_names_those_that_do(facenet, run, tmp_pat
 def test_faces_are_not_cut_out_for_backbones_that_see_whole_pictures(folder, tmp_path):
     with pytest.raises(InputError, match="mtcnn and pixels always see whole pictures"):
         embed(folder, tmp_path / "store", backbone=["mtcnn", "pixels"], align="mtcnn")
+
+
+def test_a_second_face_backbone_sees_the_same_faces_or_is_refused(run, folder, tmp_path):
+    from networks import save_weights
+
+    first = run(tmp_path / "store", several_faces="central")
+    casia = save_weights(FACENET, tmp_path)
+    options = {"backbone": "facenet:casia-webface", "weights": casia, "align": "mtcnn"}
+    both = embed(folder, tmp_path / "store", precision="fp32", **options)
+    assert [one.record.backbone["several_faces"] for one in both.spaces.values()] == ["central"] * 2
+    assert both.items.column("face_left") == first.items.column("face_left")
+    run(tmp_path / "other", several_faces="central")
+    with pytest.raises(InputError, match="one store keeps one face a picture"):
+        embed(folder, tmp_path / "other", several_faces="largest", precision="fp32", **options)
 
 
 def test_the_usual_options_are_the_documented_ones():

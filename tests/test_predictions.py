@@ -58,6 +58,13 @@ def test_probabilities_do_as_well(planted_store, test_images, tmp_path):
     assert isinstance(by_p.novelty.bins[0][2], Estimate)
 
 
+def test_a_true_label_beside_probabilities_is_not_the_answer(planted_store, test_images, tmp_path):
+    rows = [(id_, label, label == "good", label == "bad") for id_, label in test_images]
+    rows = [(id_, label, float(a), float(b)) for id_, label, a, b in rows]
+    path = write(tmp_path / "p.csv", ["id", "label", "p_bad", "p_good"], rows)
+    assert yours(planted_store, path).reported.value == 0
+
+
 @pytest.mark.parametrize(
     ("header", "change", "reason"),
     [

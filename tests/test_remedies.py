@@ -19,7 +19,9 @@ from embedkit.pipeline import embed
 
 @pytest.fixture(scope="module")
 def known(planted_store):
-    return relatives(planted_store, backbone="mtcnn")
+    twins, people = relatives(planted_store, backbone="mtcnn")
+    assert "names no group" in people
+    return twins, None
 
 
 def test_no_cluster_is_on_two_sides_and_the_shares_are_as_asked(planted_store, known):
@@ -103,7 +105,7 @@ def test_of_copies_on_one_side_the_larger_is_kept(tmp_path):
     (tmp_path / "f/train/b/other.bmp").write_bytes(saved(noise(0), "BMP"))
     (tmp_path / "f/train/a/test-copy.png").write_bytes(saved(noise(13), "PNG"))
     store = embed(tmp_path / "f", tmp_path / "s", backbone="pixels")
-    advice = advise(store, *relatives(store))
+    advice = advise(store, relatives(store)[0], None)
     drops = {one.id: one for one in advice if one.action == "drop"}
     small, large = sorted(
         ("train/a/0.png", "train/b/other.bmp"),
@@ -127,6 +129,8 @@ def test_the_commands_write_files_that_can_be_used(planted_store, tmp_path, caps
     out = capsys.readouterr().out
     assert "none on two sides" in out
     assert "embedkit embed new.csv --root" in out
+    assert "-b mtcnn -b pixels -o" in out
+    assert "People were not considered, only copies: nothing says who is on a picture" in out
     rows = list(csv.DictReader(io.StringIO((tmp_path / "new.csv").read_text())))
     assert len(rows) == len(planted_store.items)
     assert set(rows[0]) >= {"path", "label", "split"}

@@ -102,6 +102,7 @@ def store_of(vectors, person, test, *, named):
     record = SimpleNamespace(
         contract={"backbone": "facenet:vggface2", "preprocessing": {}},
         backbone={"align": "none"},
+        made_with={},
     )
     space = SimpleNamespace(record=record, vectors=vectors, name="facenet-vggface2")
     return SimpleNamespace(items=items, spaces={"facenet-vggface2": space})
@@ -136,13 +137,11 @@ def test_too_few_faces_are_no_basis():
     answer = find_siblings(
         store_of(vectors, person, test, named=False), twins, split="test", seed=0
     )
-    assert answer == "there are too few test faces to set a threshold by"
-    space = store_of(vectors, person, test, named=False).spaces["facenet-vggface2"]
-    assert people_by_faces(space, twins.near, test, ~test) is None
+    assert answer == "a threshold needs 50 test faces, there are 30"
 
 
 def test_small_pictures_and_pictures_without_faces_did_not_run():
-    record = SimpleNamespace(backbone={"align": "none"})
+    record = SimpleNamespace(backbone={"align": "none"}, made_with={})
     space = SimpleNamespace(record=record)
     small = SimpleNamespace(items=SimpleNamespace(column=lambda name: [48] * 10))
     assert "48 pixels (median) are too small" in why_not(small, space)
@@ -151,3 +150,37 @@ def test_small_pictures_and_pictures_without_faces_did_not_run():
     assert "found in 2 of 10 pictures only" in why_not(drawn, space)
     found = SimpleNamespace(items=SimpleNamespace(column=lambda name: [1] * 8 + [None] * 2))
     assert why_not(found, space) == ""
+    record.backbone["align"], record.made_with["faces_in_sample"] = "none", "0.20"
+    large = SimpleNamespace(items=SimpleNamespace(column=lambda name: [224] * 10))
+    assert "found in 20% of the pictures looked at" in why_not(large, space)
+
+
+@pytest.mark.parametrize(("people", "photographs"), [(5, 120), (10, 60), (20, 40), (50, 20)])
+def test_a_few_people_with_many_photographs_are_never_called_strangers(people, photographs):
+    """Most chunks of train hold a mate then; a threshold from them would link nobody."""
+    vectors, person = faces_of(people, photographs, spread=0.5, seed=0)
+    test = np.random.default_rng(0).random(len(person)) < 0.2
+    answer = link_faces(vectors, np.arange(len(person)), test, ~test)
+    assert "too few people" in answer
+
+
+def test_pictures_without_a_face_show_nobody():
+    vectors, person = faces_of(200, 3, spread=0.35, seed=4)
+    test = np.arange(len(person)) % 3 == 0
+    store = store_of(vectors, person, test, named=False)
+    space = store.spaces["facenet-vggface2"]
+    vectors[:60] = vectors[0]  # whole pictures that look alike
+    space.record.backbone["align"] = "mtcnn"
+    store.items.column = lambda name: [0] * 60 + [1] * (len(person) - 60)
+    found = people_by_faces(store, space, np.arange(len(person)), test, ~test)
+    assert found.people[:60].tolist() == list(range(60))
+
+
+def test_copies_do_not_count_several_times():
+    # X with three copies, Y with six photographs; only X and one of Y's are alike.
+    near = np.array([0, 0, 0, 0, 4, 5, 6, 7, 8, 9])
+    own = [(a, b) for a in range(4, 10) for b in range(a + 1, 10)]
+    pairs = np.array(own + [(a, 4) for a in range(4)])
+    people, _, refused = cluster_faces(10, pairs, np.full(len(pairs), 0.9), near, 0.5)
+    assert people.tolist() == [0] * 4 + [4] * 6
+    assert refused == 1

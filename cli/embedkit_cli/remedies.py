@@ -1,5 +1,6 @@
 """The commands split and clean."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,8 @@ def split(
     from embedkit.store import Store
 
     opened = Store.open(store)
-    twins, siblings = relatives(opened, label=label, backbone=backbone, seed=seed)
+    twins, people = relatives(opened, label=label, backbone=backbone, seed=seed)
+    siblings = None if isinstance(people, str) else people
     plan = plan_split(
         opened,
         twins,
@@ -49,9 +51,14 @@ def split(
         seed=seed,
     )
     write_output(output, split_manifest(opened, plan))
-    root = opened.items.root
-    command = f"embedkit embed {output} --root {root} -o {store}-clean"
-    lines = [text.split_plan(plan), f"wrote {output}; next:", f"  {command}"]
+    command = ["embedkit", "embed", str(output), "--root", str(opened.items.root)]
+    for space in opened.spaces.values():
+        command += ["-b", space.record.backbone["name"]]
+    command += ["-o", f"{store}-clean"]
+    lines = [text.split_plan(plan)]
+    if isinstance(people, str):
+        lines.append(f"People were not considered, only copies: {people}.")
+    lines += [f"wrote {output}; next:", f"  {shlex.join(command)}"]
     document = {"schema": "embedkit.split/1", "file": str(output), **plan.to_dict()}
     console.show("\n".join(lines), document | {"siblings": siblings is not None})
 
@@ -80,7 +87,10 @@ def clean(
     from embedkit.store import Store
 
     opened = Store.open(store)
-    advice = advise(opened, *relatives(opened, label=label, backbone=backbone, seed=seed))
+    twins, people = relatives(opened, label=label, backbone=backbone, seed=seed)
+    advice = advise(opened, twins, None if isinstance(people, str) else people)
+    if isinstance(people, str):
+        console.say(f"People were not considered, only copies: {people}.")
     write_output(output, advice_csv(advice))
     document = {
         "schema": "embedkit.clean/1",

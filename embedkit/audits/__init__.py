@@ -105,11 +105,10 @@ def audit(
 
 def relatives(
     store: Store, *, label: str = "label", backbone: str | None = None, seed: int = 0
-) -> tuple[Twins, Siblings | None]:
-    """Return the copies and the people of a store, as the audits see them."""
+) -> tuple[Twins, Siblings | str]:
+    """Return the copies and the people of a store, or why those cannot be told apart."""
     twins = find_twins(store, backbone=backbone, label=label)
-    known = find_siblings(store, twins, split=held_out(store) or "test", seed=seed)
-    return twins, None if isinstance(known, str) else known
+    return twins, find_siblings(store, twins, split=held_out(store) or "test", seed=seed)
 
 
 def held_out(store: Store) -> str | None:

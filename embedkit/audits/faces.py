@@ -57,23 +57,30 @@ class FaceLinks:
 
 
 def people_by_faces(
-    space: Space, near: IntArray, test: BoolArray, train: BoolArray
-) -> FaceLinks | None:
+    store: Store, space: Space, near: IntArray, test: BoolArray, train: BoolArray
+) -> FaceLinks | str:
     """Tell people apart by the vectors of their faces.
 
     Args:
+        store: of the space; pictures in which it found no face show nobody.
         space: of a face network.
         near: (n,) cluster of each image by copies.
         test: (n,) whether an image is in test.
         train: (n,) whether it is in train.
 
     Returns:
-        The people; None if there are fewer than `FEWEST` test faces to set the threshold by.
+        The people; a sentence if no threshold can be set.
     """
-    found = link_faces(space.vectors, near, test, train)
-    if found is None:
-        return None
+    seen = np.ones(len(near), bool)
+    if space.record.backbone["align"] == "mtcnn":
+        counts: list[Any] = store.items.column("faces")
+        seen = np.array([bool(count) for count in counts])
+    rows = np.flatnonzero(seen)
+    found = link_faces(space.vectors[rows], near[rows], test[rows], train[rows])
+    if isinstance(found, str):
+        return found
     threshold, pairs, scores = found
+    pairs = rows[pairs]
     people, links, refused = cluster_faces(len(near), pairs, scores, near, threshold)
     largest = []
     for step in (-0.1, -0.05, 0.0, 0.05, 0.1):
@@ -94,6 +101,12 @@ def face_space(store: Store) -> Space | None:
 def why_not(store: Store, space: Space) -> str:
     """Say why faces of a store cannot be told apart; empty if they can."""
     items = store.items
+    seen = space.record.made_with.get("faces_in_sample")
+    if seen is not None and float(seen) < FOUND:
+        return (
+            f"a face was found in {float(seen):.0%} of the pictures looked at; people cannot be "
+            "told apart by the rest"
+        )
     if space.record.backbone["align"] == "mtcnn":
         counts: list[Any] = items.column("faces")
         found = [bool(count) for count in counts]
@@ -115,7 +128,7 @@ def why_not(store: Store, space: Space) -> str:
 
 def link_faces(
     vectors: FloatArray, near: IntArray, test: BoolArray, train: BoolArray
-) -> tuple[float, IntArray, DoubleArray] | None:
+) -> tuple[float, IntArray, DoubleArray] | str:
     """Return the threshold for this search, and the pairs near and above it.
 
     Strangers' similarities are drawn from the data itself: train is searched in chunks so small
@@ -131,12 +144,12 @@ def link_faces(
         train: (n,) whether it is in train.
 
     Returns:
-        The threshold, (m, 2) rows of images, and their (m,) similarities; None if there are too few
-        test faces to set it by.
+        The threshold, (m, 2) rows of images, and their (m,) similarities; a sentence if there are
+        too few test faces, or too few people, to set it by.
     """
     rows_of_test, rows_of_train = np.flatnonzero(test), np.flatnonzero(train)
     if len(rows_of_test) < FEWEST or not len(rows_of_train):
-        return None
+        return f"a threshold needs {FEWEST} test faces, there are {len(rows_of_test)}"
     centred = vectors - vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
     centred = np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 1e-6)
@@ -159,6 +172,18 @@ def link_faces(
     spread, place = np.polyfit(at, found, 1)
     far = stats.norm.ppf((1 - FALSE_LINKS) ** (1 / len(shuffled)))
     threshold = round(float(place + spread * far), 6)
+    # Of a few people with many photographs each, most chunks hold a mate, and the line above is
+    # theirs. The lower half of single similarities is of strangers all the same; if more maxima
+    # than strangers can explain lie beyond what it extrapolates to, no threshold can be trusted.
+    every = centred[rows_of_test[:ROWS]] @ centred[rows_of_train].T
+    low = np.array(QUANTILES)[np.array(QUANTILES) <= 0.5]
+    slope, middle = np.polyfit(stats.norm.ppf(low), np.quantile(every.astype(np.float64), low), 1)
+    beyond = np.concatenate(maxima) > middle + slope * far
+    if beyond.mean() > 1 - QUANTILES[-1] or threshold >= 1:
+        return (
+            "too few people, with too many photographs each, to tell from the data how alike "
+            "strangers are; name the people with 'embedkit embed --group COLUMN'"
+        )
     pairs, scores = [], []
     for start in range(0, len(centred), ROWS):
         block = centred[start : start + ROWS]
@@ -191,14 +216,15 @@ def cluster_faces(
     """
     people = _People(n)
     taken = scores >= threshold
-    order = np.lexsort((pairs[taken, 1], pairs[taken, 0], -scores[taken]))
-    links = 0
-    for a, b in near[pairs[taken][order]].tolist():
-        if a != b:
-            links += 1
+    photographs = np.sort(near[pairs[taken]], axis=1)
+    order = np.lexsort((photographs[:, 1], photographs[:, 0], -scores[taken]))
+    met: set[tuple[int, int]] = set()
+    for a, b in photographs[order].tolist():
+        if a != b and (a, b) not in met:
+            met.add((a, b))
             people.link(a, b)
     found = np.array([people.root(int(one)) for one in near])
-    return connected(n, np.stack([np.arange(n), found], axis=1)), links, people.refused
+    return connected(n, np.stack([np.arange(n), found], axis=1)), len(met), people.refused
 
 
 class _People:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from embedkit.audits.base import Finding, Statement, Verdict, effect_verdict
-from embedkit.audits.novelty import FEWEST, Novelty, novelty_curve
+from embedkit.audits.novelty import Novelty, novelty_curve
 from embedkit.audits.predictions import Yours, judge
 from embedkit.audits.refits import CONTROLS, Bench
 from embedkit.audits.siblings import Siblings
@@ -25,6 +25,8 @@ from embedkit.vectors import BoolArray, DoubleArray, IntArray
 CAUSES = ("exact_twins", "near_twins", "siblings")
 UNMEASURED = ("shortcuts",)
 T_OF_DRAWS = float(stats.t.ppf(0.975, CONTROLS - 1))
+T_OF_SUSPICION = float(stats.t.ppf(1 - 1e-4, CONTROLS - 1))
+FEWEST_NOVEL = 30  # clusters without a relative in train, before the pipeline is suspected
 SLACK = 0.05  # beyond chance, on random labels, before the pipeline itself is suspected
 
 
@@ -142,11 +144,13 @@ class Floor:
         accuracy: with a random label for each cluster.
         chance: of the commonest such label.
         novel: (accuracy, chance) on test images without a relative in train.
+        leaks: whether the former is above the latter by more than chance and `SLACK` allow.
     """
 
     accuracy: Estimate
     chance: float
     novel: tuple[Estimate, float]
+    leaks: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -325,7 +329,7 @@ class _Books:
             above = worth.effect
         last = self.worth(self.marks[-1])
         flipped = last.answers != bench.first
-        by_control = 0.0
+        by_control = float("nan") if last.removed.any() else 0.0
         if last.control_answers is not None:
             by_control = float((last.control_answers != bench.first).mean())
         novel = ~np.isin(bench.clusters[bench.test], bench.clusters[bench.train])
@@ -378,9 +382,9 @@ class _Books:
             chance.append(truth == commonest)
         if not right:
             unknown = Estimate(np.nan, np.nan, np.nan, len(bench.test))
-            return Floor(unknown, float("nan"), (unknown, float("nan")))
+            return Floor(unknown, float("nan"), (unknown, float("nan")), leaks=False)
         accuracy, guess = np.mean(right, axis=0), np.mean(chance, axis=0)
-        alone = (Estimate(np.nan, np.nan, np.nan, 0), float("nan"))
+        alone, leaks = (Estimate(np.nan, np.nan, np.nan, 0), float("nan")), False
         if novel.any():
             of_novel = Estimate(float(accuracy[novel].mean()), 0.0, 1.0, int(novel.sum()))
             spread = np.std([one[novel].mean() for one in right], ddof=1) / np.sqrt(len(right))
@@ -389,7 +393,11 @@ class _Books:
                 Estimate(of_novel.value, max(0.0, low), min(1.0, high), of_novel.n),
                 float(guess[novel].mean()),
             )
-        return Floor(bench.mean(accuracy), float(guess.mean()), alone)
+            beyond = [a[novel].mean() - b[novel].mean() for a, b in zip(right, chance, strict=True)]
+            error = np.std(beyond, ddof=1) / np.sqrt(len(beyond))
+            enough = len(np.unique(bench.clusters[bench.test][novel])) >= FEWEST_NOVEL
+            leaks = bool(enough and np.mean(beyond) - T_OF_SUSPICION * error > SLACK)
+        return Floor(bench.mean(accuracy), float(guess.mean()), alone, leaks)
 
     def _effect(self, values: DoubleArray) -> Estimate:
         if np.isnan(values).any():
@@ -404,7 +412,8 @@ class _Books:
         if set(np.unique(values)) <= {0.0, 1.0}:
             return self._share(values.astype(bool))
         made = self.bench.mean(values)
-        return Estimate(made.value, max(0.0, made.low), min(1.0, made.high), made.n)
+        value, low, high = (min(1.0, max(0.0, x)) for x in (made.value, made.low, made.high))
+        return Estimate(value, low, high, made.n)
 
     def _share(self, values: BoolArray, *, unknown: bool = False) -> Estimate:
         if unknown:
@@ -414,7 +423,7 @@ class _Books:
 
 def _check_floor(ledger: HeadLedger) -> None:
     accuracy, chance = ledger.floor.novel
-    if accuracy.n >= FEWEST and accuracy.low > chance + SLACK:
+    if ledger.floor.leaks:
         raise PipelineLeakError(
             f"the {ledger.head} head answers random labels rightly on {accuracy.value:.1%} of "
             f"{accuracy.n} test images that have no relative in train, {chance:.1%} expected: "

@@ -16,7 +16,7 @@ from embedkit.store import Store
 from embedkit.vectors import BoolArray, IntArray
 
 ID_NAMES = ("id", *PATH_NAMES)
-ANSWER_NAMES = ("prediction", "predicted", "predicted_label", "answer", "label")
+ANSWER_NAMES = ("prediction", "predicted", "predicted_label", "answer")
 LISTED = 10
 
 
@@ -148,6 +148,9 @@ def _read(path: Path, labels: Sequence[str]) -> dict[str, str]:
     columns = [
         next((c for c in (name, f"p_{name}") if c in table.column_names), None) for name in labels
     ]
+    # Beside probabilities a column "label" is the truth; alone it is the answer.
+    if None in columns and "label" in names:
+        return dict(zip(ids, map(str, table.column(names["label"]).to_pylist()), strict=True))
     if None in columns:
         missing = [name for name, c in zip(labels, columns, strict=True) if c is None]
         raise InputError(

@@ -177,6 +177,7 @@ def advise(store: Store, twins: Twins, siblings: Siblings | None) -> list[Advice
     )
     advice = [Advice(one.id, "mend", one.reason) for one in store.unreadable]
     dropped: set[str] = set()
+    gone: set[str] = set()
     for pair in twins.pairs:
         if pair.conflicting:
             for one, other, given in ((pair.a, pair.b, 1), (pair.b, pair.a, 0)):
@@ -189,6 +190,7 @@ def advise(store: Store, twins: Twins, siblings: Siblings | None) -> list[Advice
             continue
         dropped.add(drop)
         if pair.kind == "exact":
+            gone.add(drop)
             advice.append(Advice(drop, "drop", reason, keep))
         else:
             advice.append(Advice(drop, "look", f"if a copy: {reason}", keep))
@@ -199,9 +201,14 @@ def advise(store: Store, twins: Twins, siblings: Siblings | None) -> list[Advice
             if side == siblings.split:
                 first.setdefault(person, id_)
         advice += [
-            Advice(id_, "move", f"the same person is in {siblings.split} too", first[person])
+            Advice(
+                id_,
+                "move",
+                f"a person, or a chain of copies, is in {siblings.split} too",
+                first[person],
+            )
             for id_, person, side in every
-            if side == "train" and person in first and id_ not in dropped
+            if side == "train" and person in first and id_ not in gone
         ]
     order = ("drop", "relabel", "move", "look", "mend")
     return sorted(set(advice), key=lambda one: (order.index(one.action), one.id, one.other))

@@ -77,9 +77,11 @@ def find_siblings(store: Store, twins: Twins, *, split: str, seed: int) -> Sibli
     reason = why_not(store, space) if space is not None else ""
     faces = None
     if space is not None and not reason:
-        faces = people_by_faces(space, twins.near, test, train)
-        if faces is None:
-            reason = "there are too few test faces to set a threshold by"
+        told = people_by_faces(store, space, twins.near, test, train)
+        if isinstance(told, str):
+            reason = told
+        else:
+            faces = told
     known = any(group is not None for group in groups)
     if not known and faces is None:
         return reason or (

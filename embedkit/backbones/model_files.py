@@ -92,6 +92,8 @@ def _onnx(path: Path) -> torch.nn.Module:
 class _Session(torch.nn.Module):
     """An ONNX network that is called like one of torch."""
 
+    own_runtime = True  # it cannot be moved, cast or traced
+
     def __init__(self, session: Any, path: Path) -> None:
         super().__init__()
         self._session = session

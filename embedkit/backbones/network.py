@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class Network:
         for parameter in self.module.parameters():  # a scripted module has no requires_grad_
             parameter.requires_grad_(False)
         self._read = read or module
+        self._halving = Lock()
         self._see: Read = self._scaled_and_read
         self._threads = torch.get_num_threads()
         self.card = replace(card, dimension=0, preprocessing=preprocessing.to_dict())
@@ -70,6 +72,10 @@ class Network:
         Raises:
             BackboneError: it cannot be computed so.
         """
+        if getattr(self.module, "own_runtime", False):
+            raise BackboneError(
+                f"{self.card.name} runs in its own runtime, in fp32 on the processor"
+            )
         runtime, _, kind = precision.rpartition("-")
         self.device = torch.device(device)
         try:
@@ -79,7 +85,7 @@ class Network:
                 read = self._read
                 self._see = compiled(
                     lambda pictures: read(self.preprocessing.scale(pictures)),
-                    torch.from_numpy(self._full()),
+                    torch.from_numpy(self._full(self.card.batch)),
                     kind,
                 )
             else:
@@ -112,7 +118,9 @@ class Network:
         while True:
             step = self.card.batch
             try:
-                rows = [self._pass(inputs[at : at + step]) for at in range(0, len(inputs), step)]
+                rows = [
+                    self._pass(inputs[at : at + step], step) for at in range(0, len(inputs), step)
+                ]
                 return unit_rows(np.concatenate(rows))
             except torch.OutOfMemoryError:
                 if step == 1:
@@ -121,15 +129,17 @@ class Network:
                         "with one picture at a time; use --device cpu"
                     ) from None
                 torch.cuda.empty_cache()
-                self.card = replace(self.card, batch=min(step, self.card.batch) // 2)
+                with self._halving:  # passes run side by side
+                    if self.card.batch >= step:
+                        self.card = replace(self.card, batch=step // 2)
 
-    def _pass(self, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        batch = self._full()
+    def _pass(self, inputs: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+        batch = self._full(size)
         batch[: len(inputs)] = inputs
         return self._run(batch)[: len(inputs)]
 
-    def _full(self) -> npt.NDArray[np.uint8]:
-        return np.zeros((self.card.batch, *self._grey(1).shape[1:]), np.uint8)
+    def _full(self, size: int) -> npt.NDArray[np.uint8]:
+        return np.zeros((size, *self._grey(1).shape[1:]), np.uint8)
 
     def _grey(self, n: int) -> npt.NDArray[np.uint8]:
         channels = 1 if self.preprocessing.channels == "L" else 3

@@ -177,6 +177,10 @@ def _asked(
             cards.append(find_card(name))
         elif not (store / STORE).exists():
             cards.append(find_card(choose_backbone()))
+        elif weights is not None or any(value not in ("", AUTO) for value in how.values()):
+            # What is asked for is asked of all that the store has.
+            spaces = Store.open(store).spaces.values()
+            cards += [find_card(space.record.backbone["name"]) for space in spaces]
     taking = [card for card in cards if card.name not in EMBEDDED]
     if weights is not None and weights.is_file() and len(taking) != 1:
         raise InputError(

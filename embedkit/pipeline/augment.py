@@ -16,7 +16,7 @@ from embedkit.images import decode, read_bytes
 from embedkit.pipeline.passes import Passes
 from embedkit.pipeline.progress import OnProgress, Reporter
 from embedkit.store import Space, Store
-from embedkit.store.augmented import chunk_name, write_chunk, write_record
+from embedkit.store.augmented import chunk_key, find_chunk, write_chunk, write_record
 from embedkit.store.lock import writer_lock
 from embedkit.vectors import FloatArray, Pixels
 
@@ -166,11 +166,12 @@ class _Work:
             **space.record.backbone, contract_sha256=space.contract_sha256, where=str(space.folder)
         )
         chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-        self._names = [chunk_name(space.contract_sha256, policy, chunk) for chunk in chunks]
+        self._keys = [chunk_key(space.contract_sha256, policy, chunk) for chunk in chunks]
+        self._names = [find_chunk(space.folder, key) for key in self._keys]
         self._blocks = [
             Block(number, tuple(id_ for id_, _ in chunk))
             for number, chunk in enumerate(chunks)
-            if not (space.folder / self._names[number]).exists()
+            if self._names[number] is None
         ]
 
     def run(self, engine: LocalEngine, reporter: Reporter) -> None:
@@ -188,13 +189,14 @@ class _Work:
             return block, passes.finish()
 
         for block, vectors in engine.run(self._blocks, self._load, finish):
-            write_chunk(self._space.folder, self._names[block.number], vectors)
+            name = write_chunk(self._space.folder, self._keys[block.number], vectors)
+            self._names[block.number] = name
             reporter.committed(len(block.ids), 0)
         copies = self._policy["copies"]
         rows = [image for image in self._images for _ in range(copies)]
         write_record(
             self._space.folder,
-            self._names,
+            [name for name in self._names if name is not None],
             [id_ for id_, _ in rows],
             [hash_ for _, hash_ in rows],
             self._policy,

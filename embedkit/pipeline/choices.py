@@ -22,41 +22,47 @@ SMALL_SIDE = 80  # pixels
 AGREEMENT = 0.997  # of a precision with fp32: the smallest cosine, after centring
 
 
-def choose_align(card: Card, sample: Sample) -> tuple[str, str]:
-    """Return whether faces are to be cut out, and why; without words where it goes without saying.
+def choose_align(card: Card, sample: Sample) -> tuple[str, str, float]:
+    """Return whether faces are to be cut out, why, and the share of pictures that have one.
+
+    Without words where it goes without saying.
 
     Args:
         card: of the loaded backbone.
         sample: gives some pictures.
     """
     if not (card.faces or card.preprocessing.get("landmarks")):
-        return "none", ""
+        return "none", "", 0.0
     from embedkit.backbones.faces import face_finder
 
     pictures = sample()
     if not pictures:
-        return "none", ""
+        return "none", "", 0.0
     side = float(np.median([min(picture.shape[:2]) for picture in pictures]))
     if side < SMALL_SIDE:
-        return "none", (
+        why = (
             f"pictures are taken as they are: at {side:.0f} pixels (median of {len(pictures)}) "
             "faces are not found reliably"
         )
+        return "none", why, 0.0
     shares = []
     for picture in pictures:
         faces = face_finder().find(picture)
         if faces:
             shares.append(np.sqrt(faces[0].area) / min(picture.shape[:2]))
+    found = len(shares) / len(pictures)
     seen = f"in {len(shares)} of {len(pictures)} pictures looked at a face was found"
-    if len(shares) < FOUND * len(pictures):
-        return "none", f"pictures are taken as they are: only {seen}"
+    if found < FOUND:
+        return "none", f"pictures are taken as they are: only {seen}", found
     filled = float(np.median(shares))
     if filled >= FILLED and not card.preprocessing.get("landmarks"):
-        return "none", (
+        why = (
             f"pictures are taken as they are: {seen}, and it fills them (median {filled:.0%} of "
             "the shorter side)"
         )
-    return "mtcnn", f"faces are found by MTCNN and cut out: {seen}, filling {filled:.0%} of them"
+        return "none", why, found
+    why = f"faces are found by MTCNN and cut out: {seen}, filling {filled:.0%} of them"
+    return "mtcnn", why, found
 
 
 def choose_precision(
@@ -109,14 +115,17 @@ def agreement_of(rows: FloatArray, expected: FloatArray) -> float:
     """Return the smallest cosine of two sets of (n, d) vectors, each less its mean.
 
     Without taking the mean off, networks that give all pictures nearly the same vector would agree
-    with anything. One vector alone is compared as it is.
+    with anything. One vector alone is compared as it is. Vectors that do not differ agree with none
+    that do.
     """
-    a, b = (
-        one.astype(np.float64) - (one.mean(0) if len(one) > 1 else 0) for one in (rows, expected)
-    )
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    cosines = (a * b).sum(axis=1)[lengths > 0] / lengths[lengths > 0]
-    return float(cosines.min()) if len(cosines) else 1.0
+    wide = (rows.astype(np.float64), expected.astype(np.float64))
+    a, b = (one - (one.mean(axis=0) if len(one) > 1 else 0) for one in wide)
+    ours, theirs = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
+    varied = theirs > 1e-6
+    if not varied.any():
+        return 1.0
+    cosines = (a * b).sum(axis=1)[varied] / np.maximum(ours * theirs, 1e-12)[varied]
+    return float(cosines.min())
 
 
 def _candidates(asked: str, device: str) -> list[str]:

@@ -109,11 +109,6 @@ class Run:
         for name, space in present.items():
             if name in self.networks:
                 check_space(space, self.networks[name])
-        if len({one.rule for one in self.networks.values() if isinstance(one, FaceBackbone)}) > 1:
-            raise InputError(
-                "one store keeps one face a picture; give backbones that are to see others "
-                "a store of their own with -o"
-            )
         self._missing = gaps
         first = self.writer.next_number()
         work = [

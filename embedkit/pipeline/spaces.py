@@ -9,7 +9,7 @@ from typing import Any
 
 from embedkit.backbones import Backbone, contract, contract_hash, load_backbone
 from embedkit.backbones.cards import EMBEDDED, Options
-from embedkit.errors import InputError, SpaceMismatchError
+from embedkit.errors import BackboneError, InputError, SpaceMismatchError
 from embedkit.pipeline.choices import AUTO, Sample, choose_align, choose_precision
 from embedkit.store import Space
 from embedkit.store.schema import SpaceRecord
@@ -76,51 +76,80 @@ def load_networks(
         WeightsError: weights are not on this machine, damaged, or of another network.
         BackboneError: a backbone cannot be computed as asked.
     """
+    rules = {
+        (one["backbone"]["several_faces"], one["backbone"]["no_face"])
+        for one in recorded.values()
+        if one["backbone"]["align"] == "mtcnn"
+    }
+    usual = next(iter(rules), (Options().several_faces, Options().no_face))
     networks = {}
     for name in sorted(names):
         before = recorded.get(name)
         if before is None:
-            networks[name] = _load_first(asked[name], sample, say)
+            loaded = _load_first(asked[name], usual, sample, say)
         else:
-            networks[name] = _load_as_before(name, asked.get(name), before)
+            loaded = _load_as_before(name, asked.get(name), before)
+        if loaded.record["align"] == "mtcnn":
+            rules.add((loaded.record["several_faces"], loaded.record["no_face"]))
+        if len(rules) > 1:
+            raise InputError(
+                "one store keeps one face a picture; give a backbone that is to see others a "
+                "store of its own with -o"
+            )
+        networks[name] = loaded
     return networks
 
 
-def _load_first(wanted: Wanted, sample: Sample, say: Say) -> LoadedBackbone:
-    device, usual = _device(wanted), Options()
+def _load_first(wanted: Wanted, usual: tuple[str, str], sample: Sample, say: Say) -> LoadedBackbone:
+    device = _device(wanted)
     options = {
         "weights": "" if wanted.weights is None else str(wanted.weights.resolve()),
         "align": wanted.align,
-        "several_faces": wanted.several_faces or usual.several_faces,
-        "no_face": wanted.no_face or usual.no_face,
+        "several_faces": wanted.several_faces or usual[0],
+        "no_face": wanted.no_face or usual[1],
     }
+    made_with = _versions()
     if wanted.align == AUTO:
         card = load_backbone(wanted.name, weights=wanted.weights).card
-        options["align"], why = choose_align(card, sample)
+        options["align"], why, found = choose_align(card, sample)
         if why:
             say(f"{wanted.name}: {why}")
-    backbone, precision, note = choose_precision(
-        wanted.name, options, wanted.precision, device, sample
-    )
+            made_with["faces_in_sample"] = f"{found:.2f}"
+    try:
+        backbone, precision, note = choose_precision(
+            wanted.name, options, wanted.precision, device, sample
+        )
+    except (BackboneError, InputError):
+        if wanted.device != AUTO or device == "cpu":
+            raise
+        device = "cpu"  # not every backbone can be moved
+        backbone, precision, note = choose_precision(
+            wanted.name, options, wanted.precision, device, sample
+        )
     if note:
         say(f"{wanted.name}: {note}")
     return LoadedBackbone(
         backbone,
         {"name": wanted.name, **options, "precision": precision},
-        _versions() | {"device": device, "precision": note},
+        made_with | {"device": device, "precision": note},
     )
 
 
 def _load_as_before(name: str, wanted: Wanted | None, before: Mapping[str, Any]) -> LoadedBackbone:
     record: dict[str, str] = dict(before["backbone"])
-    device = "cpu"
+    # A store that was begun on a GPU goes on there if there is one, and elsewhere if not.
+    device = before["made_with"]["device"]
+    device = _device(Wanted(record["name"], device=AUTO if device == "cuda" else "cpu"))
     if wanted is not None:
-        device = _device(wanted)
+        device = device if wanted.device == AUTO else _device(wanted)
         if wanted.weights is not None:
             record["weights"] = str(wanted.weights.resolve())
         for option in ("align", "several_faces", "no_face", "precision"):
             asked_for = getattr(wanted, option)
-            if asked_for not in ("", AUTO) and not record[option].endswith(asked_for):
+            fits = record[option] == asked_for or record[option] == f"openvino-{asked_for}"
+            if option == "precision" and asked_for == "fp32":
+                fits = record[option] == "fp32"  # which is the reference
+            if asked_for not in ("", AUTO) and not fits:
                 raise SpaceMismatchError(
                     f"the vectors of {name} were made with {option.replace('_', '-')} "
                     f"{record[option]}, not {asked_for}; make a store of their own with -o"

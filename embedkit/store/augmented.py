@@ -64,20 +64,34 @@ class Augmented:
         return self.vectors[found >= 0], found[found >= 0]
 
 
-def chunk_name(contract_sha256: str, policy: Mapping[str, Any], images: Sequence[Any]) -> str:
-    """Return the name of the file of some images' copies: another for whatever could differ."""
+def chunk_key(contract_sha256: str, policy: Mapping[str, Any], images: Sequence[Any]) -> str:
+    """Return what names the file of some images' copies: another key for whatever could differ."""
     content = json.dumps([contract_sha256, dict(policy), list(images)], sort_keys=True)
-    return f"augmented-{sha256(content.encode())[:16]}.npy"
+    return sha256(content.encode())[:16]
 
 
-def write_chunk(folder: Path, name: str, vectors: FloatArray) -> None:
-    """Write the copies of some images; a file of that name is whole.
+def find_chunk(folder: Path, key: str) -> str | None:
+    """Return the file of some images' copies if it is there and whole.
+
+    Its name ends in the hash of its bytes, so that a damaged one is none.
+    """
+    for path in sorted(folder.glob(f"augmented-{key}-*.npy")):
+        if path.stem.endswith(files.sha256_of_file(path)[:16]):
+            return path.name
+    return None
+
+
+def write_chunk(folder: Path, key: str, vectors: FloatArray) -> str:
+    """Write the copies of some images and return the file's name.
 
     Raises:
         StoreError: it cannot be written.
     """
-    with told(folder / name):
-        files.write_whole(folder / name, npy_bytes(np.asarray(vectors, "<f4")))
+    data = npy_bytes(np.asarray(vectors, "<f4"))
+    path = folder / f"augmented-{key}-{sha256(data)[:16]}.npy"
+    with told(path):
+        files.write_whole(path, data)
+    return path.name
 
 
 def write_record(
