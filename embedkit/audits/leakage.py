@@ -63,11 +63,13 @@ def measure_leakage(
         estimate = Estimate(0.0, 0.0, upper_limit(n), n)
     if found:
         verdict = Verdict.PRESENT
-        kin = "a copy" if siblings is None else "a copy, or their person,"
-        summary = (
-            f"{found} of {n} {split} images ({estimate.value:.1%}) have {kin} in train; "
-            f"{int(near.sum())} have a copy, {int(exact.sum())} an exact one."
-        )
+        share = f"{found} of {n} {split} images ({estimate.value:.1%})"
+        summary = f"{share} have a copy in train, {int(exact.sum())} of them an exact one."
+        if siblings is not None:
+            summary = (
+                f"{share} have a copy or their person in train; {int(near.sum())} have a copy, "
+                f"{int(exact.sum())} an exact one."
+            )
     else:
         verdict = Verdict.ABSENT if estimate.high <= MATERIAL else Verdict.INCONCLUSIVE
         summary = (
