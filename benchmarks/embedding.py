@@ -8,6 +8,7 @@ that has none is reported as not run.
 import argparse
 import io
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -337,6 +338,11 @@ def write(record: dict[str, Any]) -> None:
             targets.append([f"{short}: forward, times eager fp32", "7", ratio])
     targets.append(["`embedkit --help`, CPU seconds", "≤ 0.2", record["help"]])
     targets = [[name, wanted, f"{value:.2f}"] for name, wanted, value in targets]
+    loads = {
+        short: re.search(r"Load when the script ended: ([\d.]+)", one["machine"])[1]
+        for short, one in record["networks"].items()
+    }
+    loads = ", ".join(f"{short} {load}" for short, load in loads.items())
     faces = [["", "CPU ms a picture"], *([k, f"{v:.0f}"] for k, v in record["faces"].items())]
     write_page(
         "embedding.md",
@@ -369,6 +375,9 @@ header. “Load” is once a run, in seconds by the clock: reading the weights, 
 {SAMPLE} pictures in both precisions.
 
 {table([TITLES, *steps])}
+
+The machine is shared; its load when each network was done: {loads}. Networks measured anew with
+`--network` take the place of their earlier figures.
 
 ## Targets
 

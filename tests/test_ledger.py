@@ -134,7 +134,9 @@ def test_a_control_removes_as_many_of_each_class_and_touches_no_relative():
     identity = clusters_of(world.items.groups, world.exact)
     clean = ~bench.related(identity)
     seen = []
-    bench.answers = lambda rows, y=None: seen.append(rows) or np.zeros(len(bench.test), np.int64)
+    bench.answers = lambda rows, y=None, **_: (
+        seen.append(rows) or np.zeros(len(bench.test), np.int64)
+    )
     assert bench.control(removed, clean) is not None
     assert len(seen) == CONTROLS
     y = bench.y[bench.train]
@@ -182,7 +184,7 @@ def test_a_pipeline_that_lets_train_see_test_is_stopped(monkeypatch):
 
     real = Bench.answers
 
-    def cheating(self, rows, y=None):
+    def cheating(self, rows, y=None, **_):
         return real(self, rows) if y is None else y[self.test]
 
     monkeypatch.setattr(Bench, "answers", cheating)

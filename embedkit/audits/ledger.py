@@ -368,7 +368,7 @@ class _Books:
         used = np.concatenate([bench.train, bench.test])
         names, member = np.unique(bench.clusters[used], return_inverse=True)
         shares = np.bincount(bench.y[bench.train], minlength=len(bench.labels))
-        right, chance = [], []
+        right, chance, value = [], [], None
         for draw in range(CONTROLS):
             generator = np.random.default_rng([bench.seed, draw])
             drawn = generator.choice(len(bench.labels), len(names), p=shares / shares.sum())
@@ -377,7 +377,8 @@ class _Books:
             truth = y[bench.test]
             if len(np.unique(y[bench.train])) < 2:
                 continue
-            right.append(bench.answers(bench.train, y) == truth)
+            right.append(bench.answers(bench.train, y, value=value) == truth)
+            value = bench.chosen
             commonest = np.bincount(y[bench.train], minlength=len(bench.labels)).argmax()
             chance.append(truth == commonest)
         if not right:

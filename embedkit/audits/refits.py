@@ -75,6 +75,7 @@ class Bench:
             [self.labels.index(name) if name in self.labels else -1 for name in names], np.int64
         )
         self.clusters = clusters_of(clusters_in(store), *related)
+        self.chosen = 0.0
         self._answers: dict[bytes, IntArray] = {}
 
     @cached_property
@@ -89,15 +90,19 @@ class Bench:
         """Answers of the head that is trained on all of train."""
         return self.answers(self.train)
 
-    def answers(self, rows: IntArray, y: IntArray | None = None) -> IntArray:
+    def answers(
+        self, rows: IntArray, y: IntArray | None = None, *, value: float | None = None
+    ) -> IntArray:
         """Train on some rows and return the class number answered for each test image.
 
         Args:
             rows: of training images.
             y: (n,) class of every image, where the labels are not to be those given.
+            value: of the hyper-parameter; chosen inside the rows where left out, and then found in
+                `chosen`.
         """
         key = rows.tobytes()
-        if y is None and key in self._answers:
+        if y is None and value is None and key in self._answers:
             return self._answers[key]
         given = self.y if y is None else y
         classes, numbers = np.unique(given[rows], return_inverse=True)
@@ -107,9 +112,11 @@ class Bench:
             self.clusters[rows],
             n_classes=len(classes),
             seed=self.seed,
+            value=None if value is None else min(value, len(rows)),
         )
+        self.chosen = fitted.choice.value
         made = classes[fitted.probabilities(self.vectors[self.test]).argmax(axis=1)]
-        if y is None:
+        if y is None and value is None:
             self._answers[key] = made
         return np.asarray(made, np.int64)
 
@@ -134,6 +141,9 @@ class Bench:
             removed: (m,) training rows that the purge takes out.
             clean: (m,) those that are related to no test image: the draw is from them.
 
+        The hyper-parameter is chosen in the first draw; the others, as large and from the same
+        images, take it over.
+
         Returns:
             `CONTROLS` draws; None where a class has not that many clean images to spare.
         """
@@ -143,13 +153,15 @@ class Bench:
         left = [np.sum(y == label) - wanted[label] >= 1 for label in np.flatnonzero(wanted)]
         if not all(left) or any(len(p) < n for p, n in zip(pools, wanted, strict=True)):
             return None
-        made = []
+        made: list[IntArray] = []
+        value = None
         for draw in range(CONTROLS):
             generator = np.random.default_rng([self.seed, draw, int(removed.sum())])
             keep = np.ones(len(y), bool)
             for pool, n in zip(pools, wanted, strict=True):
                 keep[generator.choice(pool, n, replace=False)] = False
-            made.append(self.answers(self.train[keep]))
+            made.append(self.answers(self.train[keep], value=value))
+            value = self.chosen
         answers = np.stack(made)
         return Control(self.right(answers), answers)
 
