@@ -200,11 +200,10 @@ def main() -> None:
             record["networks"][short] = measure_network(
                 short, network, weights, warm, rounds, options.rivals, work / short
             )
-            record["networks"][short]["machine"] = machine()
+            record["networks"][short] |= {"machine": machine(), "images": options.images}
     program = str(Path(sys.executable).with_name("embedkit"))
     helps = [measure([program, "--help"], folder=work).cpu for _ in range(9)]
     record |= {
-        "images": options.images,
         "rounds": options.rounds,
         "help": statistics.median(helps),
         "faces": detection(rounds[0]),
@@ -304,7 +303,7 @@ def write(record: dict[str, Any]) -> None:
     for short, one in record["networks"].items():
         alone, field = one["bounds"], one["contenders"]
         ours = median(field["embedkit"], "cpu")
-        rows.append([f"**{short}** ({one['precision']})", "", "", "", ""])
+        rows.append([f"**{short}** ({one['precision']}; {one['images']:,} pictures)", *[""] * 4])
         for title, figures in field.items():
             rows.append(_line(title, median(figures, "cpu"), median(figures, "wall"), ours))
         if short == MOBILE:
@@ -349,7 +348,7 @@ def write(record: dict[str, Any]) -> None:
         "embedding.py --rivals DIR",
         f"""# How fast pictures are embedded
 
-{record["images"]:,} JPEGs, a third each of 224 × 224, 640 × 480 and 1920 × 1080, drawn; in
+JPEGs, a third each of 224 × 224, 640 × 480 and 1920 × 1080, drawn; in
 {record["rounds"]} rounds of other pictures, all contenders in turn within each round, every one a
 process that has its network loaded; medians of the rounds. CPU time is of all cores, user and
 system, children included; compare by it where the machine is shared.
