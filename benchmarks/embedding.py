@@ -338,7 +338,7 @@ def write(record: dict[str, Any]) -> None:
     targets.append(["`embedkit --help`, CPU seconds", "≤ 0.2", record["help"]])
     targets = [[name, wanted, f"{value:.2f}"] for name, wanted, value in targets]
     loads = {
-        short: re.search(r"Load when the script ended: ([\d.]+)", one["machine"])[1]
+        short: re.search(r"Load when the script ended: (\d+\.\d)", one["machine"])[1]
         for short, one in record["networks"].items()
     }
     loads = ", ".join(f"{short} {load}" for short, load in loads.items())
