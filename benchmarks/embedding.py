@@ -345,7 +345,7 @@ def write(record: dict[str, Any]) -> None:
     faces = [["", "CPU ms a picture"], *([k, f"{v:.0f}"] for k, v in record["faces"].items())]
     write_page(
         "embedding.md",
-        "embedding.py --rivals DIR",
+        "embedding.py",
         f"""# How fast pictures are embedded
 
 JPEGs, a third each of 224 × 224, 640 × 480 and 1920 × 1080, drawn; in
