@@ -237,7 +237,7 @@ def test_auto_looks_at_the_pictures_and_says_why(pictures, align, why):
     import re
 
     chosen, said, found = choose_align(find_card(FACENET), lambda: pictures)
-    assert 0 <= found <= 1
+    assert (found is None) == (align == "none" and why in ("at 48 pixels", "^$"))
     assert chosen == align
     assert re.search(why, said)
 
@@ -246,7 +246,7 @@ def test_auto_never_cuts_faces_for_a_backbone_that_is_not_made_for_them():
     def never():
         raise AssertionError("no picture has to be looked at")
 
-    assert choose_align(find_card("vgg16"), never) == ("none", "", 0.0)
+    assert choose_align(find_card("vgg16"), never) == ("none", "", None)
 
 
 def test_the_items_table_says_what_was_found(run, tmp_path):

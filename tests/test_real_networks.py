@@ -11,7 +11,7 @@ from PIL import Image
 
 from embedkit.backbones import embed_pictures, load_backbone
 from embedkit.images import decode, read_bytes
-from embedkit.pipeline.choices import agreement_of
+from embedkit.pipeline.choices import AGREEMENT, agreement_of, choose_precision
 from embedkit.statistics import bootstrap
 from embedkit.vectors import unit_rows
 
@@ -149,7 +149,7 @@ def test_mini_xception_names_the_emotions_of_fer2013(data, tmp_path):
     assert found.low < 0.657 < found.high
 
 
-def test_mobilenet_has_its_own_numbers_in_every_precision(data, tmp_path):
+def test_mobilenet_has_its_own_numbers_in_the_precision_that_is_chosen(data, tmp_path):
     module = source_of(data, "mobilenetv2")
     net, (low, high) = module.load(data / "models/mobilenetv2_int8.npz")
     net.eval().forward = net.features
@@ -174,6 +174,10 @@ def test_mobilenet_has_its_own_numbers_in_every_precision(data, tmp_path):
         x = torch.from_numpy(scaled).permute(0, 3, 1, 2).float() / 255 * (high - low) + low
         expected = net.features(x).double().numpy()
     name = f"torchscript:{tmp_path / 'mobilenet.pt'}"
-    for precision, least in (("fp32", 0.99999), ("bf16", 0.99), ("openvino-fp32", 0.999)):
-        rows = embed_pictures(load_backbone(name, precision=precision), pictures)
-        assert agreement_of(rows, unit_rows(expected)) > least, precision
+    rows = embed_pictures(load_backbone(name), pictures)
+    assert agreement_of(rows, unit_rows(expected)) > 0.99999
+    # Its eight-bit weights do not survive bf16 on every machine (with AMX the smallest cosine was
+    # .94, .90 after centring): whatever is chosen has to agree.
+    options = {"align": "none", "several_faces": "largest", "no_face": "whole"}
+    chosen, _, _ = choose_precision(name, options, "auto", "cpu", lambda: pictures)
+    assert agreement_of(embed_pictures(chosen, pictures), unit_rows(expected)) >= AGREEMENT

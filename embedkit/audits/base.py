@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from embedkit.statistics import Estimate
+from embedkit.statistics import Estimate, proportion, upper_limit
+from embedkit.vectors import BoolArray, IntArray
 
 
 class Verdict(StrEnum):
@@ -91,3 +92,26 @@ def effect_verdict(effect: Estimate, test_interval: Estimate) -> Verdict:
     if effect.low > 0 and effect.value >= MATERIAL:
         return Verdict.PRESENT
     return Verdict.ABSENT if effect.high < band and effect.low > -band else Verdict.INCONCLUSIVE
+
+
+def share_verdict(marked: BoolArray, clusters: IntArray, *, seed: int) -> tuple[Estimate, Verdict]:
+    """Estimate a share of images that should be none, and judge it.
+
+    Any marked image is present. Where there is none, the share is absent if its upper limit, of "0
+    of so many clusters", is not material.
+
+    Args:
+        marked: (n,) images.
+        clusters: (n,) what a bootstrap keeps together.
+        seed: of the bootstrap.
+    """
+    n = len(marked)
+    if marked.any():
+        return proportion(marked, clusters, seed=seed), Verdict.PRESENT
+    estimate = Estimate(0.0, 0.0, upper_limit(len(np.unique(clusters))), n)
+    return estimate, Verdict.ABSENT if estimate.high <= MATERIAL else Verdict.INCONCLUSIVE
+
+
+def rounded(value: float) -> float | None:
+    """Return a figure as JSON has it: six decimals, None for NaN."""
+    return None if np.isnan(value) else round(value, 6)

@@ -51,7 +51,7 @@ class FaceLinks:
             "links": self.links,
             "links_refused": self.refused,
             "largest_cluster": [
-                {"threshold": round(threshold, 6), "images": n} for threshold, n in self.largest
+                {"threshold": round(threshold, 4), "images": n} for threshold, n in self.largest
             ],
         }
 
@@ -171,7 +171,8 @@ def link_faces(
     at = stats.norm.ppf(np.array(QUANTILES) ** (1 / size))
     spread, place = np.polyfit(at, found, 1)
     far = stats.norm.ppf((1 - FALSE_LINKS) ** (1 / len(shuffled)))
-    threshold = round(float(place + spread * far), 6)
+    # The products are in float32: more decimals would depend on the number of threads.
+    threshold = round(float(place + spread * far), 4)
     # Of a few people with many photographs each, most chunks hold a mate, and the line above is
     # theirs. The lower half of single similarities is of strangers all the same; if more maxima
     # than strangers can explain lie beyond what it extrapolates to, no threshold can be trusted.

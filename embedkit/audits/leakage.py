@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict
+from embedkit.audits.base import Finding, Statement, share_verdict
 from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins
-from embedkit.statistics import Estimate, proportion, upper_limit
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, IntArray
 
@@ -58,11 +57,8 @@ def measure_leakage(
     clusters = twins.near if siblings is None else siblings.identity
     every = shared(clusters, test, train)
     n, found = int(test.sum()), int(every.sum())
-    estimate = proportion(every[test], clusters[test], seed=seed)
-    if not found:
-        estimate = Estimate(0.0, 0.0, upper_limit(n), n)
+    estimate, verdict = share_verdict(every[test], clusters[test], seed=seed)
     if found:
-        verdict = Verdict.PRESENT
         share = f"{found} of {n} {split} images ({estimate.value:.1%})"
         summary = f"{share} have a copy in train, {int(exact.sum())} of them an exact one."
         if siblings is not None:
@@ -71,7 +67,6 @@ def measure_leakage(
                 f"{int(exact.sum())} an exact one."
             )
     else:
-        verdict = Verdict.ABSENT if estimate.high <= MATERIAL else Verdict.INCONCLUSIVE
         summary = (
             f"None of {n} {split} images has a relative in train (the share is at most "
             f"{estimate.high:.1%}, one-sided 95%)."

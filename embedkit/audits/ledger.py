@@ -1,22 +1,21 @@
 """The ledger: what the test accuracy becomes when its causes are taken away one by one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 from math import factorial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from embedkit.audits.base import Finding, Statement, Verdict, effect_verdict
+from embedkit.audits.base import Finding, Statement, Verdict, effect_verdict, rounded
+from embedkit.audits.floor import Floor, check_floor, random_label_floor
 from embedkit.audits.novelty import Novelty, novelty_curve
 from embedkit.audits.predictions import Yours, judge
 from embedkit.audits.refits import CONTROLS, Bench
 from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins
-from embedkit.errors import PipelineLeakError
 from embedkit.heads.training import HEADS
 from embedkit.statistics import Estimate, mcnemar, proportion
 from embedkit.store import Store
@@ -24,10 +23,6 @@ from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
 CAUSES = ("exact_twins", "near_twins", "siblings")
 UNMEASURED = ("shortcuts",)
-T_OF_DRAWS = float(stats.t.ppf(0.975, CONTROLS - 1))
-T_OF_SUSPICION = float(stats.t.ppf(1 - 1e-4, CONTROLS - 1))
-FEWEST_NOVEL = 30  # clusters without a relative in train, before the pipeline is suspected
-SLACK = 0.05  # beyond chance, on random labels, before the pipeline itself is suspected
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +67,9 @@ class Line:
             "removed_from_train": self.removed,
             "left_in_train": self.left,
             "accuracy_after": self.accuracy.to_dict(),
-            "alone": _rounded(self.alone),
-            "shapley": _rounded(self.shapley),
-            "mcnemar_p": _rounded(self.p),
+            "alone": rounded(self.alone),
+            "shapley": rounded(self.shapley),
+            "mcnemar_p": rounded(self.p),
             "reason": self.reason or None,
         }
 
@@ -102,7 +97,7 @@ class HeadLedger:
     novelty: Novelty
     look_up: Estimate
     look_up_control: float
-    floor: "Floor"
+    floor: Floor
 
     @property
     def verdict(self) -> Verdict:
@@ -131,33 +126,8 @@ class HeadLedger:
             "honest_covers": covered,
             "honest_does_not_cover": [c for c in (*CAUSES, *UNMEASURED) if c not in covered],
             "novelty": self.novelty.to_dict(),
-            "look_up": self.look_up.to_dict() | {"control": _rounded(self.look_up_control)},
+            "look_up": self.look_up.to_dict() | {"control": rounded(self.look_up_control)},
             "random_labels": self.floor.to_dict(),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Floor:
-    """What is reached with labels that mean nothing: looking up, and nothing else.
-
-    Attributes:
-        accuracy: with a random label for each cluster.
-        chance: of the commonest such label.
-        novel: (accuracy, chance) on test images without a relative in train.
-        leaks: whether the former is above the latter by more than chance and `SLACK` allow.
-    """
-
-    accuracy: Estimate
-    chance: float
-    novel: tuple[Estimate, float]
-    leaks: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return {
-            **self.accuracy.to_dict(),
-            "chance": _rounded(self.chance),
-            "without_relatives": self.novel[0].to_dict() | {"chance": _rounded(self.novel[1])},
         }
 
 
@@ -226,7 +196,7 @@ def keep_ledger(
     for kind in heads:
         bench = Bench(store, kind, related, split=split, label=label, backbone=backbone, seed=seed)
         made = _Books(bench, levels).ledger()
-        _check_floor(made)
+        check_floor(kind, made.floor)
         ledgers.append(made)
     verdicts = [ledger.verdict for ledger in ledgers]
     order = (Verdict.PRESENT, Verdict.INCONCLUSIVE, Verdict.ABSENT)
@@ -250,17 +220,27 @@ def keep_ledger(
     )
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _Worth:
-    """A purge: what it takes out, what is left, and what that is worth for each test image."""
+    """A purge: what it takes out, and what that is worth for each test image.
+
+    Attributes:
+        removed: (m,) training rows taken out.
+        reason: why the head could not be trained again; empty if it was.
+        answers: (n,) of the purged head; of the head on all of train where it was not trained.
+        right: (n,) whether they are right.
+        effect: (n,) what the head is right less often; NaN where it was not trained.
+        control: (n,) how often the heads of the control are right; None without one.
+        control_answers: (draws, n) what those answer.
+    """
 
     removed: BoolArray
     reason: str
     answers: IntArray
-    control: "DoubleArray | None"
-    control_answers: "IntArray | None"
-    effect: DoubleArray = field(init=False)
-    right: BoolArray = field(init=False)
+    right: BoolArray
+    effect: DoubleArray
+    control: DoubleArray | None = None
+    control_answers: IntArray | None = None
 
 
 class _Books:
@@ -291,17 +271,15 @@ class _Books:
         first = bench.right(bench.first)
         reason = bench.too_little(removed)
         if reason or not removed.any():
-            made = _Worth(removed, reason, bench.first, None, None)
-            made.right = first
-            made.effect = np.full(len(first), np.nan) if reason else np.zeros(len(first))
-            return made
+            effect = np.full(len(first), np.nan if reason else 0.0)
+            return _Worth(removed, reason, bench.first, first, effect)
         answers = bench.answers(bench.train[~removed])
+        right = bench.right(answers)
         control = bench.control(removed, self.clean)
-        mean = None if control is None else control.right.mean(axis=0)
-        made = _Worth(removed, "", answers, mean, None if control is None else control.answers)
-        made.right = bench.right(answers)
-        made.effect = (first.astype(np.float64) if mean is None else mean) - made.right
-        return made
+        if control is None:
+            return _Worth(removed, "", answers, right, first.astype(np.float64) - right)
+        mean = control.right.mean(axis=0)
+        return _Worth(removed, "", answers, right, mean - right, mean, control.answers)
 
     def ledger(self) -> HeadLedger:
         bench = self.bench
@@ -342,7 +320,7 @@ class _Books:
             novelty_curve(bench, first, novel),
             self._share(flipped, unknown=bool(last.reason)),
             by_control,
-            self._floor(novel),
+            random_label_floor(bench, novel),
         )
 
     def _shapley(self) -> list[float]:
@@ -360,45 +338,10 @@ class _Books:
         return shares
 
     def _value(self, parts: Sequence[int]) -> float:
-        removed = np.any([self.parts[0] & False, *(self.parts[one] for one in parts)], axis=0)
+        removed = np.zeros(len(self.bench.train), bool)
+        for one in parts:
+            removed |= self.parts[one]
         return float(self.worth(removed).effect.mean())
-
-    def _floor(self, novel: BoolArray) -> Floor:
-        bench = self.bench
-        used = np.concatenate([bench.train, bench.test])
-        names, member = np.unique(bench.clusters[used], return_inverse=True)
-        shares = np.bincount(bench.y[bench.train], minlength=len(bench.labels))
-        right, chance, value = [], [], None
-        for draw in range(CONTROLS):
-            generator = np.random.default_rng([bench.seed, draw])
-            drawn = generator.choice(len(bench.labels), len(names), p=shares / shares.sum())
-            y = np.full(len(bench.y), -1, np.int64)
-            y[used] = drawn[member.ravel()]
-            truth = y[bench.test]
-            if len(np.unique(y[bench.train])) < 2:
-                continue
-            right.append(bench.answers(bench.train, y, value=value) == truth)
-            value = bench.chosen
-            commonest = np.bincount(y[bench.train], minlength=len(bench.labels)).argmax()
-            chance.append(truth == commonest)
-        if not right:
-            unknown = Estimate(np.nan, np.nan, np.nan, len(bench.test))
-            return Floor(unknown, float("nan"), (unknown, float("nan")), leaks=False)
-        accuracy, guess = np.mean(right, axis=0), np.mean(chance, axis=0)
-        alone, leaks = (Estimate(np.nan, np.nan, np.nan, 0), float("nan")), False
-        if novel.any():
-            of_novel = Estimate(float(accuracy[novel].mean()), 0.0, 1.0, int(novel.sum()))
-            spread = np.std([one[novel].mean() for one in right], ddof=1) / np.sqrt(len(right))
-            low, high = (float(of_novel.value + sign * T_OF_DRAWS * spread) for sign in (-1, 1))
-            alone = (
-                Estimate(of_novel.value, max(0.0, low), min(1.0, high), of_novel.n),
-                float(guess[novel].mean()),
-            )
-            beyond = [a[novel].mean() - b[novel].mean() for a, b in zip(right, chance, strict=True)]
-            error = np.std(beyond, ddof=1) / np.sqrt(len(beyond))
-            enough = len(np.unique(bench.clusters[bench.test][novel])) >= FEWEST_NOVEL
-            leaks = bool(enough and np.mean(beyond) - T_OF_SUSPICION * error > SLACK)
-        return Floor(bench.mean(accuracy), float(guess.mean()), alone, leaks)
 
     def _effect(self, values: DoubleArray) -> Estimate:
         if np.isnan(values).any():
@@ -420,21 +363,6 @@ class _Books:
         if unknown:
             return Estimate(np.nan, np.nan, np.nan, len(values))
         return proportion(values, self.bench.clusters[self.bench.test], seed=self.bench.seed)
-
-
-def _check_floor(ledger: HeadLedger) -> None:
-    accuracy, chance = ledger.floor.novel
-    if ledger.floor.leaks:
-        raise PipelineLeakError(
-            f"the {ledger.head} head answers random labels rightly on {accuracy.value:.1%} of "
-            f"{accuracy.n} test images that have no relative in train, {chance:.1%} expected: "
-            "either copies were missed, or embedkit itself lets train see test; nothing below "
-            "this line could be trusted"
-        )
-
-
-def _rounded(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 6)
 
 
 def _sentence(ledger: HeadLedger, split: str) -> str:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict
+from embedkit.audits.base import Finding, Statement, share_verdict
 from embedkit.audits.faces import FaceLinks, face_space, people_by_faces, why_not
 from embedkit.audits.twins import Twins
-from embedkit.statistics import Estimate, clusters_of, proportion, upper_limit
+from embedkit.statistics import clusters_of
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, IntArray
 
@@ -95,9 +95,7 @@ def find_siblings(store: Store, twins: Twins, *, split: str, seed: int) -> Sibli
     identity = clusters_of(person, twins.near)
     related = _in_train(person, twins.near, test, train)
     n, found = int(test.sum()), int(related.sum())
-    estimate = proportion(related[test], identity[test], seed=seed)
-    if not found:
-        estimate = Estimate(0.0, 0.0, upper_limit(n), n)
+    estimate, verdict = share_verdict(related[test], identity[test], seed=seed)
     sides = [{one for one, in_ in zip(person, some, strict=True) if in_} for some in (train, test)]
     across = len((sides[0] & sides[1]) - {None})
     people = len(set(person) - {None})
@@ -105,14 +103,12 @@ def find_siblings(store: Store, twins: Twins, *, split: str, seed: int) -> Sibli
     without = f" {unnamed} images name nobody." if unnamed else ""
     how = "by its group column" if known else "by their faces"
     if found:
-        verdict = Verdict.PRESENT
         summary = (
             f"{found} of {n} {split} images ({estimate.value:.1%}) show somebody whom train shows "
             f"on another photograph, {how} ({across} of {people} people are on both "
             f"sides).{without}"
         )
     else:
-        verdict = Verdict.ABSENT if estimate.high <= MATERIAL else Verdict.INCONCLUSIVE
         summary = (
             f"None of {n} {split} images shows somebody whom train shows on another photograph, "
             f"{how} (the share is at most {estimate.high:.1%}, one-sided 95%).{without}"

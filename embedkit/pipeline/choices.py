@@ -22,29 +22,29 @@ SMALL_SIDE = 80  # pixels
 AGREEMENT = 0.997  # of a precision with fp32: the smallest cosine, after centring
 
 
-def choose_align(card: Card, sample: Sample) -> tuple[str, str, float]:
+def choose_align(card: Card, sample: Sample) -> tuple[str, str, float | None]:
     """Return whether faces are to be cut out, why, and the share of pictures that have one.
 
-    Without words where it goes without saying.
+    Without words where it goes without saying, without a share where nobody looked.
 
     Args:
-        card: of the loaded backbone.
+        card: of the backbone.
         sample: gives some pictures.
     """
     if not (card.faces or card.preprocessing.get("landmarks")):
-        return "none", "", 0.0
+        return "none", "", None
     from embedkit.backbones.faces import face_finder
 
     pictures = sample()
     if not pictures:
-        return "none", "", 0.0
+        return "none", "", None
     side = float(np.median([min(picture.shape[:2]) for picture in pictures]))
     if side < SMALL_SIDE:
         why = (
             f"pictures are taken as they are: at {side:.0f} pixels (median of {len(pictures)}) "
             "faces are not found reliably"
         )
-        return "none", why, 0.0
+        return "none", why, None
     shares = []
     for picture in pictures:
         faces = face_finder().find(picture)

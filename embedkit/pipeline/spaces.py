@@ -7,8 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from embedkit.backbones import Backbone, contract, contract_hash, load_backbone
-from embedkit.backbones.cards import EMBEDDED, Options
+from embedkit.backbones import Backbone, contract, contract_hash, find_card, load_backbone
+from embedkit.backbones.cards import EMBEDDED, FILE_KINDS, Options
 from embedkit.errors import BackboneError, InputError, SpaceMismatchError
 from embedkit.pipeline.choices import AUTO, Sample, choose_align, choose_precision
 from embedkit.store import Space
@@ -110,10 +110,13 @@ def _load_first(wanted: Wanted, usual: tuple[str, str], sample: Sample, say: Say
     }
     made_with = _versions()
     if wanted.align == AUTO:
-        card = load_backbone(wanted.name, weights=wanted.weights).card
+        card = find_card(wanted.name)
+        if wanted.name.partition(":")[0] in FILE_KINDS:  # what it takes stands beside the file
+            card = load_backbone(wanted.name, weights=wanted.weights).card
         options["align"], why, found = choose_align(card, sample)
         if why:
             say(f"{wanted.name}: {why}")
+        if found is not None:
             made_with["faces_in_sample"] = f"{found:.2f}"
     try:
         backbone, precision, note = choose_precision(
