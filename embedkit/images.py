@@ -122,26 +122,7 @@ def decode(data: bytes) -> Picture:
     Raises:
         UnreadableImageError: with the reason; never anything else, whatever the bytes are.
     """
-    if not data:
-        raise UnreadableImageError(EMPTY)
-    if sniff(data[:64]) is None:
-        raise UnreadableImageError(f"not a picture ({_describe(data)})")
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(image.size)
-            format_, mode = image.format or "", image.mode
-            orientation = _orientation(image)
-            frames = int(getattr(image, "n_frames", 1))
-            image.load()
-            _check_size(image.size)  # Pillow's own check has been bypassed before
-            ImageOps.exif_transpose(image, in_place=True)
-            picture = rgb_image(image)
-    except UnreadableImageError:
-        raise
-    except Image.DecompressionBombError:
-        raise UnreadableImageError(f"more than {MAX_PIXELS // 10**6} million pixels") from None
-    except Exception as error:  # noqa: BLE001 (Pillow raises six types on damaged files)
-        raise UnreadableImageError(_plain(error)) from None
+    picture, format_, mode, orientation, frames = _decoded(data)
     pixels = np.asarray(picture)
     return Picture(
         pixels,
@@ -158,6 +139,39 @@ def decode(data: bytes) -> Picture:
             frames=frames,
         ),
     )
+
+
+def decode_pixels(data: bytes) -> Pixels:
+    """Decode a picture as `decode` does, without its facts: hashing takes longer than decoding.
+
+    Raises:
+        UnreadableImageError: with the reason.
+    """
+    return np.asarray(_decoded(data)[0])
+
+
+def _decoded(data: bytes) -> tuple[Image.Image, str, str, int, int]:
+    """Return a picture upright in RGB, its format, mode, EXIF orientation and number of frames."""
+    if not data:
+        raise UnreadableImageError(EMPTY)
+    if sniff(data[:64]) is None:
+        raise UnreadableImageError(f"not a picture ({_describe(data)})")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image.size)
+            format_, mode = image.format or "", image.mode
+            orientation = _orientation(image)
+            frames = int(getattr(image, "n_frames", 1))
+            image.load()
+            _check_size(image.size)  # Pillow's own check has been bypassed before
+            ImageOps.exif_transpose(image, in_place=True)
+            return rgb_image(image), format_, mode, orientation, frames
+    except UnreadableImageError:
+        raise
+    except Image.DecompressionBombError:
+        raise UnreadableImageError(f"more than {MAX_PIXELS // 10**6} million pixels") from None
+    except Exception as error:  # noqa: BLE001 (Pillow raises six types on damaged files)
+        raise UnreadableImageError(_plain(error)) from None
 
 
 def _orientation(image: Image.Image) -> int:

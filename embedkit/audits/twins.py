@@ -1,37 +1,37 @@
 """Twins: images that are copies of one photograph, within and across splits."""
 
+import os
 from collections import Counter
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 
-from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict
-from embedkit.images import mirrored_hash
-from embedkit.statistics import Estimate, connected, upper_limit, wilson
+from embedkit.audits.base import Finding, Statement, share_verdict
+from embedkit.audits.calibration import SAMPLE, Calibration, calibrate
+from embedkit.audits.candidates import candidate_pairs
+from embedkit.audits.registration import SIDE, Planes, blank, plane, register
+from embedkit.errors import UnreadableImageError
+from embedkit.images import decode_pixels, read_bytes, strict_pillow
+from embedkit.statistics import Estimate, connected
 from embedkit.store import Store
-from embedkit.vectors import FloatArray, IntArray
+from embedkit.vectors import BoolArray, IntArray, Pixels
 
-# Two witnesses must agree: the perceptual hash (bits of 63 that differ, in the picture or its
-# mirror image) and the cosine of centred vectors. `benchmarks/twin_candidates.py` shows on real and
-# drawn sets what this finds and what it lets in; a threshold for each data set comes with
-# calibration.
-NEAR = ((2, 0.30), (6, 0.75), (20, 0.87))
-ROWS = 1024
 ALL_PAIRS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two images that are, or may be, copies of one photograph.
+    """Two images that are copies of one photograph.
 
     Attributes:
         a: id of the image that comes first in the store.
         b: id of the other.
-        kind: `exact` (equal bytes or equal decoded pixels) or `near` (a candidate).
-        score: cosine of the centred vectors; 1 for exact twins.
+        kind: `exact` (equal bytes or equal decoded pixels) or `near` (they agree once one is laid
+            onto the other).
+        score: how well they agree, see `Registered`; 1 for exact twins.
         splits: of the two images.
         labels: of the two images.
     """
@@ -54,6 +54,21 @@ class Pair:
         return None not in self.labels and self.labels[0] != self.labels[1]
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """All copies of one photograph.
+
+    Attributes:
+        rows: of the images, in order.
+        keep: row of the one to keep.
+        reason: why that one.
+    """
+
+    rows: tuple[int, ...]
+    keep: int
+    reason: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Twins(Finding):
     """The pairs of a store, exact ones first, then by score.
@@ -62,21 +77,31 @@ class Twins(Finding):
         pairs: every pair, each once.
         exact: (n,) cluster of each image by exact twins, numbered by its first row.
         near: (n,) cluster of each image by exact and near twins.
+        clusters: of two images and more, with the one to keep.
+        calibration: of the threshold for near copies; None where no picture could be looked at.
+        plain: ids of images too plain to compare, which are near nothing.
+        unseen: images whose file is gone or damaged, which are near nothing.
     """
 
     pairs: tuple[Pair, ...]
     exact: IntArray
     near: IntArray
+    clusters: tuple[Cluster, ...]
+    calibration: Calibration | None
+    plain: tuple[str, ...]
+    unseen: int
+    ids: tuple[str, ...]
 
     def details(self) -> dict[str, Any]:
-        """Return counts and all pairs."""
+        """Return counts, the calibration, all pairs and clusters."""
         return {
             "exact_pairs": sum(pair.kind == "exact" for pair in self.pairs),
             "near_pairs": sum(pair.kind == "near" for pair in self.pairs),
             "pairs_across_splits": sum(pair.across_splits for pair in self.pairs),
             "pairs_with_conflicting_labels": sum(pair.conflicting for pair in self.pairs),
-            "near_rule": [{"hash_bits": bits, "cosine": cosine} for bits, cosine in NEAR],
-            "near_pairs_are": "candidates, not verified on the pixels",
+            "near_copies": None if self.calibration is None else self.calibration.to_dict(),
+            "too_plain_to_compare": list(self.plain),
+            "not_looked_at": self.unseen,
             "pairs": [
                 {
                     "a": pair.a,
@@ -89,57 +114,131 @@ class Twins(Finding):
                 }
                 for pair in self.pairs
             ],
+            "clusters": [
+                {
+                    "images": [self.ids[row] for row in cluster.rows],
+                    "keep": self.ids[cluster.keep],
+                    "reason": cluster.reason,
+                }
+                for cluster in self.clusters
+            ],
         }
 
 
-def find_twins(store: Store, *, backbone: str | None = None, label: str = "label") -> Twins:
-    """List the pairs of images in a store that are, or may be, copies of one photograph.
+def find_twins(
+    store: Store, *, backbone: str | None = None, label: str = "label", seed: int = 0
+) -> Twins:
+    """List the pairs of images in a store that are copies of one photograph.
 
-    Exact twins have equal bytes or equal decoded pixels. Near twins are candidates: every pair of
-    images is compared (n * n * d multiplications, nothing approximate), by the cosine of their
-    centred vectors and by perceptual hash, also of the mirror image. A pair is listed once.
+    Exact twins have equal bytes or equal decoded pixels. For near twins, every pair that may be one
+    (see `candidate_pairs`) is looked at: one picture is laid onto the other, and what overlaps is
+    compared (see `register`), against a threshold that is learned from this data set (see
+    `calibrate`). The pictures are read for it, so they have to be where they were.
 
     Args:
         store: to search.
         backbone: which space; can be left out where there is only one.
         label: column whose values are compared for conflicts.
+        seed: of the copies that the threshold is set by.
     """
     items = store.items
     n = len(items)
     exact = _exact_pairs(items.column("sha256"), items.column("pixel_sha256"))
-    hashes = np.array(items.column("phash"), np.uint64)
     clusters = connected(n, np.array(sorted(exact), np.int64).reshape(-1, 2))
-    # One picture stands for all its exact copies: what is near it is near them.
+    # One picture stands for all its exact copies: what is a copy of it is one of them.
     alone = np.flatnonzero(clusters == np.arange(n))
-    near = {
-        (int(alone[a]), int(alone[b])): score
-        for (a, b), score in near_pairs(store.space(backbone).vectors[alone], hashes[alone])
-    }
+    vectors = store.space(backbone).vectors[alone]
+    hashes = np.array(items.column("phash"), np.uint64)[alone]
+    splits, labels = items.splits, items.label_column(label)
+    pairs = candidate_pairs(vectors, hashes, [splits[row] for row in alone])
+    planes, seen, originals = _look(store, alone, seed)
+    plain = seen & blank(planes)
+    usable = seen & ~plain
+    pairs = pairs[usable[pairs].all(axis=1)]
+    scores = register(planes, pairs).score
+    calibration = None
+    near: dict[tuple[int, int], float] = {}
+    if len(originals):
+        calibration = calibrate(scores, planes, pairs, originals, seed=seed)
+        passed = scores >= calibration.threshold
+        near = {
+            (int(alone[a]), int(alone[b])): float(score)
+            for (a, b), score in zip(pairs[passed], scores[passed], strict=True)
+        }
     scored = [(pair, "exact", 1.0) for pair in exact]
     scored += [(pair, "near", score) for pair, score in near.items()]
-    ids, splits, labels = items.ids, items.splits, items.label_column(label)
-    pairs = sorted(
+    ids = items.ids
+    found = sorted(
         (
             Pair(ids[a], ids[b], kind, score, (splits[a], splits[b]), (labels[a], labels[b]))
             for (a, b), kind, score in scored
         ),
         key=lambda pair: (pair.kind != "exact", -round(pair.score, 6), pair.a, pair.b),
     )
-    involved = {row for pair, _, _ in scored for row in pair}
-    estimate = wilson(len(involved), n)
-    if not involved:
-        estimate = Estimate(0.0, 0.0, upper_limit(n), n)
-    kinds = Counter(pair.kind for pair in pairs)
+    every = connected(n, np.array([pair for pair, _, _ in scored], np.int64).reshape(-1, 2))
+    sizes = np.bincount(every, minlength=n)
+    estimate, verdict = share_verdict(sizes[every] > 1, every, seed=seed)
+    unseen = int((~seen).sum())
     return Twins(
         name="twins",
-        verdict=_verdict(len(involved), estimate),
+        verdict=verdict,
         statement=Statement.ASSOCIATION,
-        summary=_summary(kinds, sum(pair.across_splits for pair in pairs), estimate),
+        summary=_summary(found, estimate, calibration, unseen),
         estimate=estimate,
-        pairs=tuple(pairs),
+        pairs=tuple(found),
         exact=clusters,
-        near=connected(n, np.array([pair for pair, _, _ in scored], np.int64).reshape(-1, 2)),
+        near=every,
+        clusters=_clusters(store, every, sizes),
+        calibration=calibration,
+        plain=tuple(ids[row] for row in alone[plain]),
+        unseen=unseen,
+        ids=tuple(ids),
     )
+
+
+def _look(store: Store, rows: IntArray, seed: int) -> tuple[Planes, BoolArray, list[Pixels]]:
+    """Read pictures: their planes, which could be read, and a sample of them in full."""
+    chosen = set(np.random.default_rng(seed).permutation(len(rows))[:SAMPLE].tolist())
+    ids = store.items.ids
+
+    def read(place: int) -> tuple[Planes, Pixels | None] | None:
+        try:
+            pixels = decode_pixels(read_bytes(store.items.path(ids[rows[place]])))
+        except UnreadableImageError:
+            return None
+        return plane(pixels), pixels if place in chosen else None
+
+    planes, seen = np.zeros((len(rows), SIDE, SIDE), np.uint8), np.zeros(len(rows), bool)
+    originals = []
+    with strict_pillow(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for place, made in enumerate(pool.map(read, range(len(rows)))):
+            if made is not None:
+                planes[place], seen[place] = made[0], True
+                if made[1] is not None:
+                    originals.append(made[1])
+    return planes, seen, originals
+
+
+def _clusters(store: Store, every: IntArray, sizes: IntArray) -> tuple[Cluster, ...]:
+    """Return the clusters of several images, with the one to keep of each."""
+    items = store.items
+    columns: list[list[Any]] = [items.column(name) for name in ("width", "height", "bytes")]
+    areas = np.multiply(columns[0], columns[1])
+    made = []
+    for first in np.flatnonzero(sizes > 1):
+        rows = tuple(np.flatnonzero(every == first).tolist())
+        # Out of train, it stays among those that the accuracy is measured on.
+        held = [row for row in rows if items.splits[row] not in ("train", None)]
+        large = [row for row in held or rows if areas[row] == max(areas[x] for x in held or rows)]
+        keep = max(large, key=lambda row: (columns[2][row], -row))
+        reasons = (
+            (len(held or rows) < len(rows), f"in {items.splits[keep]}"),
+            (len(large) < len(held or rows), "the most pixels"),
+            (len({columns[2][row] for row in large}) > 1, "the least compressed"),
+        )
+        reason = ", ".join(words for decides, words in reasons if decides)
+        made.append(Cluster(rows, keep, reason or "the first of equals"))
+    return tuple(made)
 
 
 def _exact_pairs(*columns: list[object]) -> set[tuple[int, int]]:
@@ -161,62 +260,31 @@ def _exact_pairs(*columns: list[object]) -> set[tuple[int, int]]:
     return pairs
 
 
-def near_pairs(
-    vectors: FloatArray, hashes: "np.typing.NDArray[np.uint64]"
-) -> Iterator[tuple[tuple[int, int], float]]:
-    """Yield each pair of rows that both witnesses call near, with its centred cosine.
-
-    Args:
-        vectors: (n, d) float32, unit rows.
-        hashes: (n,) perceptual hashes of the same images.
-    """
-    if len(vectors) < 2:
-        return
-    centre = vectors.mean(axis=0, dtype=np.float64)
-    centred = (vectors - centre).astype(np.float32)
-    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    # A picture that is the mean itself has no direction and is near nothing.
-    centred = np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 1e-6)
-    mirrored = mirrored_hash(hashes)
-    least = min(cosine for _, cosine in NEAR)
-    most_bits = max(bits for bits, _ in NEAR)
-    for start in range(0, len(centred), ROWS):
-        block = centred[start : start + ROWS]
-        # Only pairs within the block and below it: each pair is met once.
-        first, second = np.nonzero(block @ centred[start:].T >= least - 1e-3)
-        first, second = first + start, second + start
-        bits = np.minimum(
-            np.bitwise_count(hashes[first] ^ hashes[second]),
-            np.bitwise_count(hashes[first] ^ mirrored[second]),
-        )
-        possible = (first < second) & (bits <= most_bits)
-        first, second, bits = first[possible], second[possible], bits[possible]
-        for piece in range(0, len(first), ROWS):
-            a, b = first[piece : piece + ROWS], second[piece : piece + ROWS]
-            # Scored again in float64: the product above depends on the block.
-            cosine = np.round(np.einsum("ij,ij->i", centred[a], centred[b], dtype=np.float64), 6)
-            near = np.any(
-                [(bits[piece : piece + ROWS] <= most) & (cosine >= low) for most, low in NEAR],
-                axis=0,
+def _summary(
+    pairs: list[Pair], estimate: Estimate, calibration: Calibration | None, unseen: int
+) -> str:
+    kinds = Counter(pair.kind for pair in pairs)
+    across = sum(pair.across_splits for pair in pairs)
+    parts = [
+        f"{kinds['exact']} pairs of exact and {kinds['near']} of near copies; {across} of these "
+        f"pairs lie in different splits. {estimate.value:.1%} of the {estimate.n} images have a "
+        "copy."
+        if pairs
+        else f"No copies among {estimate.n} images (at most {estimate.high:.1%} could have one and "
+        "not be seen here)."
+    ]
+    if calibration is not None:
+        found, planted = calibration.found
+        said = f"Of {planted} planted copies {found / planted:.0%} pass the threshold"
+        if calibration.false_pairs is None:
+            parts.append(f"{said}; there are too few pictures to tell what false pairs do.")
+        elif found < planted / 2:
+            parts.append(
+                f"{said}: other pictures of this set are as alike as copies are, so near copies "
+                "can hardly be told from them."
             )
-            for i, j, score in zip(a[near], b[near], cosine[near], strict=True):
-                yield (int(i), int(j)), float(score)
-
-
-def _verdict(involved: int, estimate: Estimate) -> Verdict:
-    if involved:
-        return Verdict.PRESENT
-    return Verdict.ABSENT if estimate.high <= MATERIAL else Verdict.INCONCLUSIVE
-
-
-def _summary(kinds: Counter[str], across: int, estimate: Estimate) -> str:
-    if not kinds:
-        return (
-            f"No copies among {estimate.n} images (at most {estimate.high:.1%} could have one and "
-            "not be seen here)."
-        )
-    return (
-        f"{kinds['exact']} pairs of exact copies and {kinds['near']} pairs that may be near "
-        f"copies; {across} of these pairs lie in different splits. {estimate.value:.1%} of the "
-        f"{estimate.n} images have a copy."
-    )
+        else:
+            parts.append(f"{said}; {max(calibration.false_pairs, 0.01):.2g} false pairs expected.")
+    if unseen:
+        parts.append(f"{unseen} pictures are not where they were, and were not looked at.")
+    return " ".join(parts)

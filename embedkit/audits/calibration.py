@@ -1,0 +1,216 @@
+"""Calibration: from which agreement two pictures of this data set are copies of one photograph."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from scipy import stats
+
+from embedkit.audits.registration import Planes, plane, register
+from embedkit.statistics import wilson
+from embedkit.vectors import DoubleArray, IntArray, Pixels
+
+SAMPLE = 25  # originals, of each of which a copy of every kind is planted
+FALSE_PAIRS = 0.05  # expected of a set without copies: one audit in twenty lists a pair
+FALSE_SHARE = 0.01  # of the pairs listed, where there are many
+KEPT = 0.99  # of the planted copies lie above the score that the threshold keeps away from
+FEWEST = 30  # candidates to learn from
+# Of scores, all far below what any copy has, even where a third of the candidates are copies.
+QUANTILES = (0.2, 0.4, 0.6, 0.8)
+MOST = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The threshold in use, and what it does on this data set.
+
+    Attributes:
+        threshold: score from which a candidate is a copy.
+        look_alikes: score that the best of all pairs that are no copies reaches in one set of
+            twenty; None where there were too few candidates to tell.
+        candidates: pairs looked at.
+        recall: (kind of change, found, planted) of planted copies.
+        false_pairs: pairs above the threshold expected to be no copies; None as above.
+        decoys: (above the threshold, all) pairs that cannot be copies: a picture and a neighbour of
+            it, stood on its head.
+    """
+
+    threshold: float
+    look_alikes: float | None
+    candidates: int
+    recall: tuple[tuple[str, int, int], ...]
+    false_pairs: float | None
+    decoys: tuple[int, int]
+
+    @property
+    def found(self) -> tuple[int, int]:
+        """Planted copies found, and planted, of all kinds but captions."""
+        counted = [one for one in self.recall if one[0] != "caption"]
+        return sum(one[1] for one in counted), sum(one[2] for one in counted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "threshold": self.threshold,
+            "look_alikes_reach": self.look_alikes,
+            "candidate_pairs": self.candidates,
+            "planted_copies": [
+                {"change": kind, "found": found, "recall": wilson(found, planted).to_dict()}
+                for kind, found, planted in self.recall
+            ],
+            "expected_false_pairs": self.false_pairs,
+            "decoys": {"above_threshold": self.decoys[0], "n": self.decoys[1]},
+        }
+
+
+def calibrate(
+    scores: DoubleArray, planes: Planes, pairs: IntArray, originals: Sequence[Pixels], *, seed: int
+) -> Calibration:
+    """Set the threshold half-way between look-alikes and copies.
+
+    Look-alikes: the scores of the candidates themselves, nearly all of which are no copies. Their
+    quantiles lie on a line in Fisher's z; where it leads, the best of so many pairs is met. Scores
+    beyond are set aside and the line is drawn again, until it stays. Copies: seeded pictures of the
+    set are changed in known ways and registered with their originals.
+
+    Args:
+        scores: (m,) of the candidates.
+        planes: (n, 64, 64) of the pictures.
+        pairs: (m, 2) the candidates.
+        originals: pictures to plant copies of.
+        seed: of where crops lie.
+    """
+    planted = planted_scores(originals, seed=seed)
+    every = np.concatenate([np.empty(0), *(s for kind, s in planted.items() if kind != "caption")])
+    copies = float(np.quantile(every, 1 - KEPT)) if len(every) else MOST
+    line = _line(scores)
+    if line is None:
+        threshold, reach, expected = copies, None, None
+    else:
+        reach = _reach(scores, *line)
+        threshold = reach
+        if reach < copies:
+            threshold = float(np.tanh((np.arctanh(reach) + np.arctanh(min(copies, MOST))) / 2))
+        expected = round(_expected(threshold, len(scores), *line), 4)
+    threshold = round(threshold, 4)
+    return Calibration(
+        threshold,
+        None if reach is None else round(reach, 4),
+        len(scores),
+        tuple((kind, int((s >= threshold).sum()), len(s)) for kind, s in planted.items()),
+        expected,
+        _decoys(planes, pairs, threshold, seed),
+    )
+
+
+def _line(scores: DoubleArray) -> tuple[float, float] | None:
+    """Return the middle and the spread of what is no copy, in Fisher's z; None of too few."""
+    if len(scores) < FEWEST:
+        return None
+    z = np.arctanh(np.clip(scores, -MOST, MOST))
+    at = stats.norm.ppf(QUANTILES)
+    most = np.inf
+    while True:
+        spread, middle = np.polyfit(at, np.quantile(z[z < most], QUANTILES), 1)
+        limit = middle + spread * stats.norm.ppf(1 - 1 / len(z))
+        if not limit < most - 1e-9 or spread <= 0:
+            return float(middle), max(float(spread), 1e-6)
+        most = limit
+
+
+def _expected(threshold: float, n: int, middle: float, spread: float) -> float:
+    """Return how many of `n` pairs that are no copies score as high."""
+    return float(n * stats.norm.sf((np.arctanh(min(threshold, MOST)) - middle) / spread))
+
+
+def _reach(scores: DoubleArray, middle: float, spread: float) -> float:
+    """Return the least score above which few enough pairs are expected to be false."""
+    for score in np.arange(0.3, MOST, 0.001):
+        allowed = max(FALSE_PAIRS, FALSE_SHARE * float((scores >= score).sum()))
+        if _expected(float(score), len(scores), middle, spread) <= allowed:
+            return float(score)
+    return MOST
+
+
+def planted_scores(originals: Sequence[Pixels], *, seed: int) -> dict[str, DoubleArray]:
+    """Return the scores of changed copies with their originals, by kind of change."""
+    if not originals:
+        return {}
+    generator = np.random.default_rng(seed)
+    n = len(originals)
+    first = [plane(pixels) for pixels in originals]
+    pairs = np.stack([np.arange(n), np.arange(n) + n], axis=1)
+    return {
+        kind: register(
+            np.stack(
+                [
+                    *first,
+                    *(plane(_pixels(change(Image.fromarray(p), generator))) for p in originals),
+                ]
+            ),
+            pairs,
+        ).score
+        for kind, change in COPIES.items()
+    }
+
+
+def _decoys(planes: Planes, pairs: IntArray, threshold: float, seed: int) -> tuple[int, int]:
+    """Register a sample of the candidates with one of the two stood on its head."""
+    if not len(pairs):
+        return 0, 0
+    chosen = np.random.default_rng(seed).permutation(len(pairs))[: 10 * SAMPLE]
+    turned = np.concatenate([planes[pairs[chosen, 0]], planes[pairs[chosen, 1], ::-1]])
+    n = len(chosen)
+    scores = register(turned, np.stack([np.arange(n), np.arange(n) + n], axis=1)).score
+    return int((scores >= threshold).sum()), n
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    return np.asarray(image.convert("RGB"))
+
+
+def _jpeg(image: Image.Image, quality: int) -> Image.Image:
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=quality)
+    return Image.open(stream)
+
+
+def _crop(image: Image.Image, share: float, generator: np.random.Generator) -> Image.Image:
+    width, height = (max(1, round(side * (1 - share))) for side in image.size)
+    left = int(generator.integers(0, image.width - width + 1))
+    top = int(generator.integers(0, image.height - height + 1))
+    return image.crop((left, top, left + width, top + height))
+
+
+def _half(image: Image.Image) -> Image.Image:
+    return image.resize((-(-image.width // 2), -(-image.height // 2)), Image.Resampling.BICUBIC)
+
+
+def _captioned(image: Image.Image) -> Image.Image:
+    image = image.copy()
+    pen = ImageDraw.Draw(image)
+    top = round(0.85 * image.height)
+    pen.rectangle((0, top, image.width, image.height), fill="white")
+    pen.text((4, top), "a caption", fill="black")
+    return image
+
+
+# What happens to a photograph on its way into a data set.
+COPIES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
+    "JPEG at quality 20": lambda image, _: _jpeg(image, 20),
+    "half the size": lambda image, _: _half(image),
+    "10% cropped": lambda image, generator: _crop(image, 0.1, generator),
+    "mirror": lambda image, _: ImageOps.mirror(image),
+    "brighter, flatter": lambda image, _: ImageEnhance.Contrast(
+        ImageEnhance.Brightness(image).enhance(1.2)
+    ).enhance(0.8),
+    "grey": lambda image, _: image.convert("L"),
+    "border of 5%": lambda image, _: ImageOps.expand(image, max(1, round(0.05 * image.width))),
+    "mirror, crop, half, JPEG": lambda image, generator: _jpeg(
+        _half(ImageOps.mirror(_crop(image, 0.1, generator))), 60
+    ),
+    "caption": lambda image, _: _captioned(image),
+}

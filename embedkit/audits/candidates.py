@@ -1,0 +1,74 @@
+"""Candidates: the pairs of pictures that are worth a look, found without skipping any."""
+
+import numpy as np
+import numpy.typing as npt
+
+from embedkit.images import mirrored_hash
+from embedkit.vectors import FloatArray, IntArray
+
+BITS = 10  # of 63 that may differ
+NEAREST = 5  # among all pictures
+ACROSS = 2  # among those of each split
+FEWEST = 2000  # candidates, where there are as many pairs: what is usual is learned from them
+ROWS = 1024
+
+Hashes = npt.NDArray[np.uint64]
+
+
+def candidate_pairs(vectors: FloatArray, hashes: Hashes, splits: list[str | None]) -> IntArray:
+    """Return the pairs of pictures that may be copies of one photograph.
+
+    Those are all pairs whose perceptual hashes are alike, in the picture or its mirror image; and
+    each picture with its nearest by the cosine of centred vectors, among all pictures and among
+    those of every split: so nothing stands between a test picture and its copy in train. All pairs
+    are compared (n * n * d multiplications), nothing is approximate.
+
+    Args:
+        vectors: (n, d) float32, unit rows.
+        hashes: (n,) perceptual hashes of the same pictures.
+        splits: (n,) of the same pictures.
+
+    Returns:
+        (m, 2) rows, the smaller first, each pair once, in order.
+    """
+    n = len(vectors)
+    k = max(NEAREST, -(-FEWEST // max(n, 1)))
+    centre = vectors.mean(axis=0, dtype=np.float64)
+    centred = (vectors - centre).astype(np.float32)
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    # A picture that is the mean itself has no direction and is near nothing.
+    centred = np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 1e-6)
+    names = np.array([split or "" for split in splits])
+    sides = [(np.arange(n), k)]
+    if len(set(names.tolist())) > 1:
+        sides += [(np.flatnonzero(names == name), ACROSS) for name in np.unique(names)]
+    mirrored = mirrored_hash(hashes)
+    found = []
+    for start in range(0, n, ROWS):
+        rows = np.arange(start, min(start + ROWS, n))
+        bits = np.minimum(
+            np.bitwise_count(hashes[rows, None] ^ hashes[None, start:]),
+            np.bitwise_count(hashes[rows, None] ^ mirrored[None, start:]),
+        )
+        first, second = np.nonzero(bits <= BITS)
+        found.append(np.stack([rows[first], second + start], axis=1))
+        # Rounded: the last bits of a product depend on the block and on the number of threads.
+        similar = np.round(centred[rows] @ centred.T, 5)
+        similar[np.arange(len(rows)), rows] = -2
+        for side, most in sides:
+            nearest = side[_largest(similar[:, side], most)]
+            found.append(np.stack([np.repeat(rows, nearest.shape[1]), nearest.ravel()], axis=1))
+    pairs = np.sort(np.concatenate(found), axis=1) if found else np.empty((0, 2), np.int64)
+    return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0).astype(np.int64)
+
+
+def _largest(values: FloatArray, k: int) -> IntArray:
+    """Return where the k largest of each row stand, the first of equals first: (n, k)."""
+    if values.shape[1] <= k:
+        return np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    # More than k where there are ties, which go to the first, whatever the machine.
+    least = np.partition(values, -k, axis=1)[:, [-k]]
+    row, place = np.nonzero(values >= least)
+    order = np.lexsort((place, -values[row, place], row))
+    starts = np.searchsorted(row[order], np.arange(len(values)))
+    return place[order][starts[:, None] + np.arange(k)]
