@@ -111,9 +111,12 @@ def test_of_copies_on_one_side_the_larger_is_kept(tmp_path):
         ("train/a/0.png", "train/b/other.bmp"),
         key=lambda id_: (tmp_path / "f" / id_).stat().st_size,
     )
-    assert (drops[small].other, drops[small].reason) == (large, "a copy with fewer bytes")
+    assert (drops[small].other, drops[small].reason) == (
+        large,
+        "an exact copy of the one to keep (the least compressed)",
+    )
     assert large not in drops
-    assert "its copy is in test" in drops["train/a/test-copy.png"].reason
+    assert "the one to keep (in test)" in drops["train/a/test-copy.png"].reason
     assert {one.id for one in advice if one.action == "relabel"} == {
         "train/a/0.png",
         "train/b/other.bmp",

@@ -18,8 +18,8 @@ FALSE_PAIRS = 0.05  # expected of a set without copies: one audit in twenty list
 FALSE_SHARE = 0.01  # of the pairs listed, where there are many
 KEPT = 0.99  # of the planted copies lie above the score that the threshold keeps away from
 FEWEST = 30  # candidates to learn from
-# Of scores, all far below what any copy has, even where a third of the candidates are copies.
-QUANTILES = (0.2, 0.4, 0.6, 0.8)
+LOWEST = (0.1, 0.2, 0.3, 0.4)  # of scores, all far below what a copy has
+QUANTILES = (0.2, 0.4, 0.6, 0.8)  # of the scores that are left when what may be copies is set aside
 MOST = 0.999
 
 
@@ -72,9 +72,9 @@ def calibrate(
     """Set the threshold half-way between look-alikes and copies.
 
     Look-alikes: the scores of the candidates themselves, nearly all of which are no copies. Their
-    quantiles lie on a line in Fisher's z; where it leads, the best of so many pairs is met. Scores
-    beyond are set aside and the line is drawn again, until it stays. Copies: seeded pictures of the
-    set are changed in known ways and registered with their originals.
+    quantiles lie on a line in Fisher's z; where it leads, the best of so many pairs is met. The
+    lowest scores draw it first, what lies beyond is set aside, and it is drawn again. Copies:
+    seeded pictures of the set, changed in known ways and registered with their originals.
 
     Args:
         scores: (m,) of the candidates.
@@ -111,14 +111,14 @@ def _line(scores: DoubleArray) -> tuple[float, float] | None:
     if len(scores) < FEWEST:
         return None
     z = np.arctanh(np.clip(scores, -MOST, MOST))
-    at = stats.norm.ppf(QUANTILES)
-    most = np.inf
-    while True:
-        spread, middle = np.polyfit(at, np.quantile(z[z < most], QUANTILES), 1)
-        limit = middle + spread * stats.norm.ppf(1 - 1 / len(z))
-        if not limit < most - 1e-9 or spread <= 0:
-            return float(middle), max(float(spread), 1e-6)
-        most = limit
+    # The first line is of the lowest scores alone: more than half of the rest may be copies.
+    middle, spread = _fit(z, LOWEST)
+    return _fit(z[z < middle + spread * stats.norm.ppf(1 - 1 / len(z))], QUANTILES)
+
+
+def _fit(z: DoubleArray, quantiles: tuple[float, ...]) -> tuple[float, float]:
+    spread, middle = np.polyfit(stats.norm.ppf(quantiles), np.quantile(z, quantiles), 1)
+    return float(middle), max(float(spread), 1e-6)
 
 
 def _expected(threshold: float, n: int, middle: float, spread: float) -> float:

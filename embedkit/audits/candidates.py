@@ -32,7 +32,9 @@ def candidate_pairs(vectors: FloatArray, hashes: Hashes, splits: list[str | None
         (m, 2) rows, the smaller first, each pair once, in order.
     """
     n = len(vectors)
-    k = max(NEAREST, -(-FEWEST // max(n, 1)))
+    if n < 2:
+        return np.empty((0, 2), np.int64)
+    k = max(NEAREST, -(-FEWEST // n))
     centre = vectors.mean(axis=0, dtype=np.float64)
     centred = (vectors - centre).astype(np.float32)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
@@ -58,7 +60,7 @@ def candidate_pairs(vectors: FloatArray, hashes: Hashes, splits: list[str | None
         for side, most in sides:
             nearest = side[_largest(similar[:, side], most)]
             found.append(np.stack([np.repeat(rows, nearest.shape[1]), nearest.ravel()], axis=1))
-    pairs = np.sort(np.concatenate(found), axis=1) if found else np.empty((0, 2), np.int64)
+    pairs = np.sort(np.concatenate(found), axis=1)
     return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0).astype(np.int64)
 
 
@@ -71,4 +73,5 @@ def _largest(values: FloatArray, k: int) -> IntArray:
     row, place = np.nonzero(values >= least)
     order = np.lexsort((place, -values[row, place], row))
     starts = np.searchsorted(row[order], np.arange(len(values)))
-    return place[order][starts[:, None] + np.arange(k)]
+    kept: IntArray = place[order][starts[:, None] + np.arange(k)]
+    return kept

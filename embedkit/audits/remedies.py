@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from embedkit.audits.siblings import Siblings
-from embedkit.audits.twins import Pair, Twins
+from embedkit.audits.twins import Twins
 from embedkit.errors import InputError
 from embedkit.items import path_of_id
 from embedkit.store import Store
@@ -165,68 +165,58 @@ class Advice:
 def advise(store: Store, twins: Twins, siblings: Siblings | None) -> list[Advice]:
     """List what to drop, label anew, move, look at and mend; nothing is touched.
 
-    Exact copies are certain; near ones are candidates, so they are to be looked at.
+    Of every cluster of copies one is kept. Exact copies of another are certain; near ones, though
+    verified, are to be looked at.
 
     Returns:
         By action and id, certain things first.
     """
     items = store.items
-    row_of = {id_: row for row, id_ in enumerate(items.ids)}
-    size = list(
-        zip(items.column("width"), items.column("height"), items.column("bytes"), strict=True)
-    )
+    ids = items.ids
     advice = [Advice(one.id, "mend", one.reason) for one in store.unreadable]
-    dropped: set[str] = set()
-    gone: set[str] = set()
     for pair in twins.pairs:
         if pair.conflicting:
-            for one, other, given in ((pair.a, pair.b, 1), (pair.b, pair.a, 0)):
-                what = "the same photograph" if pair.kind == "exact" else "it may be a photograph"
-                advice.append(
-                    Advice(one, "relabel", f"{what} is labelled {pair.labels[given]} there", other)
+            advice += [
+                Advice(one, "relabel", f"the same photograph is labelled {given} there", other)
+                for one, other, given in (
+                    (pair.a, pair.b, pair.labels[1]),
+                    (pair.b, pair.a, pair.labels[0]),
                 )
-        drop, keep, reason = _which(pair, [size[row_of[one]] for one in (pair.a, pair.b)])
-        if drop in dropped:
-            continue
-        dropped.add(drop)
-        if pair.kind == "exact":
-            gone.add(drop)
-            advice.append(Advice(drop, "drop", reason, keep))
-        else:
-            advice.append(Advice(drop, "look", f"if a copy: {reason}", keep))
+            ]
+    gone: set[str] = set()
+    for cluster in twins.clusters:
+        kept = {int(twins.exact[cluster.keep]): cluster.keep}
+        for row in cluster.rows:
+            if row == cluster.keep:
+                continue
+            first = kept.setdefault(int(twins.exact[row]), row)
+            if first == row:
+                reason = f"a near copy of the one to keep ({cluster.reason})"
+                advice.append(Advice(ids[row], "look", reason, ids[cluster.keep]))
+                continue
+            gone.add(ids[row])
+            reason = "an exact copy"
+            if first == cluster.keep:
+                reason = f"an exact copy of the one to keep ({cluster.reason})"
+            advice.append(Advice(ids[row], "drop", reason, ids[first]))
     if siblings is not None:
-        first: dict[int, str] = {}
-        every = list(zip(items.ids, siblings.identity.tolist(), items.splits, strict=True))
+        tested: dict[int, str] = {}
+        every = list(zip(ids, siblings.identity.tolist(), items.splits, strict=True))
         for id_, person, side in every:
             if side == siblings.split:
-                first.setdefault(person, id_)
+                tested.setdefault(person, id_)
         advice += [
             Advice(
                 id_,
                 "move",
                 f"a person, or a chain of copies, is in {siblings.split} too",
-                first[person],
+                tested[person],
             )
             for id_, person, side in every
-            if side == "train" and person in first and id_ not in gone
+            if side == "train" and person in tested and id_ not in gone
         ]
     order = ("drop", "relabel", "move", "look", "mend")
     return sorted(set(advice), key=lambda one: (order.index(one.action), one.id, one.other))
-
-
-def _which(pair: Pair, sizes: Sequence[tuple[Any, Any, Any]]) -> tuple[str, str, str]:
-    """Return which of two copies to drop, which to keep, and why."""
-    if pair.across_splits and "train" in pair.splits:
-        train = pair.splits.index("train")
-        drop, keep = (pair.a, pair.b)[train], (pair.b, pair.a)[train]
-        return drop, keep, f"in train, and its copy is in {pair.splits[1 - train]}"
-    areas = [(width * height, size) for width, height, size in sizes]
-    small = 0 if areas[0] < areas[1] else 1
-    if areas[0] == areas[1]:
-        return pair.b, pair.a, "a copy, of equal size"
-    drop, keep = (pair.a, pair.b)[small], (pair.b, pair.a)[small]
-    what = "fewer pixels" if areas[small][0] < areas[1 - small][0] else "fewer bytes"
-    return drop, keep, f"a copy with {what}"
 
 
 def advice_csv(advice: Sequence[Advice]) -> bytes:
