@@ -31,6 +31,7 @@ COMMANDS = (
     "predict",
     "search",
     "audit",
+    "explain",
     "split",
     "clean",
 )
