@@ -164,6 +164,25 @@ def test_a_copy_with_the_other_label_says_that_one_of_the_two_is_wrong(people_st
     assert card.label == "good"
 
 
+def test_a_person_whom_train_shows_is_said_where_there_is_no_copy(people_store, folder):
+    with (folder / "labels.csv").open(newline="") as stream:
+        person = {row["path"]: row["person"] for row in csv.DictReader(stream)}
+    splits = dict(zip(people_store.items.ids, people_store.items.splits, strict=True))
+    said = 0
+    for card in cards(people_store, head="knn"):
+        named = {one.id for one in card.relatives}
+        # Photographs of this very person; through a person's copies others can belong to it too.
+        own = {id_ for id_ in splits if person[id_] == person[card.id] and id_ != card.id}
+        assert own <= named
+        if card.in_train and card.in_train[0].relation == "sibling":
+            said += 1
+            assert "another photograph of the same person is in train; without" in card.sentence
+        if not card.in_train and card.right:
+            assert card.sentence == "Right, and nobody related to it is in train."
+        assert card.people_unknown == ""
+    assert said
+
+
 def test_a_picture_from_outside_meets_the_same_rules(people_store, folder, tmp_path):
     id_ = next(
         id_

@@ -207,9 +207,11 @@ class Card:
         conflict = [one for one in self._copies() if self.label not in (None, one.label)]
         if conflict:
             join = "although" if self.right else "and"
+            other = conflict[0]
+            what, sure = ("copy", "") if other.relation == EXACT else ("near copy", "probably ")
             return (
-                f"{start}, {join} its copy in train carries the label {conflict[0].label!r}: one "
-                f"of the two labels is wrong. {self._alone()}"
+                f"{start}, {join} its {what} in train carries the label {other.label!r}: one of "
+                f"the two labels is {sure}wrong. {self._alone()}"
             )
         if self.in_train:
             what = WORDS[self.in_train[0].relation]
