@@ -22,6 +22,7 @@ from embedkit_cli import (
     heads,
     remedies,
     search,
+    selftest,
     settings,
     weights,
 )
@@ -47,6 +48,7 @@ app.command()(heads.predict)
 app.command()(search.search)
 app.command()(audits.audit)
 app.command()(explain.explain)
+app.command()(selftest.selftest)
 app.command()(remedies.split)
 app.command()(remedies.clean)
 app.add_typer(weights.app)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from embedkit.audits import relatives
-from embedkit.audits.added import with_picture
 from embedkit.audits.cards import (
     EXACT,
     NEAR,
@@ -22,6 +21,7 @@ from embedkit.audits.cards import (
 )
 from embedkit.audits.ledger import Books, Shares, levels_of
 from embedkit.audits.refits import Bench, Refit
+from embedkit.audits.shadows import Added, with_pictures
 from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins, find_twins
 from embedkit.errors import InputError, NotEnoughImagesError
@@ -62,7 +62,9 @@ def explain(
     """
     place = find_image(store, image)
     if isinstance(place, Path):
-        with_it = with_picture(store, place, backbone=backbone)
+        with_it, refused = with_pictures(store, [Added(place, {})], backbone=backbone)
+        if refused:
+            raise InputError(f"{place} cannot be read: {refused[0].reason}")
         twins = find_twins(with_it, label=label)
         unknown = "a picture from outside the store is compared with copies only"
         desk = _Desk(with_it, twins, unknown, head, label, None, k, seed)
