@@ -32,6 +32,7 @@ COMMANDS = (
     "search",
     "audit",
     "explain",
+    "selftest",
     "split",
     "clean",
 )

@@ -32,7 +32,7 @@ def card_text(card: Card) -> str:
 def _answers(card: Card) -> str:
     rows = [[f"answer of the {card.head} head", card.answer, f"{card.probability:.1%}"]]
     without = card.without
-    if without.answer is not None:
+    if without.removed and without.answer is not None:
         what = "without it and its relatives" if card.split == "train" else "without its relatives"
         rows.append(
             [

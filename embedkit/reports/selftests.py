@@ -60,7 +60,7 @@ def _people(people: People) -> str:
                     ["nobody planted: led to somebody all the same", share(people.nothing_planted)],
                 ]
             ),
-            f"  {FALSE_LINKS:.0%} of test images are expected to be, for the threshold is set so",
+            f"  at most {FALSE_LINKS:.0%} of test images should be: so the threshold is set",
         ]
     )
 
