@@ -97,6 +97,7 @@ def test_a_swapped_label_that_is_not_seen_is_not_found(clean_store, monkeypatch)
 
     monkeypatch.setattr(selftest, "find_twins", unseeing)
     rows = {row.kind: row for row in run(clean_store, backbone="pixels").rows}
+    assert rows[SWAPPED].planted > 0
     assert rows[SWAPPED].found == 0
     assert rows[SAME].found == rows[SAME].planted
 
@@ -108,6 +109,7 @@ def test_copies_that_were_there_before_are_listed_and_not_counted(planted, plant
     before = {frozenset((pair.a, pair.b)) for pair in result.before}
     assert before
     assert before <= known
+    assert all(pair.across_splits for pair in result.before)  # as they were planted
     assert result.all_copies.false == 0
     assert result.decoys.n < result.n  # of copies, one picture became a decoy
     assert f"not counted: {len(result.before)} pairs" in selftest_text(result)

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from embedkit.audits.plants import People, plant_people
-from embedkit.audits.shadows import Added, id_of, part_of, with_pictures
+from embedkit.audits.shadows import Added, id_of, part_of, with_columns, with_pictures
 from embedkit.audits.twins import Pair, Twins, find_twins
 from embedkit.errors import InputError, NotEnoughImagesError, UnreadableImageError
 from embedkit.files import sha256
@@ -172,8 +172,10 @@ def selftest(
     n = min(sample, len(store.items))
     rows = np.sort(generator.choice(len(store.items), n, replace=False))
     pictures = _pictures(store, rows)
-    shadow = part_of(store, rows, spaces=[space.name])
-    before = find_twins(shadow, label=label)
+    part = part_of(store, rows, spaces=[space.name])
+    before = find_twins(part, label=label)
+    # All of the sample in test and all copies in train: each pair that is planted is a leak.
+    shadow = with_columns(part, split=["test"] * n)
     labelled = [name for name in dict.fromkeys(given) if name is not None]
     kinds = [SAME, *COPIES] if len(labelled) > 1 else [SAME, *list(COPIES)[:-1]]
     order = generator.permutation(n)
@@ -282,7 +284,7 @@ def _judge(
         for one in ends:
             if not right:
                 false[kind_of[one]] += 1
-            elif kind_of[one] != SWAPPED or pair.conflicting:
+            elif pair.across_splits and (kind_of[one] != SWAPPED or pair.conflicting):
                 led.add(one)
     return [
         _row(
