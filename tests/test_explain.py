@@ -255,6 +255,8 @@ def test_without_a_test_split_there_is_an_answer_and_no_ledger(tmp_path):
     assert card.no_entry == "there is no labelled test (or valid) split"
     assert np.isnan(card.nearest)
     assert "test images" not in card_text(card)
+    with pytest.raises(InputError, match="no images with a 'label' in the test split"):
+        next(cards(store))
     json.dumps(card.to_dict(), allow_nan=False)
 
 
@@ -335,5 +337,10 @@ def test_the_command_prints_a_card_and_draws_it(people_store, tmp_path, monkeypa
     assert made.pop("sheet") is None
     assert made == card.to_dict()
     assert made["schema"] == "embedkit.explain/1"
+    noise(3).save("outside.png")
+    assert main(["explain", str(people_store.path), "outside.png", "-o", "other.png"]) == 0
+    assert "a picture that is not in the store" in capsys.readouterr().out
+    with Image.open("card.png") as card_, Image.open("other.png") as other:
+        assert card_.tobytes() != other.tobytes()
     assert main(["explain", str(people_store.path), "nothing.jpg"]) == 2
     assert "nothing.jpg" in capsys.readouterr().err
