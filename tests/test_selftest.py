@@ -102,6 +102,17 @@ def test_a_swapped_label_that_is_not_seen_is_not_found(clean_store, monkeypatch)
     assert rows[SAME].found == rows[SAME].planted
 
 
+def test_a_pair_that_is_not_seen_to_lie_across_splits_is_not_found(clean_store, monkeypatch):
+    def unseeing(store, **options):
+        twins = find_twins(store, **options)
+        return replace(
+            twins, pairs=tuple(replace(pair, splits=("test", "test")) for pair in twins.pairs)
+        )
+
+    monkeypatch.setattr(selftest, "find_twins", unseeing)
+    assert run(clean_store, backbone="pixels").all_copies.found == 0
+
+
 def test_copies_that_were_there_before_are_listed_and_not_counted(planted, planted_store):
     result = run(planted_store, backbone="pixels")
     assert result.sample == result.n == len(planted_store.items)
