@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from embedkit.audits import audit
+    from embedkit.audits.explain import explain
     from embedkit.heads import evaluate, load_head, train
     from embedkit.heads.comparison import compare
     from embedkit.neighbours import search, search_text
@@ -29,6 +30,7 @@ __all__ = [
     "compare",
     "embed",
     "evaluate",
+    "explain",
     "load_head",
     "read_source",
     "search",
@@ -43,6 +45,7 @@ _HOMES = {
     "compare": "embedkit.heads.comparison",
     "embed": "embedkit.pipeline",
     "evaluate": "embedkit.heads",
+    "explain": "embedkit.audits.explain",
     "load_head": "embedkit.heads",
     "read_source": "embedkit.readers",
     "search": "embedkit.neighbours",

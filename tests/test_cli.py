@@ -31,6 +31,8 @@ COMMANDS = (
     "predict",
     "search",
     "audit",
+    "explain",
+    "selftest",
     "split",
     "clean",
 )

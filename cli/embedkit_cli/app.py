@@ -13,7 +13,19 @@ import typer
 
 import embedkit
 from embedkit.errors import EmbedkitError
-from embedkit_cli import audits, console, data, demo, heads, remedies, search, settings, weights
+from embedkit_cli import (
+    audits,
+    console,
+    data,
+    demo,
+    explain,
+    heads,
+    remedies,
+    search,
+    selftest,
+    settings,
+    weights,
+)
 
 INTERRUPTED = 130
 
@@ -35,6 +47,8 @@ app.command()(heads.compare)
 app.command()(heads.predict)
 app.command()(search.search)
 app.command()(audits.audit)
+app.command()(explain.explain)
+app.command()(selftest.selftest)
 app.command()(remedies.split)
 app.command()(remedies.clean)
 app.add_typer(weights.app)

@@ -1,7 +1,7 @@
 """The ledger: what the test accuracy becomes when its causes are taken away one by one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from math import factorial
 from pathlib import Path
@@ -74,6 +74,26 @@ class Line:
         }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Shares:
+    """What each test image gives to a ledger, whose figures are the means of these.
+
+    Attributes:
+        right: (n,) whether the head that is trained on all of train answers rightly.
+        answers: (causes, n) class number answered after each purge, of the first head where the
+            purged one could not be trained.
+        lines: (causes, n) each line's effect; NaN where it could not be measured.
+        total: (n,) what all lines carry; NaN likewise.
+        honest: (n,) right minus total.
+    """
+
+    right: BoolArray
+    answers: IntArray
+    lines: DoubleArray
+    total: DoubleArray
+    honest: DoubleArray
+
+
 @dataclass(frozen=True, slots=True)
 class HeadLedger:
     """The ledger of one head.
@@ -87,6 +107,7 @@ class HeadLedger:
         novelty: accuracy by similarity to the nearest training image.
         look_up: share of test images answered otherwise once all relatives are out of train.
         look_up_control: the same for as many random images.
+        shares: of each test image; too many for the JSON, see `explain`.
     """
 
     head: str
@@ -98,6 +119,7 @@ class HeadLedger:
     look_up: Estimate
     look_up_control: float
     floor: Floor
+    shares: Shares = field(repr=False, compare=False)
 
     @property
     def verdict(self) -> Verdict:
@@ -183,9 +205,7 @@ def keep_ledger(
         InputError: a split has no labelled image.
         PipelineLeakError: a head learned random labels, and relatives do not explain it.
     """
-    levels = [("exact_twins", twins.exact), ("near_twins", twins.near)]
-    if siblings is not None:
-        levels.append(("siblings", siblings.identity))
+    levels = levels_of(twins, siblings)
     yours = None
     if predictions is not None:
         yours = judge(
@@ -195,7 +215,7 @@ def keep_ledger(
     ledgers = []
     for kind in heads:
         bench = Bench(store, kind, related, split=split, label=label, backbone=backbone, seed=seed)
-        made = _Books(bench, levels).ledger()
+        made = Books(bench, levels).ledger()
         check_floor(kind, made.floor)
         ledgers.append(made)
     verdicts = [ledger.verdict for ledger in ledgers]
@@ -218,6 +238,17 @@ def keep_ledger(
         heads=tuple(ledgers),
         yours=yours,
     )
+
+
+def levels_of(twins: Twins, siblings: Siblings | None) -> list[tuple[str, IntArray]]:
+    """Return the causes that can be measured, each with the (n,) clusters that its purge goes by.
+
+    Each level holds the one before it.
+    """
+    levels = [("exact_twins", twins.exact), ("near_twins", twins.near)]
+    if siblings is not None:
+        levels.append(("siblings", siblings.identity))
+    return levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,10 +274,11 @@ class _Worth:
     control_answers: IntArray | None = None
 
 
-class _Books:
+class Books:
     """The purges of one head, each made once."""
 
     def __init__(self, bench: Bench, levels: Sequence[tuple[str, IntArray]]) -> None:
+        """Open the books of a head; see `levels_of`."""
         self.bench = bench
         self.causes = [cause for cause, _ in levels]
         self.marks = [bench.related(clusters) for _, clusters in levels]
@@ -260,7 +292,7 @@ class _Books:
         self.clean = ~np.any(self.marks, axis=0)
         self._worths: dict[bytes, _Worth] = {}
 
-    def worth(self, removed: BoolArray) -> _Worth:
+    def _worth(self, removed: BoolArray) -> _Worth:
         key = removed.tobytes()
         if key not in self._worths:
             self._worths[key] = self._purge(removed)
@@ -281,31 +313,44 @@ class _Books:
         mean = control.right.mean(axis=0)
         return _Worth(removed, "", answers, right, mean - right, mean, control.answers)
 
+    def shares(self) -> Shares:
+        """Return what each test image gives to the ledger."""
+        right = self.bench.right(self.bench.first)
+        worths = [self._worth(mark) for mark in self.marks]
+        effects = np.stack([np.zeros(len(right)), *(worth.effect for worth in worths)])
+        return Shares(
+            right,
+            np.stack([worth.answers for worth in worths]),
+            np.diff(effects, axis=0),
+            effects[-1],
+            right - effects[-1],
+        )
+
     def ledger(self) -> HeadLedger:
-        bench = self.bench
-        first = bench.right(bench.first)
-        lines, above = [], np.zeros(len(first))
+        """Return the figures, the means of `shares`, with all that stands beside them."""
+        bench, shares = self.bench, self.shares()
+        first = shares.right
+        lines = []
         shapley = self._shapley()
-        for cause, mark, part, share in zip(
-            self.causes, self.marks, self.parts, shapley, strict=True
+        for cause, mark, part, share, effect in zip(
+            self.causes, self.marks, self.parts, shapley, shares.lines, strict=True
         ):
-            worth = self.worth(mark)
+            worth = self._worth(mark)
             lines.append(
                 Line(
                     cause,
-                    self._effect(worth.effect - above),
+                    self._effect(effect),
                     int(mark.sum()),
                     int((~mark).sum()),
                     self._share(worth.right, unknown=bool(worth.reason)),
                     None if worth.control is None else bench.mean(worth.control),
-                    float(self.worth(part).effect.mean()),
+                    float(self._worth(part).effect.mean()),
                     share,
                     float("nan") if worth.reason else mcnemar(first, worth.right),
                     worth.reason,
                 )
             )
-            above = worth.effect
-        last = self.worth(self.marks[-1])
+        last = self._worth(self.marks[-1])
         flipped = last.answers != bench.first
         by_control = float("nan") if last.removed.any() else 0.0
         if last.control_answers is not None:
@@ -315,12 +360,13 @@ class _Books:
             bench.kind,
             self._share(first),
             tuple(lines),
-            self._effect(above),
-            self._honest(first - above),
+            self._effect(shares.total),
+            self._honest(shares.honest),
             novelty_curve(bench, first, novel),
             self._share(flipped, unknown=bool(last.reason)),
             by_control,
             random_label_floor(bench, novel),
+            shares,
         )
 
     def _shapley(self) -> list[float]:
@@ -341,7 +387,7 @@ class _Books:
         removed = np.zeros(len(self.bench.train), bool)
         for one in parts:
             removed |= self.parts[one]
-        return float(self.worth(removed).effect.mean())
+        return float(self._worth(removed).effect.mean())
 
     def _effect(self, values: DoubleArray) -> Estimate:
         if np.isnan(values).any():

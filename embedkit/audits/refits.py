@@ -6,11 +6,12 @@ from functools import cached_property
 
 import numpy as np
 
+from embedkit.heads.classifier import Classifier
 from embedkit.heads.training import HEADS, clusters_in, labelled_rows
 from embedkit.statistics import Estimate, bootstrap, clusters_of, weighted_mean
 from embedkit.store import Store
 from embedkit.store.index import NeighbourIndex, build_index
-from embedkit.vectors import BoolArray, DoubleArray, IntArray
+from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
 
 CONTROLS = 10
 
@@ -26,6 +27,24 @@ class Control:
 
     right: BoolArray
     answers: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Refit:
+    """A head trained on some rows.
+
+    Attributes:
+        classes: (k,) class numbers that occur among them.
+        classifier: of those.
+    """
+
+    classes: IntArray
+    classifier: Classifier
+
+    def answers(self, vectors: FloatArray) -> IntArray:
+        """Return the (n,) class numbers answered."""
+        best = self.classifier.probabilities(vectors).argmax(axis=1)
+        return np.asarray(self.classes[best], np.int64)
 
 
 class Bench:
@@ -86,9 +105,29 @@ class Bench:
         return index.search(self.vectors[self.test], 1).similarities[:, 0]
 
     @cached_property
+    def whole(self) -> Refit:
+        """The head that is trained on all of train."""
+        return self.fit(self.train)
+
+    @cached_property
     def first(self) -> IntArray:
         """Answers of the head that is trained on all of train."""
-        return self.answers(self.train)
+        return self.whole.answers(self.vectors[self.test])
+
+    def fit(
+        self, rows: IntArray, y: IntArray | None = None, *, value: float | None = None
+    ) -> Refit:
+        """Train on some rows; see `answers`."""
+        classes, numbers = np.unique((self.y if y is None else y)[rows], return_inverse=True)
+        fitted = HEADS[self.kind](
+            self.vectors[rows],
+            numbers.ravel().astype(np.int64),
+            self.clusters[rows],
+            n_classes=len(classes),
+            seed=self.seed,
+            value=None if value is None else min(value, len(rows)),
+        )
+        return Refit(classes, fitted)
 
     def answers(
         self, rows: IntArray, y: IntArray | None = None, *, value: float | None = None
@@ -104,21 +143,12 @@ class Bench:
         key = rows.tobytes()
         if y is None and value is None and key in self._answers:
             return self._answers[key]
-        given = self.y if y is None else y
-        classes, numbers = np.unique(given[rows], return_inverse=True)
-        fitted = HEADS[self.kind](
-            self.vectors[rows],
-            numbers.ravel().astype(np.int64),
-            self.clusters[rows],
-            n_classes=len(classes),
-            seed=self.seed,
-            value=None if value is None else min(value, len(rows)),
-        )
-        self.chosen = fitted.choice.value
-        made = classes[fitted.probabilities(self.vectors[self.test]).argmax(axis=1)]
+        refit = self.fit(rows, y, value=value)
+        self.chosen = refit.classifier.choice.value
+        made = refit.answers(self.vectors[self.test])
         if y is None and value is None:
             self._answers[key] = made
-        return np.asarray(made, np.int64)
+        return made
 
     def right(self, answers: IntArray) -> BoolArray:
         """Return whether answers are right; (n,) or (draws, n)."""

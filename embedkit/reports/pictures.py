@@ -50,17 +50,24 @@ def data_uri(path: Path) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def contact_sheet(tiles: Sequence[Tile], *, columns: int = 6, side: int = 160) -> Image.Image:
-    """Lay pictures out in rows, each with its text below."""
+def contact_sheet(
+    tiles: Sequence[Tile], *, heading: str = "", columns: int = 6, side: int = 160
+) -> Image.Image:
+    """Lay pictures out in rows, each with its text below, under a heading if there is one."""
     font = ImageFont.load_default(size=12)
     margin, line = 10, 15
     rows = -(-len(tiles) // columns)
     columns = min(columns, len(tiles))
     cell = (side + margin, side + margin + line * max(len(tile.lines) for tile in tiles))
-    sheet = Image.new("RGB", (margin + columns * cell[0], margin + rows * cell[1]), (255, 255, 255))
+    width = margin + columns * cell[0]
+    above = _wrapped(heading, width - 2 * margin, font)
+    top = margin + (len(above) * line + margin if above else 0)
+    sheet = Image.new("RGB", (width, top + rows * cell[1]), (255, 255, 255))
     pen = ImageDraw.Draw(sheet)
+    for number, text in enumerate(above):
+        pen.text((margin, margin + number * line), text, fill=(20, 20, 20), font=font)
     for place, tile in enumerate(tiles):
-        x, y = margin + place % columns * cell[0], margin + place // columns * cell[1]
+        x, y = margin + place % columns * cell[0], top + place // columns * cell[1]
         if tile.pixels is None:
             pen.rectangle([x, y, x + side, y + side], fill=GREY)
             pen.text((x + 8, y + side // 2), "no picture", fill=(90, 90, 90), font=font)
@@ -80,6 +87,20 @@ def contact_sheet(tiles: Sequence[Tile], *, columns: int = 6, side: int = 160) -
                 font=font,
             )
     return sheet
+
+
+def _wrapped(
+    text: str, width: int, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont"
+) -> list[str]:
+    """Break a text into lines at its spaces."""
+    lines: list[str] = []
+    for word in text.encode("ascii", "replace").decode().split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def _fit(text: str, width: int, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont") -> str:

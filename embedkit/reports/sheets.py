@@ -1,13 +1,18 @@
-"""The contact sheet of a search."""
+"""Contact sheets: of a search, and of one image with what its answer rests on."""
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
+from embedkit.audits.cards import RELATIONS, Card
 from embedkit.files import write_output
 from embedkit.inputs import Input, read_input
 from embedkit.reports.pictures import Tile, contact_sheet, load_pixels
 from embedkit.store import Neighbour, Store
+
+MOST_MORE = 12  # relatives beside the neighbours
 
 
 def search_sheet(store: Store, image: Input | None, found: Sequence[Neighbour], path: Path) -> Path:
@@ -24,7 +29,39 @@ def search_sheet(store: Store, image: Input | None, found: Sequence[Neighbour], 
         )
         for one in found
     ]
+    return _write(contact_sheet(tiles), path)
+
+
+def card_sheet(store: Store, card: Card, path: Path) -> Path:
+    """Write an image, its nearest training images and its other relatives in train as one PNG.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+
+    def tile(id_: str, *lines: str) -> Tile:
+        return Tile(load_pixels(store.items.path(id_)), (*lines, id_))
+
+    label = f"label {card.label}" if card.label is not None else "no label"
+    tiles = [tile(card.id, f"{card.answer} {card.probability:.0%}; {label}")]
+    tiles += [
+        tile(
+            one.neighbour.id,
+            f"{one.neighbour.similarity:.3f}  {one.neighbour.label}"
+            + (f"  {RELATIONS[one.relation]}" if one.relation else ""),
+        )
+        for one in card.neighbours
+    ]
+    shown = {one.neighbour.id for one in card.neighbours}
+    more = [one for one in card.in_train if one.id not in shown]
+    tiles += [
+        tile(one.id, f"{RELATIONS[one.relation]}  {one.label or '-'}") for one in more[:MOST_MORE]
+    ]
+    return _write(contact_sheet(tiles, heading=card.sentence), path)
+
+
+def _write(sheet: Image.Image, path: Path) -> Path:
     path = path if path.suffix.lower() == ".png" else path.with_name(path.name + ".png")
     stream = io.BytesIO()
-    contact_sheet(tiles).save(stream, "PNG")
+    sheet.save(stream, "PNG")
     return write_output(path, stream.getvalue())

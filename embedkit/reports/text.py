@@ -82,22 +82,22 @@ def classification_report(evaluation: Evaluation) -> str:
     rows += [
         [
             one.label,
-            _percent(one.precision),
-            _percent(one.recall),
-            _percent(one.f1),
+            share(one.precision),
+            share(one.recall),
+            share(one.f1),
             str(one.support),
         ]
         for one in evaluation.classes
     ]
     scale = f"by chance alone up to {evaluation.calibration_error_by_chance:.3f}"
     figures = [
-        ["accuracy", _percent(evaluation.accuracy), ""],
-        ["balanced accuracy", _percent(evaluation.balanced_accuracy), ""],
-        ["macro F1", _percent(evaluation.macro_f1), ""],
+        ["accuracy", share(evaluation.accuracy), ""],
+        ["balanced accuracy", share(evaluation.balanced_accuracy), ""],
+        ["macro F1", share(evaluation.macro_f1), ""],
         ["ROC AUC", _plain(evaluation.roc_auc), ""],
         ["log-loss (nats)", _plain(evaluation.log_loss), ""],
         ["calibration error", _plain(evaluation.calibration_error), scale],
-        ["always the commonest class", _percent(evaluation.majority), ""],
+        ["always the commonest class", share(evaluation.majority), ""],
     ]
     groups = (
         f" in {evaluation.n_clusters} groups of related images"
@@ -190,7 +190,8 @@ def findings(audit: Audit) -> str:
     return "\n".join(lines)
 
 
-def _percent(estimate: Estimate) -> str:
+def share(estimate: Estimate) -> str:
+    """Return a share and its interval in per cent; a dash where it is not known."""
     if estimate.value != estimate.value:
         return "-"
     low, high = 100 * estimate.low, 100 * estimate.high
@@ -255,7 +256,7 @@ def cards(every: Iterable[Card]) -> str:
 def learning_curve(curve: LearningCurve) -> str:
     """Return the accuracy by number of training images."""
     rows = [["training images", "accuracy"]]
-    rows += [[str(point.n_train), _percent(point.accuracy)] for point in curve.points]
+    rows += [[str(point.n_train), share(point.accuracy)] for point in curve.points]
     return table(rows)
 
 
@@ -282,7 +283,7 @@ def comparison(result: Comparison) -> str:
         rows.append(
             [
                 f"{one.space} {one.head}",
-                _percent(one.accuracy),
+                share(one.accuracy),
                 behind,
                 ("<0.001" if one.p < 0.001 else f"{one.p:.3f}") if place else "",
                 "-" if one.image_ms != one.image_ms else f"{one.image_ms:.1f}",
@@ -293,6 +294,6 @@ def comparison(result: Comparison) -> str:
     n = result.rows[0].accuracy.n
     return (
         f"{result.label} on {n} {result.split} images; always the commonest class "
-        f"{_percent(result.majority)}\n{table(rows)}\n"
+        f"{share(result.majority)}\n{table(rows)}\n"
         "p: McNemar's exact test against the best, adjusted by Holm; ms/image on this machine, now"
     )
