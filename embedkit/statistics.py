@@ -175,6 +175,52 @@ def paired_difference(
     return bootstrap(weighted_mean(difference), clusters, seed=seed, lowest=-1.0)[0]
 
 
+def corrected_resampled(
+    figures: DoubleArray, *, share: float, clusters: int, n: int, lowest: float = 0.0
+) -> Estimate:
+    """Estimate a mean over several divisions of the same images into train and test.
+
+    The divisions overlap, so the variance of their mean is larger than if they did not; it is
+    corrected by the share of test to training images. Source: C. Nadeau and Y. Bengio, "Inference
+    for the generalization error", Machine Learning 52 (2003); for repeated cross-validation, R.
+    Bouckaert and E. Frank, "Evaluating the replicability of significance tests" (PAKDD 2004).
+
+    Args:
+        figures: (j,) of each division, at least two.
+        share: test images for each training image in a division.
+        clusters: independent ones among the images: where all figures are the same, the interval is
+            the upper limit of "0 of so many".
+        n: images.
+        lowest: value that the figure can have; the highest is 1.
+    """
+    j, value = len(figures), float(np.mean(figures))
+    error = np.sqrt((1 / j + share) * np.var(figures, ddof=1))
+    spread = float(stats.t.ppf((1 + CONFIDENCE) / 2, j - 1) * error)
+    if np.ptp(figures) == 0:
+        spread = upper_limit(clusters)
+    return Estimate(value, max(lowest, value - spread), min(1.0, value + spread), n)
+
+
+def effective_size(successes: BoolArray, clusters: npt.NDArray[np.generic]) -> float:
+    """Return how many independent images would estimate a proportion as well as these do.
+
+    It is p (1 - p) divided by the variance that a bootstrap over clusters would have with
+    infinitely many draws, the images divided by Kish's design effect; never more than the images
+    (L. Kish, "Survey Sampling", 1965). Where all successes are equal there is no variance to see,
+    and each cluster counts as one.
+
+    Args:
+        successes: (n,) whether each image is answered rightly.
+        clusters: (n,) the cluster of each image.
+    """
+    n, p = len(successes), float(np.mean(successes))
+    _, member = np.unique(clusters, return_inverse=True)
+    if p in (0.0, 1.0):
+        return float(member.max() + 1)
+    sums = np.bincount(member.ravel(), weights=successes - p)
+    return min(float(n), n * n * p * (1 - p) / float(sums @ sums)) if sums.any() else float(n)
+
+
 def connected(n: int, pairs: IntArray) -> IntArray:
     """Return the connected component of each of `n` images, numbered by its first image.
 

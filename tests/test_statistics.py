@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from embedkit.statistics import (
     bootstrap,
     clusters_of,
     connected,
+    corrected_resampled,
+    effective_size,
     holm,
     mcnemar,
     paired_difference,
@@ -157,3 +160,38 @@ def test_holms_adjustment_is_that_of_the_paper():
     with_none = holm([float("nan"), 0.02])
     assert np.isnan(with_none[0])
     assert with_none[1] == 0.02
+
+
+def test_the_corrected_interval_is_nadeaus_and_bengios():
+    figures = np.array([0.1, 0.2, 0.15, 0.3, 0.05])
+    made = corrected_resampled(figures, share=0.25, clusters=40, n=100)
+    error = np.sqrt((1 / 5 + 0.25) * figures.var(ddof=1))
+    assert made.value == pytest.approx(0.16)
+    assert made.high - made.value == pytest.approx(stats.t.ppf(0.975, 4) * error)
+    assert made.low == 0  # a share is not below none
+    below = corrected_resampled(figures, share=0.25, clusters=40, n=100, lowest=-1)
+    assert below.low == pytest.approx(0.16 - stats.t.ppf(0.975, 4) * error)
+
+
+def test_folds_that_all_say_the_same_leave_the_upper_limit():
+    made = corrected_resampled(np.zeros(15), share=0.25, clusters=40, n=100, lowest=-1)
+    assert (made.low, made.high) == (-upper_limit(40), upper_limit(40))
+
+
+def test_the_effective_size_is_that_of_the_bootstraps_variance():
+    generator = np.random.default_rng(0)
+    clusters = generator.integers(60, size=400)
+    right = generator.random(60)[clusters] < generator.random(400)
+    counts = generator.multinomial(60, np.full(60, 1 / 60), size=20_000)[:, clusters]
+    means = counts @ right / counts.sum(axis=1)
+    p = right.mean()
+    assert effective_size(right, clusters) == pytest.approx(p * (1 - p) / means.var(), rel=0.05)
+
+
+def test_the_effective_size_without_clusters_is_the_size_and_in_pairs_the_half():
+    right = np.array([True, False, True, True, False, False])
+    assert effective_size(right, np.arange(6)) == 6
+    assert effective_size(np.repeat(right, 2), np.repeat(np.arange(6), 2)) == pytest.approx(6)
+    # Clusters that differ less than chance are worth no more than their images.
+    assert effective_size(np.tile([True, False], 6), np.repeat(np.arange(6), 2)) == 12
+    assert effective_size(np.ones(12, bool), np.repeat(np.arange(6), 2)) == 6

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from embedkit.audits.base import Finding, Statement, Verdict, effect_verdict, rounded
+from embedkit.audits.crossval import CrossValidation, cross_validate
 from embedkit.audits.floor import Floor, check_floor, random_label_floor
 from embedkit.audits.novelty import Novelty, novelty_curve
 from embedkit.audits.predictions import Yours, judge
 from embedkit.audits.refits import CONTROLS, Bench
+from embedkit.audits.resplits import Resplits, compare_with_resplits
 from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins
 from embedkit.heads.training import HEADS
-from embedkit.statistics import Estimate, mcnemar, proportion
+from embedkit.statistics import Estimate, effective_size, mcnemar, proportion
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
@@ -87,6 +89,10 @@ class HeadLedger:
         novelty: accuracy by similarity to the nearest training image.
         look_up: share of test images answered otherwise once all relatives are out of train.
         look_up_control: the same for as many random images.
+        floor: accuracy with labels that mean nothing.
+        effective: independent images that would show the reported accuracy as surely as the test
+            images do.
+        folds: grouped beside plain cross-validation.
     """
 
     head: str
@@ -98,6 +104,8 @@ class HeadLedger:
     look_up: Estimate
     look_up_control: float
     floor: Floor
+    effective: float
+    folds: CrossValidation
 
     @property
     def verdict(self) -> Verdict:
@@ -114,6 +122,12 @@ class HeadLedger:
         """Why the last purge could not be measured; empty if it was."""
         return next((line.reason for line in reversed(self.lines) if line.reason), "")
 
+    def notes(self) -> tuple[str, ...]:
+        """Say what stands beside the lines, a sentence each."""
+        n, size = self.reported.n, round(self.effective)
+        count = (f"The {n} test images count as {size} independent ones.",) if size < n else ()
+        return (*count, self.folds.sentence())
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
         covered = [line.cause for line in self.lines if not line.reason]
@@ -128,15 +142,18 @@ class HeadLedger:
             "novelty": self.novelty.to_dict(),
             "look_up": self.look_up.to_dict() | {"control": rounded(self.look_up_control)},
             "random_labels": self.floor.to_dict(),
+            "effective_test_size": rounded(self.effective),
+            "cross_validation": self.folds.to_dict(),
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger(Finding):
-    """The ledgers of all heads on the same test images."""
+    """The ledgers of all heads on the same test images, and what kind of split gave them."""
 
     split: str
     heads: tuple[HeadLedger, ...]
+    resplits: Resplits
     yours: Yours | None = None
 
     def details(self) -> dict[str, Any]:
@@ -144,6 +161,7 @@ class Ledger(Finding):
         return {
             "split": self.split,
             "heads": [head.to_dict() for head in self.heads],
+            "split_is": self.resplits.to_dict(),
             "predictions": None if self.yours is None else self.yours.to_dict(),
         }
 
@@ -192,9 +210,12 @@ def keep_ledger(
             predictions, store, levels, split=split, label=label, backbone=backbone, seed=seed
         )
     related = [clusters for _, clusters in levels]
+    benches = [
+        Bench(store, kind, related, split=split, label=label, backbone=backbone, seed=seed)
+        for kind in heads
+    ]
     ledgers = []
-    for kind in heads:
-        bench = Bench(store, kind, related, split=split, label=label, backbone=backbone, seed=seed)
+    for kind, bench in zip(heads, benches, strict=True):
         made = _Books(bench, levels).ledger()
         check_floor(kind, made.floor)
         ledgers.append(made)
@@ -216,6 +237,8 @@ def keep_ledger(
         points=None if np.isnan(worst.value) else 100 * worst.value,
         split=split,
         heads=tuple(ledgers),
+        # The bench of kNN, if there is one, knows the neighbours already.
+        resplits=compare_with_resplits(min(benches, key=lambda b: b.kind != "knn"), split),
         yours=yours,
     )
 
@@ -321,6 +344,8 @@ class _Books:
             self._share(flipped, unknown=bool(last.reason)),
             by_control,
             random_label_floor(bench, novel),
+            effective_size(first, bench.clusters[bench.test]),
+            cross_validate(bench),
         )
 
     def _shapley(self) -> list[float]:

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from embedkit.audits.neighbourhood import Neighbourhood
 from embedkit.heads.training import HEADS, clusters_in, labelled_rows
 from embedkit.statistics import Estimate, bootstrap, clusters_of, weighted_mean
 from embedkit.store import Store
@@ -34,6 +35,7 @@ class Bench:
     Attributes:
         train: rows of labelled training images.
         test: rows of labelled test images.
+        pool: rows of labelled images of any split, in the classes of train and test.
         clusters: (n,) of all images, by everything that relates them; what folds and bootstraps
             keep together.
     """
@@ -74,9 +76,20 @@ class Bench:
         self.y = np.array(
             [self.labels.index(name) if name in self.labels else -1 for name in names], np.int64
         )
+        sides = np.array([side is not None for side in store.items.splits])
+        self.pool = np.flatnonzero((self.y >= 0) & sides)
         self.clusters = clusters_of(clusters_in(store), *related)
         self.chosen = 0.0
         self._answers: dict[bytes, IntArray] = {}
+
+    @cached_property
+    def neighbourhood(self) -> Neighbourhood:
+        """The nearest images of each image of the pool, which it numbers from 0."""
+        return Neighbourhood(self.vectors[self.pool], self.clusters[self.pool])
+
+    def in_pool(self, rows: IntArray) -> IntArray:
+        """Return the numbers that rows have in the pool."""
+        return np.asarray(np.searchsorted(self.pool, rows))
 
     @cached_property
     def nearest(self) -> DoubleArray:
@@ -104,8 +117,27 @@ class Bench:
         key = rows.tobytes()
         if y is None and value is None and key in self._answers:
             return self._answers[key]
+        made = self.answers_for(self.test, rows, y, value=value)
+        if y is None and value is None:
+            self._answers[key] = made
+        return made
+
+    def answers_for(
+        self,
+        asked: IntArray,
+        rows: IntArray,
+        y: IntArray | None = None,
+        *,
+        value: float | None = None,
+    ) -> IntArray:
+        """Train on some rows and return the class number answered for others; see `answers`."""
         given = self.y if y is None else y
         classes, numbers = np.unique(given[rows], return_inverse=True)
+        if self.kind == "knn" and value is not None:
+            places = self.in_pool(asked), self.in_pool(rows)
+            p = self.neighbourhood.vote(*places, numbers.ravel(), int(value))
+            self.chosen = value
+            return np.asarray(classes[p.argmax(axis=1)], np.int64)
         fitted = HEADS[self.kind](
             self.vectors[rows],
             numbers.ravel().astype(np.int64),
@@ -115,9 +147,7 @@ class Bench:
             value=None if value is None else min(value, len(rows)),
         )
         self.chosen = fitted.choice.value
-        made = classes[fitted.probabilities(self.vectors[self.test]).argmax(axis=1)]
-        if y is None and value is None:
-            self._answers[key] = made
+        made = classes[fitted.probabilities(self.vectors[asked]).argmax(axis=1)]
         return np.asarray(made, np.int64)
 
     def right(self, answers: IntArray) -> BoolArray:
