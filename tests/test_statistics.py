@@ -8,15 +8,19 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from embedkit.statistics import (
+    Estimate,
+    benjamini_hochberg,
     bootstrap,
     clusters_of,
     connected,
     corrected_resampled,
+    detectable,
     effective_size,
     holm,
     mcnemar,
     paired_difference,
     proportion,
+    sign_flip,
     upper_limit,
     weighted_mean,
     wilson,
@@ -195,3 +199,45 @@ def test_the_effective_size_without_clusters_is_the_size_and_in_pairs_the_half()
     # Clusters that differ less than chance are worth no more than their images.
     assert effective_size(np.tile([True, False], 6), np.repeat(np.arange(6), 2)) == 12
     assert effective_size(np.ones(12, bool), np.repeat(np.arange(6), 2)) == 6
+
+
+@given(st.lists(st.floats(0, 1) | st.just(float("nan")), max_size=8))
+def test_benjaminis_and_hochbergs_adjustment_is_that_of_the_paper(p):
+    made = benjamini_hochberg(p)
+    tests = [value for value in p if not np.isnan(value)]
+    for value, adjusted in zip(p, made, strict=True):
+        if np.isnan(value):
+            assert np.isnan(adjusted)
+            continue
+        # The least level at which the value is among those that are called true.
+        larger = [one for one in tests if one >= value]
+        expected = min(one * len(tests) / sum(t <= one for t in tests) for one in larger)
+        assert adjusted == pytest.approx(min(1, expected))
+
+
+def test_flipped_signs_give_the_p_value_of_all_of_them():
+    generator = np.random.default_rng(0)
+    for draw in range(5):
+        values = generator.normal(0.4, 1, size=30).round(1)
+        clusters = generator.integers(9, size=30)
+        sums = [values[clusters == one].sum() for one in np.unique(clusters)]
+        every = [
+            abs(np.dot(signs, sums)) >= abs(sum(sums)) - 1e-9
+            for signs in itertools.product((-1, 1), repeat=len(sums))
+        ]
+        assert sign_flip(values, clusters, seed=draw) == pytest.approx(np.mean(every), abs=0.04)
+
+
+def test_flipped_signs_know_nothing_where_nothing_is_or_nothing_is_known():
+    assert sign_flip(np.zeros(5), np.arange(5), seed=0) == 1
+    assert np.isnan(sign_flip([0.0, np.nan], [0, 1], seed=0))
+    # One large cluster is one observation, whatever its images say.
+    assert sign_flip(np.ones(50), np.zeros(50), seed=0) == 1
+
+
+def test_the_detectable_effect_is_found_in_four_of_five_cases():
+    generator = np.random.default_rng(1)
+    error = 0.02
+    effect = detectable(Estimate(0.0, -1.96 * error, 1.96 * error, 100))
+    found = generator.normal(effect, error, size=20_000) > 1.96 * error
+    assert found.mean() == pytest.approx(0.8, abs=0.01)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from embedkit.audits.base import Statement
 from embedkit.audits.refits import Bench
 from embedkit.heads.classifier import fold_numbers
 from embedkit.statistics import Estimate, corrected_resampled
@@ -42,6 +43,7 @@ class CrossValidation:
             "folds": self.folds,
             "repeats": REPEATS,
             "clusters": self.clusters,
+            "statement": Statement.MATCHED.value,
             "reason": self.reason or None,
         }
 
@@ -53,7 +55,8 @@ class CrossValidation:
         return (
             f"Cross-validation over all {gap.n} images: {self.plain.value:.1%} where folds part "
             f"relatives, {self.grouped.value:.1%} where they do not; relatives are worth "
-            f"{100 * gap.value:.1f} points [{100 * gap.low:.1f}, {100 * gap.high:.1f}] there."
+            f"{100 * gap.value:.1f} points [{100 * gap.low:.1f}, {100 * gap.high:.1f}] there "
+            f"({Statement.MATCHED.value})."
         )
 
 

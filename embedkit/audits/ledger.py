@@ -1,7 +1,7 @@
 """The ledger: what the test accuracy becomes when its causes are taken away one by one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import factorial
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from embedkit.audits.base import Finding, Statement, Verdict, effect_verdict, rounded
+from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict, effect_verdict, rounded
 from embedkit.audits.crossval import CrossValidation, cross_validate
 from embedkit.audits.floor import Floor, check_floor, random_label_floor
 from embedkit.audits.novelty import Novelty, novelty_curve
@@ -19,7 +19,16 @@ from embedkit.audits.resplits import Resplits, compare_with_resplits
 from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins
 from embedkit.heads.training import HEADS
-from embedkit.statistics import Estimate, effective_size, mcnemar, proportion
+from embedkit.statistics import (
+    Estimate,
+    benjamini_hochberg,
+    detectable,
+    effective_size,
+    holm,
+    mcnemar,
+    proportion,
+    sign_flip,
+)
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
@@ -42,7 +51,9 @@ class Line:
             as many that could be spared, and the effect then includes what fewer images cost.
         alone: what the cause is worth if only its own images are taken out.
         shapley: its share when causes overlap: its worth averaged over every order of them.
-        p: of McNemar's exact test, the head on all of train against the purged one.
+        mcnemar: p of McNemar's exact test, the head on all of train against the purged one.
+        p: of the effect, by signs drawn for each cluster; NaN where nothing was taken out.
+        adjusted: the same by Benjamini and Hochberg over the lines.
         reason: why the head could not be trained again; empty if it was.
     """
 
@@ -54,7 +65,9 @@ class Line:
     control: Estimate | None
     alone: float
     shapley: float
+    mcnemar: float
     p: float
+    adjusted: float
     reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +84,9 @@ class Line:
             "accuracy_after": self.accuracy.to_dict(),
             "alone": rounded(self.alone),
             "shapley": rounded(self.shapley),
-            "mcnemar_p": rounded(self.p),
+            "p": rounded(self.p),
+            "p_adjusted": rounded(self.adjusted),
+            "mcnemar_p": rounded(self.mcnemar),
             "reason": self.reason or None,
         }
 
@@ -85,6 +100,9 @@ class HeadLedger:
         reported: accuracy of the head trained on all of train.
         lines: one a cause, each on top of the one before.
         total: what all of them carry; NaN where that could not be measured.
+        p: of the total, by signs drawn for each cluster; NaN where nothing was taken out.
+        adjusted: the same by Holm over the heads.
+        material: least total that is worth a headline.
         honest: reported minus total.
         novelty: accuracy by similarity to the nearest training image.
         look_up: share of test images answered otherwise once all relatives are out of train.
@@ -99,6 +117,9 @@ class HeadLedger:
     reported: Estimate
     lines: tuple[Line, ...]
     total: Estimate
+    p: float
+    adjusted: float
+    material: float
     honest: Estimate
     novelty: Novelty
     look_up: Estimate
@@ -110,7 +131,14 @@ class HeadLedger:
     @property
     def verdict(self) -> Verdict:
         """Whether the causes carry accuracy."""
-        return effect_verdict(self.total, self.reported)
+        return effect_verdict(self.total, self.reported, p=self.adjusted, material=self.material)
+
+    @property
+    def detectable(self) -> float | None:
+        """Points that 4 of 5 such tests would find; None where nothing could be measured."""
+        if not self.removed or np.isnan(self.total.value):
+            return None
+        return 100 * max(self.material, detectable(self.total))
 
     @property
     def removed(self) -> int:
@@ -135,7 +163,10 @@ class HeadLedger:
             "head": self.head,
             "reported": self.reported.to_dict(),
             "lines": [line.to_dict() for line in self.lines],
-            "total": self.total.to_dict(),
+            "verdict": self.verdict.value,
+            "total": self.total.to_dict()
+            | {"p": rounded(self.p), "p_adjusted": rounded(self.adjusted)},
+            "detectable": None if self.detectable is None else round(self.detectable, 4),
             "honest": self.honest.to_dict(),
             "honest_covers": covered,
             "honest_does_not_cover": [c for c in (*CAUSES, *UNMEASURED) if c not in covered],
@@ -176,6 +207,7 @@ def keep_ledger(
     backbone: str | None = None,
     heads: tuple[str, ...] = tuple(HEADS),
     predictions: Path | None = None,
+    material: float = MATERIAL,
     seed: int = 0,
 ) -> Ledger:
     """Train each head with and without the training images that are related to test images.
@@ -195,6 +227,7 @@ def keep_ledger(
         backbone: which space.
         heads: kinds of heads.
         predictions: file of answers of a model that embedkit did not train; see `judge`.
+        material: least accuracy, 0 to 1, that is worth a headline.
         seed: of folds, draws and bootstraps.
 
     Raises:
@@ -216,13 +249,15 @@ def keep_ledger(
     ]
     ledgers = []
     for kind, bench in zip(heads, benches, strict=True):
-        made = _Books(bench, levels).ledger()
+        made = _Books(bench, levels).ledger(material)
         check_floor(kind, made.floor)
         ledgers.append(made)
+    adjusted = holm([ledger.p for ledger in ledgers])
+    ledgers = [replace(one, adjusted=p) for one, p in zip(ledgers, adjusted, strict=True)]
     verdicts = [ledger.verdict for ledger in ledgers]
     order = (Verdict.PRESENT, Verdict.INCONCLUSIVE, Verdict.ABSENT)
     # The head that loses most is the headline; one that could not be trained again goes before all.
-    worst = max(ledgers, key=lambda one: np.nan_to_num(one.total.value, nan=np.inf)).total
+    worst = max(ledgers, key=lambda one: np.nan_to_num(one.total.value, nan=np.inf))
     return Ledger(
         name="ledger",
         verdict=next(verdict for verdict in order if verdict in verdicts),
@@ -233,8 +268,9 @@ def keep_ledger(
                 *(_sentence(ledger, split) for ledger in ledgers),
             ]
         ),
-        estimate=worst,
-        points=None if np.isnan(worst.value) else 100 * worst.value,
+        estimate=worst.total,
+        points=None if np.isnan(worst.total.value) else 100 * worst.total.value,
+        detectable=worst.detectable,
         split=split,
         heads=tuple(ledgers),
         # The bench of kNN, if there is one, knows the neighbours already.
@@ -304,7 +340,7 @@ class _Books:
         mean = control.right.mean(axis=0)
         return _Worth(removed, "", answers, right, mean - right, mean, control.answers)
 
-    def ledger(self) -> HeadLedger:
+    def ledger(self, material: float) -> HeadLedger:
         bench = self.bench
         first = bench.right(bench.first)
         lines, above = [], np.zeros(len(first))
@@ -324,10 +360,14 @@ class _Books:
                     float(self.worth(part).effect.mean()),
                     share,
                     float("nan") if worth.reason else mcnemar(first, worth.right),
+                    self._p(worth.effect - above, some=part),
+                    float("nan"),
                     worth.reason,
                 )
             )
             above = worth.effect
+        adjusted = benjamini_hochberg([line.p for line in lines])
+        lines = [replace(line, adjusted=p) for line, p in zip(lines, adjusted, strict=True)]
         last = self.worth(self.marks[-1])
         flipped = last.answers != bench.first
         by_control = float("nan") if last.removed.any() else 0.0
@@ -339,6 +379,9 @@ class _Books:
             self._share(first),
             tuple(lines),
             self._effect(above),
+            p := self._p(above, some=self.marks[-1]),
+            p,
+            material,
             self._honest(first - above),
             novelty_curve(bench, first, novel),
             self._share(flipped, unknown=bool(last.reason)),
@@ -375,6 +418,12 @@ class _Books:
             return Estimate(0.0, 0.0, 0.0, len(values))
         return self.bench.mean(values, lowest=-1.0)
 
+    def _p(self, values: DoubleArray, *, some: BoolArray) -> float:
+        """Test an effect; NaN where nothing was taken out, for that is no test."""
+        if not some.any():
+            return float("nan")
+        return sign_flip(values, self.bench.clusters[self.bench.test], seed=self.bench.seed)
+
     def _honest(self, values: DoubleArray) -> Estimate:
         if np.isnan(values).any():
             return Estimate(np.nan, np.nan, np.nan, len(values))
@@ -403,8 +452,11 @@ def _sentence(ledger: HeadLedger, split: str) -> str:
         if ledger.lines[-1].control is not None
         else "what fewer images cost included"
     )
+    unsure = ""
+    if ledger.verdict is Verdict.INCONCLUSIVE:
+        unsure = f" Four of five such tests would find {ledger.detectable:.1f} points."
     return (
         f"{head}: {reported} becomes {ledger.honest.value:.1%}: the {ledger.removed} training "
         f"images related to test images carry {100 * total.value:.1f} points "
-        f"[{100 * total.low:.1f}, {100 * total.high:.1f}], {beyond}."
+        f"[{100 * total.low:.1f}, {100 * total.high:.1f}], {beyond}.{unsure}"
     )

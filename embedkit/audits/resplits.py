@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from embedkit.audits.base import rounded
+from embedkit.audits.base import ALPHA, Statement, rounded
 from embedkit.audits.refits import Bench
 from embedkit.statistics import holm
 from embedkit.vectors import BoolArray, IntArray
 
 RESPLITS = 499
-ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +61,7 @@ class Resplits:
         return {
             "looks_like": self.looks_like,
             "sentence": self.sentence,
+            "statement": Statement.ASSOCIATION.value,
             "re_splits": RESPLITS,
             "with_relative_in_train": {"random": self.related.to_dict()},
             "nearest_in_train": {

@@ -136,6 +136,7 @@ def find_twins(store: Store, *, backbone: str | None = None, label: str = "label
         statement=Statement.ASSOCIATION,
         summary=_summary(kinds, sum(pair.across_splits for pair in pairs), estimate),
         estimate=estimate,
+        detectable=None if involved else 100 * estimate.high,
         pairs=tuple(pairs),
         exact=clusters,
         near=connected(n, np.array([pair for pair, _, _ in scored], np.int64).reshape(-1, 2)),

@@ -182,7 +182,10 @@ def findings(audit: Audit) -> str:
     lines = []
     for finding in audit.findings:
         if finding.verdict is not Verdict.NOT_RUN:
-            lines.append(f"{SIGNS[finding.verdict]:<16} {finding.name}: {finding.summary}")
+            lines.append(
+                f"{SIGNS[finding.verdict]:<16} {finding.name}: {finding.summary} "
+                f"({finding.statement.value})"
+            )
         if isinstance(finding, Ledger):
             lines.append(f"{'':<16}   {finding.resplits.sentence}")
             lines += [f"{'':<16}   {head.head}: {' '.join(head.notes())}" for head in finding.heads]
