@@ -10,10 +10,12 @@ from threadpoolctl import threadpool_limits
 
 import embedkit.audits.neighbourhood as neighbourhood
 from embedkit.audits.base import Verdict
+from embedkit.audits.controls import check_controls, run_controls
 from embedkit.audits.crossval import REPEATS, cross_validate
 from embedkit.audits.neighbourhood import Neighbourhood
 from embedkit.audits.refits import Bench
 from embedkit.audits.resplits import compare_with_resplits
+from embedkit.errors import PipelineLeakError
 from embedkit.heads.training import HEADS
 from embedkit.statistics import clusters_of
 from embedkit.vectors import unit_rows
@@ -151,6 +153,52 @@ def test_a_class_of_one_cluster_cannot_be_cross_validated():
     assert "all images of a class are related" in cross_validate(bench(world)).reason
 
 
+# Vectors that know nothing.
+
+
+@pytest.mark.parametrize("kind", list(HEADS))
+def test_random_vectors_reach_what_guessing_reaches(kind):
+    world = World(people=400, siblings=0.5, copies=0.3, signal=1.5, seed=5)
+    one = bench(world, kind)
+    real = one.right(one.first).mean()
+    made = run_controls(one, None)
+    assert made.random.low <= made.majority.high
+    assert made.random.value < real - 0.2
+    assert not made.leaks
+    assert one.right(one.first).mean() == real  # the bench is as it was
+    assert np.isnan(made.untrained.value)
+    assert "embedkit embed -b pixels" in made.sentence()
+    assert made.to_dict()["untrained_network"] is None
+
+
+def test_an_untrained_network_reaches_what_the_pixels_alone_allow():
+    world = World(people=300, siblings=0, copies=0, signal=2, seed=6)
+    made = run_controls(bench(world), world.vectors)
+    assert made.untrained.low > made.majority.high
+    blank = run_controls(bench(world), np.roll(world.vectors, 7, axis=0))
+    assert blank.untrained.low <= blank.majority.high
+    assert "one random layer on pixels" in made.sentence()
+    assert made == run_controls(bench(world), world.vectors)
+
+
+def test_random_vectors_that_are_answered_rightly_stop_the_audit(monkeypatch):
+    one = bench(World(people=120, siblings=0, copies=0, signal=0, seed=7))
+    monkeypatch.setattr(Bench, "answers", lambda self, *_, **__: self.y[self.test])
+    made = run_controls(one, None)
+    assert made.leaks
+    with pytest.raises(PipelineLeakError, match="random vectors"):
+        check_controls("knn", made)
+
+
+def test_the_commonest_class_of_test_is_no_leak():
+    """Where test has another majority than train, guessing can be right more often than that."""
+    world = World(people=200, siblings=0, copies=0, signal=0, seed=8)
+    world.items.labels[:] = [
+        "a" if side == "test" or row % 2 else "b" for row, side in enumerate(world.items.splits)
+    ]
+    assert not run_controls(bench(world), None).leaks
+
+
 # What kind of split it is.
 
 
@@ -240,4 +288,6 @@ def test_the_ledger_says_all_of_it():
         assert f"count as {head.effective:.0f} independent ones" in head.notes()[0]
         assert written["cross_validation"]["clusters"] == 120
         assert f"{head.folds.grouped.value:.1%} where they do not" in head.notes()[1]
+        assert f"random vectors {head.controls.random.value:.1%}" in head.notes()[2]
+        assert written["controls"]["majority"]["n"] == head.reported.n
     assert ledger.verdict in Verdict

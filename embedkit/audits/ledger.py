@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict, effect_verdict, rounded
+from embedkit.audits.controls import PIXELS, Controls, check_controls, run_controls
 from embedkit.audits.crossval import CrossValidation, cross_validate
 from embedkit.audits.floor import Floor, check_floor, random_label_floor
 from embedkit.audits.novelty import Novelty, novelty_curve
@@ -30,7 +31,7 @@ from embedkit.statistics import (
     sign_flip,
 )
 from embedkit.store import Store
-from embedkit.vectors import BoolArray, DoubleArray, IntArray
+from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
 
 CAUSES = ("exact_twins", "near_twins", "siblings")
 UNMEASURED = ("shortcuts",)
@@ -111,6 +112,7 @@ class HeadLedger:
         effective: independent images that would show the reported accuracy as surely as the test
             images do.
         folds: grouped beside plain cross-validation.
+        controls: the same head with vectors that know nothing.
     """
 
     head: str
@@ -127,6 +129,7 @@ class HeadLedger:
     floor: Floor
     effective: float
     folds: CrossValidation
+    controls: Controls
 
     @property
     def verdict(self) -> Verdict:
@@ -154,7 +157,7 @@ class HeadLedger:
         """Say what stands beside the lines, a sentence each."""
         n, size = self.reported.n, round(self.effective)
         count = (f"The {n} test images count as {size} independent ones.",) if size < n else ()
-        return (*count, self.folds.sentence())
+        return (*count, self.folds.sentence(), self.controls.sentence())
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -175,6 +178,7 @@ class HeadLedger:
             "random_labels": self.floor.to_dict(),
             "effective_test_size": rounded(self.effective),
             "cross_validation": self.folds.to_dict(),
+            "controls": self.controls.to_dict(),
         }
 
 
@@ -232,7 +236,8 @@ def keep_ledger(
 
     Raises:
         InputError: a split has no labelled image.
-        PipelineLeakError: a head learned random labels, and relatives do not explain it.
+        PipelineLeakError: a head learned random labels, and relatives do not explain it, or it
+            learned from random vectors.
     """
     levels = [("exact_twins", twins.exact), ("near_twins", twins.near)]
     if siblings is not None:
@@ -247,10 +252,12 @@ def keep_ledger(
         Bench(store, kind, related, split=split, label=label, backbone=backbone, seed=seed)
         for kind in heads
     ]
+    pixels = store.spaces[PIXELS].vectors if PIXELS in store.spaces else None
     ledgers = []
     for kind, bench in zip(heads, benches, strict=True):
-        made = _Books(bench, levels).ledger(material)
+        made = _Books(bench, levels).ledger(material, pixels)
         check_floor(kind, made.floor)
+        check_controls(kind, made.controls)
         ledgers.append(made)
     adjusted = holm([ledger.p for ledger in ledgers])
     ledgers = [replace(one, adjusted=p) for one, p in zip(ledgers, adjusted, strict=True)]
@@ -340,7 +347,7 @@ class _Books:
         mean = control.right.mean(axis=0)
         return _Worth(removed, "", answers, right, mean - right, mean, control.answers)
 
-    def ledger(self, material: float) -> HeadLedger:
+    def ledger(self, material: float, pixels: FloatArray | None) -> HeadLedger:
         bench = self.bench
         first = bench.right(bench.first)
         lines, above = [], np.zeros(len(first))
@@ -389,6 +396,7 @@ class _Books:
             random_label_floor(bench, novel),
             effective_size(first, bench.clusters[bench.test]),
             cross_validate(bench),
+            run_controls(bench, pixels),
         )
 
     def _shapley(self) -> list[float]:

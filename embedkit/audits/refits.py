@@ -1,8 +1,10 @@
 """Training again on parts of train: what every figure of the ledger is made of."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
@@ -11,9 +13,10 @@ from embedkit.heads.training import HEADS, clusters_in, labelled_rows
 from embedkit.statistics import Estimate, bootstrap, clusters_of, weighted_mean
 from embedkit.store import Store
 from embedkit.store.index import NeighbourIndex, build_index
-from embedkit.vectors import BoolArray, DoubleArray, IntArray
+from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
 
 CONTROLS = 10
+COMPUTED = ("neighbourhood", "nearest", "first")  # from the vectors, once they are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,13 @@ class Bench:
         self.clusters = clusters_of(clusters_in(store), *related)
         self.chosen = 0.0
         self._answers: dict[bytes, IntArray] = {}
+
+    def seeing(self, vectors: FloatArray) -> Self:
+        """Return the same bench with other vectors: (n, d) float32, unit rows."""
+        other = copy(self)
+        other.__dict__ = {k: v for k, v in vars(self).items() if k not in COMPUTED}
+        other.vectors, other._answers = vectors, {}
+        return other
 
     @cached_property
     def neighbourhood(self) -> Neighbourhood:
