@@ -380,13 +380,14 @@ class _Books:
         by_control = float("nan") if last.removed.any() else 0.0
         if last.control_answers is not None:
             by_control = float((last.control_answers != bench.first).mean())
+        p = self._p(above, some=self.marks[-1])
         novel = ~np.isin(bench.clusters[bench.test], bench.clusters[bench.train])
         return HeadLedger(
             bench.kind,
             self._share(first),
             tuple(lines),
             self._effect(above),
-            p := self._p(above, some=self.marks[-1]),
+            p,
             p,
             material,
             self._honest(first - above),
