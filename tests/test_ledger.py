@@ -13,7 +13,7 @@ from embedkit.audits.siblings import find_siblings
 from embedkit.errors import PipelineLeakError
 from embedkit.heads.training import HEADS
 from embedkit.pipeline import embed
-from embedkit.statistics import benjamini_hochberg, clusters_of, holm
+from embedkit.statistics import benjamini_hochberg, clusters_of, holm, upper_limit
 from embedkit.vectors import unit_rows
 
 DIMENSION = 24
@@ -281,3 +281,16 @@ def test_what_is_worth_a_headline_can_be_set():
     assert (usual.total, usual.verdict) == (strict.total, Verdict.PRESENT)
     assert strict.verdict is Verdict.ABSENT
     assert strict.detectable == 90
+
+
+def test_relatives_that_change_no_answer_are_still_not_known_to_be_worth_nothing():
+    world = World(people=90, siblings=1.0, copies=0, signal=0, seed=3)
+    labels = np.array([label == "b" for label in world.items.labels])
+    free = np.random.default_rng(0).normal(size=world.vectors.shape)
+    free[:, 0] += 60 * (2 * labels - 1)  # every answer is right, with relatives and without
+    world.vectors = unit_rows(free)
+    head = of(world.ledger(heads=("logistic",)), "logistic")
+    assert head.removed > 0
+    assert (head.total.value, head.p) == (0, 1)
+    assert head.total.high == pytest.approx(upper_limit(30))
+    assert head.detectable > 1

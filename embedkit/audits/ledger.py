@@ -359,7 +359,7 @@ class _Books:
             lines.append(
                 Line(
                     cause,
-                    self._effect(worth.effect - above),
+                    self._effect(worth.effect - above, some=part),
                     int(mark.sum()),
                     int((~mark).sum()),
                     self._share(worth.right, unknown=bool(worth.reason)),
@@ -386,7 +386,7 @@ class _Books:
             bench.kind,
             self._share(first),
             tuple(lines),
-            self._effect(above),
+            self._effect(above, some=self.marks[-1]),
             p,
             p,
             material,
@@ -420,10 +420,10 @@ class _Books:
             removed |= self.parts[one]
         return float(self.worth(removed).effect.mean())
 
-    def _effect(self, values: DoubleArray) -> Estimate:
+    def _effect(self, values: DoubleArray, *, some: BoolArray) -> Estimate:
         if np.isnan(values).any():
             return Estimate(np.nan, np.nan, np.nan, len(values))
-        if not values.any():  # nothing was taken away: no uncertainty about that
+        if not some.any():  # nothing was taken away: no uncertainty about that
             return Estimate(0.0, 0.0, 0.0, len(values))
         return self.bench.mean(values, lowest=-1.0)
 
