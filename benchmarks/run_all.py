@@ -10,6 +10,7 @@ SCRIPTS = (
     "readout.py",
     "twin_candidates.py",
     "siblings.py",
+    "coverage.py",
     "embedding_speed.py",
     "embedding.py",
 )

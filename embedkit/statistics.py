@@ -83,6 +83,45 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def benjamini_hochberg(p: Sequence[float]) -> list[float]:
+    """Adjust p-values so that those below a level hold at most that share of false ones.
+
+    Source: Y. Benjamini and Y. Hochberg, "Controlling the false discovery rate", JRSS B 57 (1995).
+    A value that is NaN stands for no test.
+    """
+    values = np.asarray(p, np.float64)
+    tested = ~np.isnan(values)
+    if tested.any():
+        values[tested] = stats.false_discovery_control(values[tested])
+    return [float(value) for value in values]
+
+
+def sign_flip(values: npt.ArrayLike, clusters: npt.ArrayLike, *, seed: int) -> float:
+    """Return the two-sided p-value of a permutation test that paired differences are none.
+
+    If they were, each cluster's could as well have the other sign; `DRAWS` times all signs are
+    drawn at random. NaN where a value is.
+
+    Args:
+        values: (n,) difference of each image.
+        clusters: (n,) images that keep the same sign.
+        seed: of the draws.
+    """
+    _, member = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.bincount(member.ravel(), weights=np.asarray(values, np.float64))
+    if np.isnan(sums).any():
+        return float("nan")
+    sums = sums[sums != 0]
+    generator, reached = np.random.default_rng(seed), 0
+    step = max(1, min(DRAWS, 4_000_000 // max(len(sums), 1)))
+    for start in range(0, DRAWS, step):
+        drawn = generator.integers(2, size=(min(step, DRAWS - start), len(sums)), dtype=np.int8)
+        signs = 2.0 * drawn - 1
+        # A sum in another order differs in its last digits.
+        reached += int(np.sum(np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9))
+    return (1 + reached) / (1 + DRAWS)
+
+
 def bootstrap(
     statistic: Callable[[DoubleArray], DoubleArray],
     clusters: npt.ArrayLike,
@@ -173,6 +212,61 @@ def paired_difference(
     """Estimate the mean of `first` - `second` on the same images, by a bootstrap over clusters."""
     difference = first.astype(np.float64) - second.astype(np.float64)
     return bootstrap(weighted_mean(difference), clusters, seed=seed, lowest=-1.0)[0]
+
+
+def corrected_resampled(
+    figures: DoubleArray, *, share: float, clusters: int, n: int, lowest: float = 0.0
+) -> Estimate:
+    """Estimate a mean over several divisions of the same images into train and test.
+
+    The divisions overlap, so the variance of their mean is larger than if they did not; it is
+    corrected by the share of test to training images. Source: C. Nadeau and Y. Bengio, "Inference
+    for the generalization error", Machine Learning 52 (2003); for repeated cross-validation, R.
+    Bouckaert and E. Frank, "Evaluating the replicability of significance tests" (PAKDD 2004).
+
+    Args:
+        figures: (j,) of each division, at least two.
+        share: test images for each training image in a division.
+        clusters: independent ones among the images: where all figures are the same, the interval is
+            the upper limit of "0 of so many".
+        n: images.
+        lowest: value that the figure can have; the highest is 1.
+    """
+    j, value = len(figures), float(np.mean(figures))
+    error = np.sqrt((1 / j + share) * np.var(figures, ddof=1))
+    spread = float(stats.t.ppf((1 + CONFIDENCE) / 2, j - 1) * error)
+    if np.ptp(figures) == 0:
+        spread = upper_limit(clusters)
+    return Estimate(value, max(lowest, value - spread), min(1.0, value + spread), n)
+
+
+def effective_size(successes: BoolArray, clusters: npt.NDArray[np.generic]) -> float:
+    """Return how many independent images would estimate a proportion as well as these do.
+
+    It is p (1 - p) divided by the variance that a bootstrap over clusters would have with
+    infinitely many draws, the images divided by Kish's design effect; never more than the images
+    (L. Kish, "Survey Sampling", 1965). Where all successes are equal there is no variance to see,
+    and each cluster counts as one.
+
+    Args:
+        successes: (n,) whether each image is answered rightly.
+        clusters: (n,) the cluster of each image.
+    """
+    n, p = len(successes), float(np.mean(successes))
+    _, member = np.unique(clusters, return_inverse=True)
+    if p in (0.0, 1.0):
+        return float(member.max() + 1)
+    sums = np.bincount(member.ravel(), weights=successes - p)
+    return min(float(n), n * n * p * (1 - p) / float(sums @ sums)) if sums.any() else float(n)
+
+
+def detectable(effect: Estimate) -> float:
+    """Return the effect that would have been found in 4 of 5 cases, at the 5% level.
+
+    It is 2.8 standard errors, 1.96 of which are half the width of the effect's own interval.
+    """
+    level, power = stats.norm.ppf([(1 + CONFIDENCE) / 2, 0.8])
+    return float((level + power) / level * (effect.high - effect.low) / 2)
 
 
 def connected(n: int, pairs: IntArray) -> IntArray:

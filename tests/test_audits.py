@@ -179,7 +179,8 @@ def test_memory_is_what_the_copies_are_worth(tmp_path):
     assert knn.reported.low <= 0.75 <= knn.reported.high
     assert knn.honest.low <= 0.5 <= knn.honest.high
     assert knn.verdict is Verdict.PRESENT
-    assert knn.lines[0].p < 0.01
+    assert knn.lines[0].mcnemar < 0.01
+    assert knn.lines[0].p <= knn.lines[0].adjusted < 0.01
     assert result["leakage"].estimate.value == pytest.approx(0.5)
 
 
@@ -226,18 +227,32 @@ def test_a_picture_in_many_places_is_one_cluster_and_not_half_a_million_pairs(tm
 
 
 @pytest.mark.parametrize(
-    ("effect", "expected"),
+    ("effect", "p", "expected"),
     [
-        ((0.05, 0.02, 0.08), Verdict.PRESENT),
-        ((0.0, 0.0, 0.0), Verdict.ABSENT),
-        ((0.002, -0.001, 0.005), Verdict.ABSENT),
-        ((0.005, 0.001, 0.009), Verdict.ABSENT),  # real, but below one point
-        ((0.04, -0.05, 0.13), Verdict.INCONCLUSIVE),
-        ((-0.2, -0.3, -0.1), Verdict.INCONCLUSIVE),
+        ((0.05, 0.02, 0.08), 0.001, Verdict.PRESENT),
+        ((0.05, 0.02, 0.08), 0.06, Verdict.INCONCLUSIVE),  # one of several that were tested
+        ((0.0, 0.0, 0.0), np.nan, Verdict.ABSENT),
+        ((0.002, -0.001, 0.005), 0.5, Verdict.ABSENT),
+        ((0.005, 0.001, 0.009), 0.001, Verdict.ABSENT),  # real, but below one point
+        ((0.04, -0.05, 0.13), 0.4, Verdict.INCONCLUSIVE),
+        ((-0.2, -0.3, -0.1), 0.001, Verdict.INCONCLUSIVE),
     ],
 )
-def test_the_three_answers_about_an_effect(effect, expected):
-    assert effect_verdict(Estimate(*effect, 100), Estimate(0.8, 0.77, 0.83, 100)) is expected
+def test_the_three_answers_about_an_effect(effect, p, expected):
+    made = effect_verdict(Estimate(*effect, 100), Estimate(0.8, 0.77, 0.83, 100), p=p)
+    assert made is expected
+
+
+def test_what_is_material_is_for_the_user_to_say():
+    effect, accuracy = Estimate(0.05, 0.02, 0.08, 100), Estimate(0.8, 0.77, 0.83, 100)
+    assert effect_verdict(effect, accuracy, p=0.001, material=0.06) is Verdict.INCONCLUSIVE
+    assert effect_verdict(effect, accuracy, p=0.001, material=0.09) is Verdict.ABSENT
+
+
+@pytest.mark.parametrize("points", [0, -1, 100, float("nan")])
+def test_points_that_are_none_are_refused(clean_store, points):
+    with pytest.raises(InputError, match="accuracy points"):
+        audit(clean_store, backbone="mtcnn", material=points)
 
 
 # Everything together.
@@ -280,6 +295,7 @@ def test_the_document_has_the_fields_that_others_build_on(planted_store):
         "high",
         "n",
         "points",
+        "detectable",
         "not_run_reason",
         "details",
     }

@@ -131,9 +131,11 @@ def test_the_whole_way_from_a_folder_to_an_answer(run, planted, tmp_path):
     assert planted.twins[0]["b"] in out
     assert (tmp_path / "here/sheet.png").is_file()
 
-    status, out, _ = run("audit", "store", "--report", "out/report.html")
+    status, out, _ = run("audit", "store", "--report", "out/report.html", "--material", "99")
     assert status == 0
     assert "!! present" in out
+    assert "ok absent        ledger" in out  # no head loses 99 points
+    assert "(causal for this head)" in out
     assert "-- not run" in out
     assert (tmp_path / "here/out/report.html").is_file()
 

@@ -13,7 +13,7 @@ from embedkit.audits.siblings import find_siblings
 from embedkit.errors import PipelineLeakError
 from embedkit.heads.training import HEADS
 from embedkit.pipeline import embed
-from embedkit.statistics import clusters_of
+from embedkit.statistics import benjamini_hochberg, clusters_of, holm, upper_limit
 from embedkit.vectors import unit_rows
 
 DIMENSION = 24
@@ -245,3 +245,52 @@ def test_without_a_group_column_siblings_did_not_run(planted_store):
     finding = audit(planted_store, backbone="pixels", checks=["siblings"])["siblings"]
     assert finding.verdict is Verdict.NOT_RUN
     assert "--group COLUMN" in finding.not_run_reason
+
+
+def test_heads_are_judged_together_and_lines_among_themselves():
+    ledger = World(people=200, siblings=0.5, copies=0.3, signal=0, seed=9).ledger()
+    p = [head.p for head in ledger.heads]
+    assert [head.adjusted for head in ledger.heads] == holm(p)
+    for head in ledger.heads:
+        lines = [line.p for line in head.lines]
+        assert np.isnan(lines[1])  # no near twin that is not an exact one: no test
+        assert [line.adjusted for line in head.lines] == pytest.approx(
+            benjamini_hochberg(lines), nan_ok=True
+        )
+
+
+def test_a_head_that_cannot_tell_says_what_it_could_have_found():
+    said = 0
+    for seed in range(4):
+        ledger = World(people=60, siblings=0.3, copies=0, signal=0.5, seed=seed).ledger()
+        for head in ledger.heads:
+            half = (head.total.high - head.total.low) / 2
+            assert head.detectable == pytest.approx(max(1, 100 * half * 2.8016 / 1.95996), rel=1e-4)
+            told = f"would find {head.detectable:.1f} points" in ledger.summary
+            assert told == (head.verdict is Verdict.INCONCLUSIVE)
+            said += told
+    assert said
+    free = World(people=60, siblings=0, copies=0, signal=0.5, seed=1).ledger()
+    assert free.detectable is None
+
+
+def test_what_is_worth_a_headline_can_be_set():
+    world = World(people=300, siblings=0.5, copies=0.3, signal=0, seed=1)
+    usual = of(world.ledger(heads=("knn",)), "knn")
+    strict = of(world.ledger(heads=("knn",), material=0.9), "knn")
+    assert (usual.total, usual.verdict) == (strict.total, Verdict.PRESENT)
+    assert strict.verdict is Verdict.ABSENT
+    assert strict.detectable == 90
+
+
+def test_relatives_that_change_no_answer_are_still_not_known_to_be_worth_nothing():
+    world = World(people=90, siblings=1.0, copies=0, signal=0, seed=3)
+    labels = np.array([label == "b" for label in world.items.labels])
+    free = np.random.default_rng(0).normal(size=world.vectors.shape)
+    free[:, 0] += 60 * (2 * labels - 1)  # every answer is right, with relatives and without
+    world.vectors = unit_rows(free)
+    head = of(world.ledger(heads=("logistic",)), "logistic")
+    assert head.removed > 0
+    assert (head.total.value, head.p) == (0, 1)
+    assert head.total.high == pytest.approx(upper_limit(30))
+    assert head.detectable > 1

@@ -210,7 +210,11 @@ def test_terminal_lines_are_no_wider_than_they_need_to_be(planted_store, result)
     report = text.classification_report(evaluate(train(planted_store, backbone="mtcnn")))
     assert max(map(len, report.splitlines())) <= 100
     assert all(line == line.rstrip() for line in report.splitlines())
-    lines = text.findings(result).splitlines()
+    every = text.findings(result).splitlines()
+    beside = [line.strip() for line in every if line.startswith(" ")]
+    assert beside[0] == result["ledger"].resplits.sentence
+    assert [line.split(":")[0] for line in beside[1:]] == ["logistic", "knn"]
+    lines = [line for line in every if not line.startswith(" ")]
     # Three answers, and a line for each reason why something did not run.
     assert [line.split()[0] for line in lines[3:]] == ["--", "--"]
     assert re.match(r"-- not run\s+siblings", lines[3])

@@ -5,15 +5,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from embedkit.statistics import (
+    Estimate,
+    benjamini_hochberg,
     bootstrap,
     clusters_of,
     connected,
+    corrected_resampled,
+    detectable,
+    effective_size,
     holm,
     mcnemar,
     paired_difference,
     proportion,
+    sign_flip,
     upper_limit,
     weighted_mean,
     wilson,
@@ -157,3 +164,80 @@ def test_holms_adjustment_is_that_of_the_paper():
     with_none = holm([float("nan"), 0.02])
     assert np.isnan(with_none[0])
     assert with_none[1] == 0.02
+
+
+def test_the_corrected_interval_is_nadeaus_and_bengios():
+    figures = np.array([0.1, 0.2, 0.15, 0.3, 0.05])
+    made = corrected_resampled(figures, share=0.25, clusters=40, n=100)
+    error = np.sqrt((1 / 5 + 0.25) * figures.var(ddof=1))
+    assert made.value == pytest.approx(0.16)
+    assert made.high - made.value == pytest.approx(stats.t.ppf(0.975, 4) * error)
+    assert made.low == 0  # a share is not below none
+    below = corrected_resampled(figures, share=0.25, clusters=40, n=100, lowest=-1)
+    assert below.low == pytest.approx(0.16 - stats.t.ppf(0.975, 4) * error)
+
+
+def test_folds_that_all_say_the_same_leave_the_upper_limit():
+    made = corrected_resampled(np.zeros(15), share=0.25, clusters=40, n=100, lowest=-1)
+    assert (made.low, made.high) == (-upper_limit(40), upper_limit(40))
+
+
+def test_the_effective_size_is_that_of_the_bootstraps_variance():
+    generator = np.random.default_rng(0)
+    clusters = generator.integers(60, size=400)
+    right = generator.random(60)[clusters] < generator.random(400)
+    counts = generator.multinomial(60, np.full(60, 1 / 60), size=20_000)[:, clusters]
+    means = counts @ right / counts.sum(axis=1)
+    p = right.mean()
+    assert effective_size(right, clusters) == pytest.approx(p * (1 - p) / means.var(), rel=0.05)
+
+
+def test_the_effective_size_without_clusters_is_the_size_and_in_pairs_the_half():
+    right = np.array([True, False, True, True, False, False])
+    assert effective_size(right, np.arange(6)) == 6
+    assert effective_size(np.repeat(right, 2), np.repeat(np.arange(6), 2)) == pytest.approx(6)
+    # Clusters that differ less than chance are worth no more than their images.
+    assert effective_size(np.tile([True, False], 6), np.repeat(np.arange(6), 2)) == 12
+    assert effective_size(np.ones(12, bool), np.repeat(np.arange(6), 2)) == 6
+
+
+@given(st.lists(st.floats(0, 1) | st.just(float("nan")), max_size=8))
+def test_benjaminis_and_hochbergs_adjustment_is_that_of_the_paper(p):
+    made = benjamini_hochberg(p)
+    tests = [value for value in p if not np.isnan(value)]
+    for value, adjusted in zip(p, made, strict=True):
+        if np.isnan(value):
+            assert np.isnan(adjusted)
+            continue
+        # The least level at which the value is among those that are called true.
+        larger = [one for one in tests if one >= value]
+        expected = min(one * len(tests) / sum(t <= one for t in tests) for one in larger)
+        assert adjusted == pytest.approx(min(1, expected))
+
+
+def test_flipped_signs_give_the_p_value_of_all_of_them():
+    generator = np.random.default_rng(0)
+    for draw in range(5):
+        values = generator.normal(0.4, 1, size=30).round(1)
+        clusters = generator.integers(9, size=30)
+        sums = [values[clusters == one].sum() for one in np.unique(clusters)]
+        every = [
+            abs(np.dot(signs, sums)) >= abs(sum(sums)) - 1e-9
+            for signs in itertools.product((-1, 1), repeat=len(sums))
+        ]
+        assert sign_flip(values, clusters, seed=draw) == pytest.approx(np.mean(every), abs=0.04)
+
+
+def test_flipped_signs_know_nothing_where_nothing_is_or_nothing_is_known():
+    assert sign_flip(np.zeros(5), np.arange(5), seed=0) == 1
+    assert np.isnan(sign_flip([0.0, np.nan], [0, 1], seed=0))
+    # One large cluster is one observation, whatever its images say.
+    assert sign_flip(np.ones(50), np.zeros(50), seed=0) == 1
+
+
+def test_the_detectable_effect_is_found_in_four_of_five_cases():
+    generator = np.random.default_rng(1)
+    error = 0.02
+    effect = detectable(Estimate(0.0, -1.96 * error, 1.96 * error, 100))
+    found = generator.normal(effect, error, size=20_000) > 1.96 * error
+    assert found.mean() == pytest.approx(0.8, abs=0.01)

@@ -23,6 +23,9 @@ def audit(
         Path | None,
         typer.Option(metavar="FILE", help="Answers of a model of your own: id, prediction."),
     ] = None,
+    material: Annotated[
+        float, typer.Option(metavar="POINTS", help="Accuracy points that are worth a headline.")
+    ] = 1,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write the page with the pictures.")
     ] = None,
@@ -65,6 +68,7 @@ def audit(
         label=label,
         backbone=backbone,
         predictions=predictions,
+        material=material,
         seed=seed,
     )
     reasons = exceeded(result, limits, allow_not_run=allow_not_run)

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from embedkit.audits.base import Finding, Statement, Verdict, not_run
+from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict, not_run
 from embedkit.audits.leakage import measure_leakage
 from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.siblings import Siblings, find_siblings
@@ -71,6 +71,7 @@ def audit(
     backbone: str | None = None,
     heads: tuple[str, ...] = tuple(HEADS),
     predictions: str | Path | None = None,
+    material: float = 100 * MATERIAL,
     seed: int = 0,
 ) -> Audit:
     """Run every audit that can run, or those named.
@@ -83,11 +84,14 @@ def audit(
         backbone: which space; can be left out where there is only one.
         heads: kinds of heads that the ledger trains.
         predictions: file of a model's own answers for the test images, for the ledger.
+        material: accuracy points from which an effect is worth a headline.
         seed: of everything drawn.
 
     Raises:
-        InputError: no audit, column or space has that name.
+        InputError: no audit, column or space has that name, or the points are none.
     """
+    if not 0 < material < 100:
+        raise InputError(f"{material:g} accuracy points are none; material lies between 0 and 100")
     for name in (*checks, *skip):
         if name not in AUDITS:
             near = difflib.get_close_matches(name, AUDITS, n=1)
@@ -95,11 +99,12 @@ def audit(
             raise InputError(f"no audit is called {name!r}; known are {', '.join(AUDITS)}{hint}")
     space = store.space(backbone)
     answers = None if predictions is None else Path(predictions)
-    run = _Run(store, label, space.name, heads, seed, answers)
+    run = _Run(store, label, space.name, heads, seed, answers, material / 100)
     wanted = [name for name in AUDITS if name in (tuple(checks) or AUDITS) and name not in skip]
     if not wanted:
         raise InputError("every audit that was asked for is left out again, so nothing would run")
     settings = {"label": label, "backbone": space.name, "heads": list(heads), "seed": seed}
+    settings["material"] = material
     return Audit(store, tuple(run.finding(name) for name in wanted), settings)
 
 
@@ -129,6 +134,7 @@ class _Run:
         heads: tuple[str, ...],
         seed: int,
         predictions: Path | None,
+        material: float,
     ) -> None:
         self.store = store
         self.label = label
@@ -136,6 +142,7 @@ class _Run:
         self.heads = heads
         self.seed = seed
         self.predictions = predictions
+        self.material = material
         self.split = held_out_split(store, label)
         self.held_out = held_out(store)
         store.items.label_column(label)  # an unknown column is an error before any work
@@ -194,5 +201,6 @@ class _Run:
             backbone=self.backbone,
             heads=self.heads,
             predictions=self.predictions,
+            material=self.material,
             seed=self.seed,
         )

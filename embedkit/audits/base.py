@@ -29,6 +29,7 @@ class Statement(StrEnum):
 
 # An effect below one accuracy point is not worth a headline, whatever its p-value.
 MATERIAL = 0.01
+ALPHA = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,8 @@ class Finding:
         summary: one sentence for people.
         estimate: the figure with its interval; None where nothing was measured.
         points: the effect in accuracy points, where it can be given.
+        detectable: what could have been found, in points: an effect on the accuracy that 4 of 5
+            such tests find, or a share of images that is seen 19 times in 20.
         not_run_reason: why the audit could not run and what would make it run.
     """
 
@@ -51,6 +54,7 @@ class Finding:
     statement: Statement = Statement.ASSOCIATION
     estimate: Estimate | None = None
     points: float | None = None
+    detectable: float | None = None
     not_run_reason: str | None = None
 
     def details(self) -> dict[str, Any]:
@@ -67,6 +71,7 @@ class Finding:
             "summary": self.summary,
             **{key: figure.get(key) for key in ("value", "low", "high", "n")},
             "points": None if self.points is None else round(self.points, 4),
+            "detectable": None if self.detectable is None else round(self.detectable, 4),
             "not_run_reason": self.not_run_reason,
             "details": self.details(),
         }
@@ -79,17 +84,25 @@ def not_run(name: str, reason: str) -> Finding:
     )
 
 
-def effect_verdict(effect: Estimate, test_interval: Estimate) -> Verdict:
+def effect_verdict(
+    effect: Estimate, test_interval: Estimate, *, p: float, material: float = MATERIAL
+) -> Verdict:
     """Judge an effect on the accuracy by the materiality band.
 
-    Material is one accuracy point, or half the width of the test interval where that is larger.
-    An effect is present if its interval lies above zero and its value is material, absent if its
-    interval lies inside the band, and otherwise inconclusive.
+    The band is what is material, or half the width of the test interval where that is larger. An
+    effect is present if its interval lies above zero, its p-value is below 5% and its value is
+    material; absent if its interval lies inside the band; and otherwise inconclusive.
+
+    Args:
+        effect: with its interval.
+        test_interval: of the accuracy.
+        p: of the effect, adjusted for those judged with it.
+        material: least accuracy that is worth a headline.
     """
-    band = max(MATERIAL, (test_interval.high - test_interval.low) / 2)
+    band = max(material, (test_interval.high - test_interval.low) / 2)
     if np.isnan(effect.value):
         return Verdict.INCONCLUSIVE
-    if effect.low > 0 and effect.value >= MATERIAL:
+    if effect.low > 0 and p < ALPHA and effect.value >= material:
         return Verdict.PRESENT
     return Verdict.ABSENT if effect.high < band and effect.low > -band else Verdict.INCONCLUSIVE
 

@@ -77,6 +77,7 @@ def measure_leakage(
         statement=Statement.ASSOCIATION,
         summary=summary,
         estimate=estimate,
+        detectable=None if found else 100 * estimate.high,
         split=split,
         exact=int(exact.sum()),
         near=int(near.sum()),

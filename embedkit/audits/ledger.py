@@ -1,7 +1,7 @@
 """The ledger: what the test accuracy becomes when its causes are taken away one by one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import factorial
 from pathlib import Path
@@ -9,17 +9,29 @@ from typing import Any
 
 import numpy as np
 
-from embedkit.audits.base import Finding, Statement, Verdict, effect_verdict, rounded
+from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict, effect_verdict, rounded
+from embedkit.audits.controls import PIXELS, Controls, check_controls, run_controls
+from embedkit.audits.crossval import CrossValidation, cross_validate
 from embedkit.audits.floor import Floor, check_floor, random_label_floor
 from embedkit.audits.novelty import Novelty, novelty_curve
 from embedkit.audits.predictions import Yours, judge
 from embedkit.audits.refits import CONTROLS, Bench
+from embedkit.audits.resplits import Resplits, compare_with_resplits
 from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins
 from embedkit.heads.training import HEADS
-from embedkit.statistics import Estimate, mcnemar, proportion
+from embedkit.statistics import (
+    Estimate,
+    benjamini_hochberg,
+    detectable,
+    effective_size,
+    holm,
+    mcnemar,
+    proportion,
+    sign_flip,
+)
 from embedkit.store import Store
-from embedkit.vectors import BoolArray, DoubleArray, IntArray
+from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
 
 CAUSES = ("exact_twins", "near_twins", "siblings")
 UNMEASURED = ("shortcuts",)
@@ -40,7 +52,9 @@ class Line:
             as many that could be spared, and the effect then includes what fewer images cost.
         alone: what the cause is worth if only its own images are taken out.
         shapley: its share when causes overlap: its worth averaged over every order of them.
-        p: of McNemar's exact test, the head on all of train against the purged one.
+        mcnemar: p of McNemar's exact test, the head on all of train against the purged one.
+        p: of the effect, by signs drawn for each cluster; NaN where nothing was taken out.
+        adjusted: the same by Benjamini and Hochberg over the lines.
         reason: why the head could not be trained again; empty if it was.
     """
 
@@ -52,7 +66,9 @@ class Line:
     control: Estimate | None
     alone: float
     shapley: float
+    mcnemar: float
     p: float
+    adjusted: float
     reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +85,9 @@ class Line:
             "accuracy_after": self.accuracy.to_dict(),
             "alone": rounded(self.alone),
             "shapley": rounded(self.shapley),
-            "mcnemar_p": rounded(self.p),
+            "p": rounded(self.p),
+            "p_adjusted": rounded(self.adjusted),
+            "mcnemar_p": rounded(self.mcnemar),
             "reason": self.reason or None,
         }
 
@@ -103,10 +121,18 @@ class HeadLedger:
         reported: accuracy of the head trained on all of train.
         lines: one a cause, each on top of the one before.
         total: what all of them carry; NaN where that could not be measured.
+        p: of the total, by signs drawn for each cluster; NaN where nothing was taken out.
+        adjusted: the same by Holm over the heads.
+        material: least total that is worth a headline.
         honest: reported minus total.
         novelty: accuracy by similarity to the nearest training image.
         look_up: share of test images answered otherwise once all relatives are out of train.
         look_up_control: the same for as many random images.
+        floor: accuracy with labels that mean nothing.
+        effective: independent images that would show the reported accuracy as surely as the test
+            images do.
+        folds: grouped beside plain cross-validation.
+        controls: the same head with vectors that know nothing.
         shares: of each test image; too many for the JSON, see `explain`.
     """
 
@@ -114,17 +140,30 @@ class HeadLedger:
     reported: Estimate
     lines: tuple[Line, ...]
     total: Estimate
+    p: float
+    adjusted: float
+    material: float
     honest: Estimate
     novelty: Novelty
     look_up: Estimate
     look_up_control: float
     floor: Floor
     shares: Shares = field(repr=False, compare=False)
+    effective: float
+    folds: CrossValidation
+    controls: Controls
 
     @property
     def verdict(self) -> Verdict:
         """Whether the causes carry accuracy."""
-        return effect_verdict(self.total, self.reported)
+        return effect_verdict(self.total, self.reported, p=self.adjusted, material=self.material)
+
+    @property
+    def detectable(self) -> float | None:
+        """Points that 4 of 5 such tests would find; None where nothing could be measured."""
+        if not self.removed or np.isnan(self.total.value):
+            return None
+        return 100 * max(self.material, detectable(self.total))
 
     @property
     def removed(self) -> int:
@@ -136,6 +175,12 @@ class HeadLedger:
         """Why the last purge could not be measured; empty if it was."""
         return next((line.reason for line in reversed(self.lines) if line.reason), "")
 
+    def notes(self) -> tuple[str, ...]:
+        """Say what stands beside the lines, a sentence each."""
+        n, size = self.reported.n, round(self.effective)
+        count = (f"The {n} test images count as {size} independent ones.",) if size < n else ()
+        return (*count, self.folds.sentence(), self.controls.sentence())
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
         covered = [line.cause for line in self.lines if not line.reason]
@@ -143,22 +188,29 @@ class HeadLedger:
             "head": self.head,
             "reported": self.reported.to_dict(),
             "lines": [line.to_dict() for line in self.lines],
-            "total": self.total.to_dict(),
+            "verdict": self.verdict.value,
+            "total": self.total.to_dict()
+            | {"p": rounded(self.p), "p_adjusted": rounded(self.adjusted)},
+            "detectable": None if self.detectable is None else round(self.detectable, 4),
             "honest": self.honest.to_dict(),
             "honest_covers": covered,
             "honest_does_not_cover": [c for c in (*CAUSES, *UNMEASURED) if c not in covered],
             "novelty": self.novelty.to_dict(),
             "look_up": self.look_up.to_dict() | {"control": rounded(self.look_up_control)},
             "random_labels": self.floor.to_dict(),
+            "effective_test_size": rounded(self.effective),
+            "cross_validation": self.folds.to_dict(),
+            "controls": self.controls.to_dict(),
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger(Finding):
-    """The ledgers of all heads on the same test images."""
+    """The ledgers of all heads on the same test images, and what kind of split gave them."""
 
     split: str
     heads: tuple[HeadLedger, ...]
+    resplits: Resplits
     yours: Yours | None = None
 
     def details(self) -> dict[str, Any]:
@@ -166,6 +218,7 @@ class Ledger(Finding):
         return {
             "split": self.split,
             "heads": [head.to_dict() for head in self.heads],
+            "split_is": self.resplits.to_dict(),
             "predictions": None if self.yours is None else self.yours.to_dict(),
         }
 
@@ -180,6 +233,7 @@ def keep_ledger(
     backbone: str | None = None,
     heads: tuple[str, ...] = tuple(HEADS),
     predictions: Path | None = None,
+    material: float = MATERIAL,
     seed: int = 0,
 ) -> Ledger:
     """Train each head with and without the training images that are related to test images.
@@ -199,11 +253,13 @@ def keep_ledger(
         backbone: which space.
         heads: kinds of heads.
         predictions: file of answers of a model that embedkit did not train; see `judge`.
+        material: least accuracy, 0 to 1, that is worth a headline.
         seed: of folds, draws and bootstraps.
 
     Raises:
         InputError: a split has no labelled image.
-        PipelineLeakError: a head learned random labels, and relatives do not explain it.
+        PipelineLeakError: a head learned random labels, and relatives do not explain it, or it
+            learned from random vectors.
     """
     levels = levels_of(twins, siblings)
     yours = None
@@ -212,16 +268,23 @@ def keep_ledger(
             predictions, store, levels, split=split, label=label, backbone=backbone, seed=seed
         )
     related = [clusters for _, clusters in levels]
+    benches = [
+        Bench(store, kind, related, split=split, label=label, backbone=backbone, seed=seed)
+        for kind in heads
+    ]
+    pixels = store.spaces[PIXELS].vectors if PIXELS in store.spaces else None
     ledgers = []
-    for kind in heads:
-        bench = Bench(store, kind, related, split=split, label=label, backbone=backbone, seed=seed)
-        made = Books(bench, levels).ledger()
+    for kind, bench in zip(heads, benches, strict=True):
+        made = Books(bench, levels).ledger(material, pixels)
         check_floor(kind, made.floor)
+        check_controls(kind, made.controls)
         ledgers.append(made)
+    adjusted = holm([ledger.p for ledger in ledgers])
+    ledgers = [replace(one, adjusted=p) for one, p in zip(ledgers, adjusted, strict=True)]
     verdicts = [ledger.verdict for ledger in ledgers]
     order = (Verdict.PRESENT, Verdict.INCONCLUSIVE, Verdict.ABSENT)
     # The head that loses most is the headline; one that could not be trained again goes before all.
-    worst = max(ledgers, key=lambda one: np.nan_to_num(one.total.value, nan=np.inf)).total
+    worst = max(ledgers, key=lambda one: np.nan_to_num(one.total.value, nan=np.inf))
     return Ledger(
         name="ledger",
         verdict=next(verdict for verdict in order if verdict in verdicts),
@@ -232,10 +295,13 @@ def keep_ledger(
                 *(_sentence(ledger, split) for ledger in ledgers),
             ]
         ),
-        estimate=worst,
-        points=None if np.isnan(worst.value) else 100 * worst.value,
+        estimate=worst.total,
+        points=None if np.isnan(worst.total.value) else 100 * worst.total.value,
+        detectable=worst.detectable,
         split=split,
         heads=tuple(ledgers),
+        # The bench of kNN, if there is one, knows the neighbours already.
+        resplits=compare_with_resplits(min(benches, key=lambda b: b.kind != "knn"), split),
         yours=yours,
     )
 
@@ -326,7 +392,7 @@ class Books:
             right - effects[-1],
         )
 
-    def ledger(self) -> HeadLedger:
+    def ledger(self, material: float, pixels: FloatArray | None) -> HeadLedger:
         """Return the figures, the means of `shares`, with all that stands beside them."""
         bench, shares = self.bench, self.shares()
         first = shares.right
@@ -339,7 +405,7 @@ class Books:
             lines.append(
                 Line(
                     cause,
-                    self._effect(effect),
+                    self._effect(effect, some=part),
                     int(mark.sum()),
                     int((~mark).sum()),
                     self._share(worth.right, unknown=bool(worth.reason)),
@@ -347,26 +413,37 @@ class Books:
                     float(self._worth(part).effect.mean()),
                     share,
                     float("nan") if worth.reason else mcnemar(first, worth.right),
+                    self._p(effect, some=part),
+                    float("nan"),
                     worth.reason,
                 )
             )
+        adjusted = benjamini_hochberg([line.p for line in lines])
+        lines = [replace(line, adjusted=p) for line, p in zip(lines, adjusted, strict=True)]
         last = self._worth(self.marks[-1])
         flipped = last.answers != bench.first
         by_control = float("nan") if last.removed.any() else 0.0
         if last.control_answers is not None:
             by_control = float((last.control_answers != bench.first).mean())
+        p = self._p(shares.total, some=self.marks[-1])
         novel = ~np.isin(bench.clusters[bench.test], bench.clusters[bench.train])
         return HeadLedger(
             bench.kind,
             self._share(first),
             tuple(lines),
-            self._effect(shares.total),
+            self._effect(shares.total, some=self.marks[-1]),
+            p,
+            p,
+            material,
             self._honest(shares.honest),
             novelty_curve(bench, first, novel),
             self._share(flipped, unknown=bool(last.reason)),
             by_control,
             random_label_floor(bench, novel),
             shares,
+            effective_size(first, bench.clusters[bench.test]),
+            cross_validate(bench),
+            run_controls(bench, pixels),
         )
 
     def _shapley(self) -> list[float]:
@@ -389,12 +466,18 @@ class Books:
             removed |= self.parts[one]
         return float(self._worth(removed).effect.mean())
 
-    def _effect(self, values: DoubleArray) -> Estimate:
+    def _effect(self, values: DoubleArray, *, some: BoolArray) -> Estimate:
         if np.isnan(values).any():
             return Estimate(np.nan, np.nan, np.nan, len(values))
-        if not values.any():  # nothing was taken away: no uncertainty about that
+        if not some.any():  # nothing was taken away: no uncertainty about that
             return Estimate(0.0, 0.0, 0.0, len(values))
         return self.bench.mean(values, lowest=-1.0)
+
+    def _p(self, values: DoubleArray, *, some: BoolArray) -> float:
+        """Test an effect; NaN where nothing was taken out, for that is no test."""
+        if not some.any():
+            return float("nan")
+        return sign_flip(values, self.bench.clusters[self.bench.test], seed=self.bench.seed)
 
     def _honest(self, values: DoubleArray) -> Estimate:
         if np.isnan(values).any():
@@ -424,8 +507,11 @@ def _sentence(ledger: HeadLedger, split: str) -> str:
         if ledger.lines[-1].control is not None
         else "what fewer images cost included"
     )
+    unsure = ""
+    if ledger.verdict is Verdict.INCONCLUSIVE:
+        unsure = f" Four of five such tests would find {ledger.detectable:.1f} points."
     return (
         f"{head}: {reported} becomes {ledger.honest.value:.1%}: the {ledger.removed} training "
         f"images related to test images carry {100 * total.value:.1f} points "
-        f"[{100 * total.low:.1f}, {100 * total.high:.1f}], {beyond}."
+        f"[{100 * total.low:.1f}, {100 * total.high:.1f}], {beyond}.{unsure}"
     )

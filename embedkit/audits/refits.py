@@ -1,11 +1,14 @@
 """Training again on parts of train: what every figure of the ledger is made of."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
+from embedkit.audits.neighbourhood import Neighbourhood
 from embedkit.heads.classifier import Classifier
 from embedkit.heads.training import HEADS, clusters_in, labelled_rows
 from embedkit.statistics import Estimate, bootstrap, clusters_of, weighted_mean
@@ -14,6 +17,7 @@ from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
 
 CONTROLS = 10
+COMPUTED = ("neighbourhood", "nearest", "first")  # from the vectors, once they are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Bench:
     Attributes:
         train: rows of labelled training images.
         test: rows of labelled test images.
+        pool: rows of labelled images of any split, in the classes of train and test.
         clusters: (n,) of all images, by everything that relates them; what folds and bootstraps
             keep together.
     """
@@ -93,9 +98,27 @@ class Bench:
         self.y = np.array(
             [self.labels.index(name) if name in self.labels else -1 for name in names], np.int64
         )
+        sides = np.array([side is not None for side in store.items.splits])
+        self.pool = np.flatnonzero((self.y >= 0) & sides)
         self.clusters = clusters_of(clusters_in(store), *related)
         self.chosen = 0.0
         self._answers: dict[bytes, IntArray] = {}
+
+    def seeing(self, vectors: FloatArray) -> Self:
+        """Return the same bench with other vectors: (n, d) float32, unit rows."""
+        other = copy(self)
+        other.__dict__ = {k: v for k, v in vars(self).items() if k not in COMPUTED}
+        other.vectors, other._answers = vectors, {}
+        return other
+
+    @cached_property
+    def neighbourhood(self) -> Neighbourhood:
+        """The nearest images of each image of the pool, which it numbers from 0."""
+        return Neighbourhood(self.vectors[self.pool], self.clusters[self.pool])
+
+    def in_pool(self, rows: IntArray) -> IntArray:
+        """Return the numbers that rows have in the pool."""
+        return np.asarray(np.searchsorted(self.pool, rows))
 
     @cached_property
     def nearest(self) -> DoubleArray:
@@ -143,12 +166,29 @@ class Bench:
         key = rows.tobytes()
         if y is None and value is None and key in self._answers:
             return self._answers[key]
-        refit = self.fit(rows, y, value=value)
-        self.chosen = refit.classifier.choice.value
-        made = refit.answers(self.vectors[self.test])
+        made = self.answers_for(self.test, rows, y, value=value)
         if y is None and value is None:
             self._answers[key] = made
         return made
+
+    def answers_for(
+        self,
+        asked: IntArray,
+        rows: IntArray,
+        y: IntArray | None = None,
+        *,
+        value: float | None = None,
+    ) -> IntArray:
+        """Train on some rows and return the class number answered for others; see `answers`."""
+        if self.kind == "knn" and value is not None:
+            classes, numbers = np.unique((self.y if y is None else y)[rows], return_inverse=True)
+            places = self.in_pool(asked), self.in_pool(rows)
+            p = self.neighbourhood.vote(*places, numbers.ravel(), int(value))
+            self.chosen = value
+            return np.asarray(classes[p.argmax(axis=1)], np.int64)
+        refit = self.fit(rows, y, value=value)
+        self.chosen = refit.classifier.choice.value
+        return refit.answers(self.vectors[asked])
 
     def right(self, answers: IntArray) -> BoolArray:
         """Return whether answers are right; (n,) or (draws, n)."""

@@ -119,6 +119,7 @@ def find_siblings(store: Store, twins: Twins, *, split: str, seed: int) -> Sibli
         statement=Statement.ASSOCIATION,
         summary=summary,
         estimate=estimate,
+        detectable=None if found else 100 * estimate.high,
         split=split,
         identity=identity,
         source="group" if known else "faces",

@@ -185,6 +185,7 @@ def find_twins(
         statement=Statement.ASSOCIATION,
         summary=_summary(found, estimate, calibration, unseen),
         estimate=estimate,
+        detectable=None if sizes.max(initial=1) > 1 else 100 * estimate.high,
         pairs=tuple(found),
         exact=clusters,
         near=every,

@@ -221,6 +221,7 @@ def _reproduction(result: Audit, command: str) -> list[tuple[str, str]]:
         ("embedkit", embedkit.__version__),
         ("seed", str(result.settings["seed"])),
         ("label column", result.settings["label"]),
+        ("material", f"{result.settings['material']:g} accuracy points"),
         ("backbone", f"{space.name}: {space.contract['network']}"),
         ("space", space.contract_sha256),
         ("items", result.store.record.items["sha256"]),

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from embedkit.audits import Audit, Verdict
+from embedkit.audits.ledger import Ledger
 from embedkit.audits.remedies import Advice, SplitPlan
 from embedkit.backbones.cards import Card
 from embedkit.heads import Evaluation, Head
@@ -178,11 +179,16 @@ def advice(every: Sequence[Advice]) -> str:
 
 def findings(audit: Audit) -> str:
     """Return one line a finding, those that did not run together at the end."""
-    lines = [
-        f"{SIGNS[finding.verdict]:<16} {finding.name}: {finding.summary}"
-        for finding in audit.findings
-        if finding.verdict is not Verdict.NOT_RUN
-    ]
+    lines = []
+    for finding in audit.findings:
+        if finding.verdict is not Verdict.NOT_RUN:
+            lines.append(
+                f"{SIGNS[finding.verdict]:<16} {finding.name}: {finding.summary} "
+                f"({finding.statement.value})"
+            )
+        if isinstance(finding, Ledger):
+            lines.append(f"{'':<16}   {finding.resplits.sentence}")
+            lines += [f"{'':<16}   {head.head}: {' '.join(head.notes())}" for head in finding.heads]
     skipped = [one for one in audit.findings if one.verdict is Verdict.NOT_RUN]
     for reason in dict.fromkeys(one.not_run_reason for one in skipped):
         names = ", ".join(one.name for one in skipped if one.not_run_reason == reason)

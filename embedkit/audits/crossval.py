@@ -1,0 +1,126 @@
+"""Grouped against plain cross-validation: what relatives are worth, with every image tested."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from embedkit.audits.base import Statement
+from embedkit.audits.refits import Bench
+from embedkit.heads.classifier import fold_numbers
+from embedkit.statistics import Estimate, corrected_resampled
+from embedkit.vectors import BoolArray, DoubleArray, IntArray
+
+REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CrossValidation:
+    """Accuracy of folds that split clusters of relatives, and of folds that keep them together.
+
+    Attributes:
+        plain: accuracy with folds drawn image by image, each class in the same proportion.
+        grouped: accuracy with folds of whole clusters.
+        difference: plain less grouped.
+        folds: in each repeat.
+        clusters: independent clusters among the images.
+        reason: why nothing was measured; empty if it was.
+    """
+
+    plain: Estimate
+    grouped: Estimate
+    difference: Estimate
+    folds: int
+    clusters: int
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "plain": self.plain.to_dict(),
+            "grouped": self.grouped.to_dict(),
+            "difference": self.difference.to_dict(),
+            "folds": self.folds,
+            "repeats": REPEATS,
+            "clusters": self.clusters,
+            "statement": Statement.MATCHED.value,
+            "reason": self.reason or None,
+        }
+
+    def sentence(self) -> str:
+        """Say it in a line."""
+        if self.reason:
+            return f"Cross-validation did not run: {self.reason}."
+        gap = self.difference
+        return (
+            f"Cross-validation over all {gap.n} images: {self.plain.value:.1%} where folds part "
+            f"relatives, {self.grouped.value:.1%} where they do not; relatives are worth "
+            f"{100 * gap.value:.1f} points [{100 * gap.low:.1f}, {100 * gap.high:.1f}] there "
+            f"({Statement.MATCHED.value})."
+        )
+
+
+def cross_validate(bench: Bench) -> CrossValidation:
+    """Test every labelled image of all splits twice: with its relatives in train, and without.
+
+    A plain fold has exactly as many images of each class as the grouped fold beside it, and both
+    heads have the same hyper-parameter, chosen once a repeat inside the first grouped fold's
+    training part: what is left between the two is what relatives on both sides are worth.
+
+    Args:
+        bench: with the rows and clusters of all splits.
+    """
+    rows = bench.pool
+    y, clusters = bench.y[rows], bench.clusters[rows]
+    n_clusters = len(np.unique(clusters))
+    reason = _why_not(y, clusters)
+    if reason:
+        nothing = Estimate(np.nan, np.nan, np.nan, len(rows))
+        return CrossValidation(nothing, nothing, nothing, 0, n_clusters, reason)
+    plain, grouped, folds = [], [], 0
+    for repeat in range(REPEATS):
+        generator = np.random.default_rng([bench.seed, repeat])
+        whole = fold_numbers(y, clusters, seed=int(generator.integers(2**31)))
+        split = whole.copy()
+        for label in np.unique(y):
+            of_label = np.flatnonzero(y == label)
+            split[of_label] = generator.permutation(whole[of_label])
+        right, value = _right(bench, rows, whole, None)
+        beside, _ = _right(bench, rows, split, value)
+        folds = int(whole.max()) + 1
+        for fold in range(folds):
+            grouped.append(right[whole == fold].mean())
+            plain.append(beside[split == fold].mean())
+    first, second = np.array(plain), np.array(grouped)
+
+    def mean(figures: DoubleArray, lowest: float = 0.0) -> Estimate:
+        return corrected_resampled(
+            figures, share=1 / (folds - 1), clusters=n_clusters, n=len(rows), lowest=lowest
+        )
+
+    return CrossValidation(mean(first), mean(second), mean(first - second, -1.0), folds, n_clusters)
+
+
+def _why_not(y: IntArray, clusters: IntArray) -> str:
+    if len(np.unique(clusters)) == len(y):
+        return "no two images are related, so plain and grouped folds are the same"
+    if min(len(np.unique(clusters[y == label])) for label in np.unique(y)) < 2:
+        return "all images of a class are related, so no fold of it could be tested without them"
+    return ""
+
+
+def _right(
+    bench: Bench, rows: IntArray, folds: IntArray, value: float | None
+) -> tuple[BoolArray, float]:
+    """Return whether each row is answered rightly by a head that was trained on other folds."""
+    right = np.zeros(len(rows), bool)
+    for fold in np.unique(folds):
+        asked = folds == fold
+        learned = np.unique(bench.y[rows[~asked]])
+        if len(learned) < 2:  # the fold holds all of the other classes
+            right[asked] = bench.y[rows[asked]] == learned[0]
+            continue
+        answers = bench.answers_for(rows[asked], rows[~asked], value=value)
+        right[asked] = answers == bench.y[rows[asked]]
+        value = bench.chosen if value is None else value
+    return right, bench.chosen if value is None else value
