@@ -116,8 +116,12 @@ def read_bytes(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def decode(data: bytes) -> Picture:
+def decode(data: bytes, *, background: tuple[int, int, int] = BACKGROUND) -> Picture:
     """Decode a picture by the rules of this module.
+
+    Args:
+        data: of a file.
+        background: what shows through where a picture is transparent.
 
     Raises:
         UnreadableImageError: with the reason; never anything else, whatever the bytes are.
@@ -135,7 +139,7 @@ def decode(data: bytes) -> Picture:
             image.load()
             _check_size(image.size)  # Pillow's own check has been bypassed before
             ImageOps.exif_transpose(image, in_place=True)
-            picture = rgb_image(image)
+            picture = rgb_image(image, background=background)
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError:
@@ -166,7 +170,7 @@ def _orientation(image: Image.Image) -> int:
     return given if isinstance(given, int) and 1 <= given <= 8 else 1
 
 
-def rgb_image(image: Image.Image) -> Image.Image:
+def rgb_image(image: Image.Image, *, background: tuple[int, int, int] = BACKGROUND) -> Image.Image:
     """Turn a loaded Pillow image of any mode into one of 8 bits RGB.
 
     Raises:
@@ -178,7 +182,7 @@ def rgb_image(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[1] == 0:
             raise UnreadableImageError("fully transparent")
-        ground = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+        ground = Image.new("RGBA", image.size, (*background, 255))
         image = Image.alpha_composite(ground, image)
     return image if image.mode == "RGB" else image.convert("RGB")
 

@@ -13,7 +13,18 @@ import typer
 
 import embedkit
 from embedkit.errors import EmbedkitError
-from embedkit_cli import audits, console, data, demo, heads, remedies, search, settings, weights
+from embedkit_cli import (
+    audits,
+    console,
+    data,
+    demo,
+    heads,
+    parity,
+    remedies,
+    search,
+    settings,
+    weights,
+)
 
 INTERRUPTED = 130
 
@@ -35,6 +46,7 @@ app.command()(heads.compare)
 app.command()(heads.predict)
 app.command()(search.search)
 app.command()(audits.audit)
+app.command()(parity.parity)
 app.command()(remedies.split)
 app.command()(remedies.clean)
 app.add_typer(weights.app)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from embedkit.audits import Audit, Verdict
+from embedkit.audits.classifiers import RIGHT, Classifier, Reproduction
 from embedkit.audits.remedies import Advice, SplitPlan
 from embedkit.backbones.cards import Card
 from embedkit.heads import Evaluation, Head
@@ -250,6 +251,50 @@ def cards(every: Iterable[Card]) -> str:
         f"  limits: {card.limits}"
         for card in every
     )
+
+
+def classifier(result: Classifier) -> str:
+    """Return what mistakes do to a user's classifier, and which gives each figure."""
+    swept = result.sweep
+    rows = [["prepared", "accuracy", "points", "answers changed", "p"]]
+    rows.append([RIGHT, _percent(swept.right), "", "", ""])
+    for one in swept.mistakes:
+        points = f"{100 * one.difference.value:+.1f}"
+        p = "<0.001" if one.p < 0.001 else f"{one.p:.3f}"
+        rows.append([one.name, _percent(one.accuracy), points, f"{one.flipped.value:.1%}", p])
+    gentle = [["on its way", "answers changed"]]
+    gentle += [[one.name, _percent(one.flipped)] for one in swept.mild]
+    where = f"{result.split} pictures" if result.split else "pictures"
+    lines = [
+        f"{result.model.name} on {result.pictures} of {result.labelled} {where}; 95% intervals in "
+        "brackets; p: McNemar's exact test, adjusted by Holm",
+        table(rows),
+        "",
+        table(gentle),
+        "",
+    ]
+    if result.unreadable:
+        lines.append(f"{result.unreadable} pictures could not be read.")
+    idle = "; ".join(f"{one.name} ({one.reason})" for one in swept.idle)
+    lines += [f"Nothing changes with: {idle}."] if idle else []
+    lines += [_reproduction(one) for one in result.figures]
+    return "\n".join(lines).rstrip()
+
+
+def _reproduction(one: Reproduction) -> str:
+    if not one.holds:
+        name, accuracy = one.nearest
+        return (
+            f"{one.figure:.1%} is what none of these gives; the nearest is {name} "
+            f"({_percent(accuracy)})."
+        )
+    (name, accuracy), *others = one.holds
+    given = f"{one.figure:.1%} is what {name} gives ({_percent(accuracy)})"
+    if not others:
+        return f"{given}, and nothing else."
+    more = ", ".join(f"{name} {accuracy.value:.1%}" for name, accuracy in others[:4])
+    rest = f" and {len(others) - 4} more" if len(others) > 4 else ""
+    return f"{given}; its interval, like that of {more}{rest}, holds the figure."
 
 
 def learning_curve(curve: LearningCurve) -> str:
