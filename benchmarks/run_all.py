@@ -10,6 +10,7 @@ SCRIPTS = (
     "readout.py",
     "twin_candidates.py",
     "siblings.py",
+    "parity.py",
     "embedding_speed.py",
     "embedding.py",
 )

@@ -18,8 +18,8 @@ def parity(
         str, typer.Option(metavar="A,B,C", help="Classes, in the order of its outputs.")
     ],
     figure: Annotated[
-        list[float] | None,
-        typer.Option(metavar="SHARE", help="An accuracy to find the cause of; repeatable."),
+        list[str] | None,
+        typer.Option(metavar="0.71|71/100", help="Accuracy to find the cause of; repeatable."),
     ] = None,
     label: Label = "label",
     split: Annotated[
@@ -33,7 +33,7 @@ def parity(
     """Find out which mistake in preparing pictures gives your own classifier its accuracy.
 
     \b
-        embedkit parity mine.onnx faces/ --labels angry,happy,sad --figure 0.95 --figure 0.71
+        embedkit parity mine.onnx faces/ --labels angry,happy,sad --figure 0.95 --figure 71/100
     """
     from embedkit.audits.classifiers import check_classifier
     from embedkit.readers import read_source

@@ -17,11 +17,11 @@ from embedkit.backbones.network import Network
 from embedkit.errors import InputError, UnreadableImageError
 from embedkit.images import decode, read_bytes, strict_pillow
 from embedkit.items import ItemTable
-from embedkit.statistics import Estimate, clusters_of
+from embedkit.statistics import Estimate, clusters_of, compatible, wilson
 
 PICTURES = 200
 LISTED = 10
-RIGHT = "as described"
+RIGHT = "as its description says"
 # Mistakes of different kinds that are often made together.
 PAIRED = (
     ("BGR for RGB",),
@@ -40,19 +40,19 @@ class Reproduction:
     """What comes to a figure that was measured elsewhere.
 
     Attributes:
-        figure: an accuracy, 0 to 1.
-        holds: (variant, accuracy) whose interval holds it, the nearest first.
+        figure: an accuracy, with its interval where it is known of how many pictures.
+        holds: (variant, accuracy) that may be the same, the nearest first.
         nearest: of all variants.
     """
 
-    figure: float
+    figure: Estimate
     holds: tuple[tuple[str, Estimate], ...]
     nearest: tuple[str, Estimate]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {
-            "figure": self.figure,
+            "figure": self.figure.to_dict(),
             "reproduced_by": [{"variant": name, **one.to_dict()} for name, one in self.holds],
             "nearest": {"variant": self.nearest[0], **self.nearest[1].to_dict()},
         }
@@ -102,7 +102,7 @@ def check_classifier(
     items: ItemTable,
     labels: Sequence[str],
     *,
-    figures: Sequence[float] = (),
+    figures: Sequence[str] = (),
     label: str = "label",
     split: str | None = None,
     pictures: int = PICTURES,
@@ -115,7 +115,8 @@ def check_classifier(
             beside it; see `embedkit.backbones.model_files`.
         items: the pictures.
         labels: classes in the order of its outputs.
-        figures: accuracies, 0 to 1, that were measured with the same classifier.
+        figures: accuracies that were measured with the same classifier: `0.71`, or `71/100` for 71
+            right of 100 other pictures, which have an uncertainty of their own.
         label: column with the class.
         split: to take pictures from; test, or valid without one, where left out.
         pictures: how many at most, the classes in proportion.
@@ -127,9 +128,7 @@ def check_classifier(
         WeightsError: the file is damaged.
         BackboneError: it does not return one row of finite numbers a picture.
     """
-    for figure in figures:
-        if not 0 <= figure <= 1:
-            raise InputError(f"a figure is {figure:g}; accuracies lie between 0 and 1, e.g. 0.71")
+    given = [parse_figure(figure) for figure in figures]
     if len(set(labels)) < len(labels):
         raise InputError(f"--labels names a class twice: {', '.join(labels)}")
     kind = "onnx" if model.suffix.lower() == ".onnx" else "torchscript"
@@ -158,7 +157,27 @@ def check_classifier(
         unreadable,
         tuple(labels),
         swept,
-        tuple(_reproduction(figure, variants) for figure in figures),
+        tuple(_reproduction(figure, variants) for figure in given),
+    )
+
+
+def parse_figure(text: str) -> Estimate:
+    """Turn `0.71` or `71/100` into a proportion; the former is taken as exact.
+
+    Raises:
+        InputError: it is neither.
+    """
+    right, slash, n = text.partition("/")
+    try:
+        if slash and 0 <= int(right) <= int(n) and int(n) > 0:
+            return wilson(int(right), int(n))
+        if not slash and 0 <= float(right) <= 1:
+            return Estimate(float(right), float(right), float(right), 0)
+    except ValueError:
+        pass
+    raise InputError(
+        f"--figure is {text!r}; an accuracy is between 0 and 1, such as 0.71, or so many right of "
+        "so many, such as 71/100"
     )
 
 
@@ -172,9 +191,12 @@ def _pairs() -> list[Mistake]:
     ]
 
 
-def _reproduction(figure: float, variants: Sequence[tuple[str, Estimate]]) -> Reproduction:
-    order = sorted(variants, key=lambda pair: (abs(pair[1].value - figure), pair[0]))
-    holds = [pair for pair in order if pair[1].low <= figure <= pair[1].high]
+def _reproduction(figure: Estimate, variants: Sequence[tuple[str, Estimate]]) -> Reproduction:
+    # Of two that come as near, the single mistake goes before the pair.
+    order = sorted(
+        variants, key=lambda pair: (abs(pair[1].value - figure.value), pair[0].count(" + "))
+    )
+    holds = [pair for pair in order if compatible(pair[1], figure)]
     return Reproduction(figure, tuple(holds), order[0])
 
 

@@ -321,6 +321,12 @@ MISTAKES = (
     ),
     Mistake("upside down", "the first row is the lowest", "", lambda shot: shot.cut[::-1]),
     Mistake(
+        "on its side",
+        "turned by 90 degrees, as a telephone's portrait is stored",
+        "",
+        lambda shot: np.rot90(shot.cut),
+    ),
+    Mistake(
         "mirrored",
         "left is right, as a front camera shows it",
         "",
@@ -337,6 +343,18 @@ MISTAKES = (
         "compressed much before it is prepared",
         "",
         lambda shot: jpeg(shot.cut, 30),
+    ),
+    Mistake(
+        "inverted",
+        "white is black, as some CMYK files come out",
+        "",
+        lambda shot: 255 - shot.cut,
+    ),
+    Mistake(
+        "cut to whole numbers",
+        "0-1 made 8 bits without multiplying: black but for pure white",
+        "",
+        lambda shot: shot.cut // 255,
     ),
     Mistake("too dark", "sRGB taken for linear light (gamma 2.2 once too often)", "", _linear),
     Mistake(

@@ -27,7 +27,7 @@ SAMPLE = 192  # pictures at most
 LEAST = 32  # pictures that a sweep is made of, however small the data set
 ALONE = 32  # pictures looked at alone; each costs a whole batch
 FEWEST = 30  # pictures, before "no difference" is an answer
-PASSES = 1200  # pictures that a sweep may show to a network, or as many as the store has
+PASSES = 2  # pictures that a sweep may show to the network, for each picture in the store
 NAMED = 3
 
 
@@ -195,7 +195,7 @@ def _sample(
     """Return rows of test pictures that are as they were, how many are not, and why the first."""
     every = labelled_rows(store, label, split)
     given, hashes = store.items.label_column(label), store.items.column("sha256")
-    budget = max(PASSES, len(store.items)) // (len(MISTAKES) + len(MILD))
+    budget = PASSES * len(store.items) // (len(MISTAKES) + len(MILD))
     most = min(SAMPLE, max(LEAST, budget))
     rows: list[int] = []
     gone, first = 0, ""
@@ -266,10 +266,10 @@ def _agreement_sentence(
 ) -> str:
     largest = max(one.difference for one in agreements)
     if not differing:
+        alone = "alone" if n <= ALONE else f"alone ({ALONE} of them)"
         return (
-            f"{n} {split} pictures read again get the answers that they have in the store, "
-            f"{min(n, ALONE)} of them looked at alone too (probabilities differ by "
-            f"{largest:.1g} at most)."
+            f"{n} {split} pictures read again, in a batch and {alone}, get the answers that they "
+            f"have in the store; probabilities differ by {largest:.1g} at most."
         )
     where = made_with.get("device", "cpu")
     made = f"; the store was made on {where}" if where != "cpu" else ""
@@ -287,13 +287,13 @@ def _sweep_sentences(swept: Sweep, head: str) -> list[str]:
             f"{one.accuracy.value:.1%} with {one.name}" for one in swept.mistakes[:NAMED]
         )
         said.append(
-            f"What preparing pictures wrongly would look like ({head}): {worst}, in place of "
-            f"{swept.right.value:.1%}."
+            f"What mistakes would look like ({head} head, {swept.right.value:.1%} on these "
+            f"pictures): {worst}."
         )
     mild = max((one for one in swept.mild), key=lambda one: one.flipped.value)
     said.append(
-        f"Of mild changes, {mild.name} flips most answers "
-        f"({mild.flipped.value:.1%} [{mild.flipped.low:.1%}, {mild.flipped.high:.1%}])."
+        f"Mild changes flip up to {mild.flipped.value:.1%} [{100 * mild.flipped.low:.1f}, "
+        f"{100 * mild.flipped.high:.1f}] of the answers ({mild.name})."
         if mild.flipped.value
         else "Mild changes flip no answer."
     )

@@ -282,19 +282,18 @@ def classifier(result: Classifier) -> str:
 
 
 def _reproduction(one: Reproduction) -> str:
+    figure = f"{one.figure.value:.1%}" if one.figure.n == 0 else _percent(one.figure)
     if not one.holds:
         name, accuracy = one.nearest
-        return (
-            f"{one.figure:.1%} is what none of these gives; the nearest is {name} "
-            f"({_percent(accuracy)})."
-        )
+        return f"{figure} is what none of these gives; the nearest is {name}, {_percent(accuracy)}."
     (name, accuracy), *others = one.holds
-    given = f"{one.figure:.1%} is what {name} gives ({_percent(accuracy)})"
+    way = f"prepared {name}" if name == RIGHT else f"with {name}"
+    given = f"{figure} is what you get {way} ({_percent(accuracy)})"
     if not others:
-        return f"{given}, and nothing else."
-    more = ", ".join(f"{name} {accuracy.value:.1%}" for name, accuracy in others[:4])
+        return f"{given}, and with nothing else."
+    more = ", ".join(f"{name} ({_percent(accuracy)})" for name, accuracy in others[:4])
     rest = f" and {len(others) - 4} more" if len(others) > 4 else ""
-    return f"{given}; its interval, like that of {more}{rest}, holds the figure."
+    return f"{given}; others fit too: {more}{rest}."
 
 
 def learning_curve(curve: LearningCurve) -> str:
