@@ -10,8 +10,8 @@ from typing import Any, cast
 import numpy as np
 
 from embedkit.audits.mistakes import MISTAKES, Mistake, both
-from embedkit.audits.parity import stratified
-from embedkit.audits.sweeps import Sample, Sweep, sweep
+from embedkit.audits.samples import Sample, pick
+from embedkit.audits.sweeps import Sweep, sweep
 from embedkit.backbones import load_backbone
 from embedkit.backbones.network import Network
 from embedkit.errors import InputError, UnreadableImageError
@@ -230,24 +230,22 @@ def _sample(
             f"--labels does not name {', '.join(unknown[:LISTED])}, which pictures are labelled; "
             f"it names {', '.join(labels)}"
         )
-    rows: list[int] = []
     hashes: dict[int, str] = {}
-    unreadable = 0
-    for place in stratified([given[row] for row in every], seed=seed):
-        row = every[int(place)]
+
+    def check(place: int) -> str:
+        row = every[place]
         try:
             with strict_pillow():
                 picture = decode(read_bytes(items.path(items.ids[row])))
-        except UnreadableImageError:
-            unreadable += 1
-            continue
+        except UnreadableImageError as error:
+            return f"{items.ids[row]}: {error}"
         hashes[row] = picture.facts.pixel_sha256
-        rows.append(row)
-        if len(rows) == most:
-            break
-    if not rows:
-        raise InputError(f"none of the {unreadable} pictures in {items.root} can be read")
-    rows.sort()
+        return ""
+
+    places, unreadable = pick([given[row] for row in every], check, most, seed=seed)
+    if not places:
+        raise InputError(f"no picture in {items.root} can be read; {unreadable[0]}")
+    rows = [every[place] for place in places]
     groups = items.groups
     sample = Sample(
         tuple(items.ids[row] for row in rows),
@@ -255,4 +253,4 @@ def _sample(
         np.array([labels.index(given[row] or "") for row in rows], np.int64),
         clusters_of([groups[row] for row in rows], [hashes[row] for row in rows]),
     )
-    return sample, split, len(every), unreadable
+    return sample, split, len(every), len(unreadable)

@@ -7,6 +7,16 @@ import numpy as np
 from PIL import Image
 
 from embedkit.audits.changes import jpeg
+from embedkit.audits.recipes import (
+    Recipe,
+    alike,
+    divided_again,
+    margin,
+    normalised,
+    not_divided,
+    other_filter,
+    trained_as,
+)
 from embedkit.audits.shots import Shot
 from embedkit.backbones import Backbone, FaceBackbone, PreparedBackbone
 from embedkit.backbones.preprocessing import Preprocessing
@@ -14,17 +24,9 @@ from embedkit.images import decode
 from embedkit.vectors import Pixels
 
 Change = Callable[[Shot], Pixels]
-Recipe = Callable[[Preprocessing], Preprocessing]
 
 SMALL = 32  # pixels: the longer side of a thumbnail
 MIDDLE = 0.7  # of each side: what is seen of a picture that is cut too tightly
-# Mean and standard deviation of RGB from 0 to 1 that networks are usually trained with.
-RECIPES = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
-    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
-SAME = 0.01  # of the range: normalisations nearer than this are one
 # How what the EXIF orientation does to stored pixels is undone.
 AS_STORED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,7 +69,7 @@ class Mistake:
             return ""
         if not isinstance(eye, PreparedBackbone):
             return "the backbone has no step of that kind"
-        return self.idle if _alike(self.recipe(eye.preprocessing), eye.preprocessing) else ""
+        return self.idle if alike(self.recipe(eye.preprocessing), eye.preprocessing) else ""
 
 
 def both(first: Mistake, second: Mistake) -> Mistake:
@@ -86,60 +88,6 @@ def both(first: Mistake, second: Mistake) -> Mistake:
         recipe if first.recipe or second.recipe else None,
         parts=(first.name, second.name),
     )
-
-
-def _alike(one: Preprocessing, other: Preprocessing) -> bool:
-    """Say whether two ways to prepare a picture are the same but for rounding."""
-    first, second = (replace(each, range=1, mean=(), std=()) for each in (one, other))
-    mine, theirs = (np.array([each.mean, each.std]) / each.range for each in (one, other))
-    return first == second and bool(np.abs(mine - theirs).max() <= SAME)
-
-
-def _normalised(range_: float, mean: float, std: float) -> Recipe:
-    return lambda right: replace(
-        right,
-        range=range_,
-        mean=(mean,) * len(right.mean),
-        std=(std,) * len(right.std),
-    )
-
-
-def _recipe(name: str) -> Recipe:
-    def recipe(right: Preprocessing) -> Preprocessing:
-        mean, std = RECIPES[name]
-        if len(right.mean) == 1:  # a grey network
-            return replace(right, range=1, mean=(_mean(mean),), std=(_mean(std),))
-        return replace(right, range=1, mean=mean, std=std)
-
-    return recipe
-
-
-def _mean(numbers: tuple[float, ...]) -> float:
-    return float(np.mean(numbers))
-
-
-def _not_divided(right: Preprocessing) -> Preprocessing:
-    return replace(right, range=255)
-
-
-def _divided_again(right: Preprocessing) -> Preprocessing:
-    """Divide once more by 255; as a mean and deviation where the range is 1 already."""
-    if right.range == 255:
-        return replace(right, range=1)
-    return replace(
-        right, mean=tuple(255 * m for m in right.mean), std=tuple(255 * s for s in right.std)
-    )
-
-
-def _other_filter(right: Preprocessing) -> Preprocessing:
-    return replace(
-        right, interpolation="bicubic" if right.interpolation == "bilinear" else "bilinear"
-    )
-
-
-def _margin(right: Preprocessing) -> Preprocessing:
-    side = min(right.size)
-    return replace(right, to=0 if right.to > side else round(side * 256 / 224))
 
 
 def _not_antialiased(shot: Shot) -> Pixels:
@@ -221,43 +169,43 @@ MISTAKES = (
         "0-255 for 0-1",
         "the division by 255 is left out before mean and standard deviation",
         "the network takes 0-255",
-        recipe=_not_divided,
+        recipe=not_divided,
     ),
     Mistake(
         "divided by 255 too often",
         "0-1 where 0-255 was meant, or ToTensor after a division",
         "",
-        recipe=_divided_again,
+        recipe=divided_again,
     ),
     Mistake(
         "0-1 and nothing else",
         "no mean and standard deviation, only a division by 255",
         "the network takes 0-1 as it is",
-        recipe=_normalised(1, 0, 1),
+        recipe=normalised(1, 0, 1),
     ),
     Mistake(
         "0-255 and nothing else",
         "no mean and standard deviation, and no division",
         "the network takes 0-255 as it is",
-        recipe=_normalised(255, 0, 1),
+        recipe=normalised(255, 0, 1),
     ),
     Mistake(
         "normalised as for ImageNet",
         "mean 0.485 0.456 0.406, standard deviation 0.229 0.224 0.225",
         "that is what the network takes",
-        recipe=_recipe("imagenet"),
+        recipe=trained_as("imagenet"),
     ),
     Mistake(
         "normalised as for CLIP",
         "mean 0.481 0.458 0.408, standard deviation 0.269 0.261 0.276",
         "that is what the network takes",
-        recipe=_recipe("clip"),
+        recipe=trained_as("clip"),
     ),
     Mistake(
         "normalised to -1..1",
         "mean 0.5, standard deviation 0.5",
         "that is what the network takes",
-        recipe=_recipe("half"),
+        recipe=trained_as("half"),
     ),
     Mistake(
         "nearest pixel",
@@ -275,7 +223,7 @@ MISTAKES = (
         "other interpolation",
         "bicubic in place of bilinear, or the other way round",
         "the pictures have the size of the input",
-        recipe=_other_filter,
+        recipe=other_filter,
     ),
     Mistake(
         "squashed",
@@ -299,7 +247,7 @@ MISTAKES = (
         "border cut off or kept",
         "resized larger than the input and cut around the centre, or not where that was meant",
         "",
-        recipe=_margin,
+        recipe=margin,
     ),
     Mistake(
         "EXIF ignored",

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from embedkit.audits.base import Finding, Verdict, not_run, rounded
+from embedkit.audits.agreement import TOLERANCE, Agreement, agreement
+from embedkit.audits.base import Finding, Verdict, not_run
 from embedkit.audits.changes import MILD
 from embedkit.audits.mistakes import MISTAKES
-from embedkit.audits.sweeps import Sample, Sweep, sweep
-from embedkit.backbones import Backbone, embed_prepared
+from embedkit.audits.samples import Sample, pick
+from embedkit.audits.sweeps import Sweep, sweep
+from embedkit.backbones import embed_prepared
 from embedkit.errors import EmbedkitError, UnreadableImageError
 from embedkit.files import sha256
 from embedkit.heads import Head
@@ -22,39 +24,12 @@ from embedkit.statistics import Estimate, proportion, upper_limit
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, FloatArray, IntArray
 
-TOLERANCE = 1e-4  # of a probability
 SAMPLE = 192  # pictures at most
 LEAST = 32  # pictures that a sweep is made of, however small the data set
-ALONE = 32  # pictures looked at alone; each costs a whole batch
+ALONE = 16  # pictures looked at alone; each costs a whole batch
 FEWEST = 30  # pictures, before "no difference" is an answer
 PASSES = 2  # pictures that a sweep may show to the network, for each picture in the store
 NAMED = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How well one head agrees with itself.
-
-    Attributes:
-        head: its kind.
-        difference: the largest of a probability between any two paths.
-        flipped: pictures with another answer on some path.
-        differing: ids of pictures with another answer, or a difference above `TOLERANCE`.
-    """
-
-    head: str
-    difference: float
-    flipped: int
-    differing: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return {
-            "head": self.head,
-            "largest_difference": rounded(self.difference),
-            "flipped": self.flipped,
-            "differing": list(self.differing),
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,11 +102,12 @@ def check_parity(
         eye = backbone_of(head.training)
     except EmbedkitError as error:
         return not_run("parity", f"the backbone of {space.name} cannot be loaded: {error}")
-    rows, gone, reason = _sample(store, eye, label=label, split=split, seed=seed)
+    rows, gone = _sample(store, label=label, split=split, seed=seed)
     if not rows:
         return not_run(
             "parity",
-            f"none of the {gone} {split} pictures is at {store.items.root} as it was ({reason}); "
+            f"none of the {len(gone)} {split} pictures is at {store.items.root} as it was "
+            f"({gone[0]}); "
             "'embedkit embed' brings the store up to date with where they are now",
         )
     given = store.items.label_column(label)
@@ -144,7 +120,7 @@ def check_parity(
     )
     again = embed_prepared(eye, [eye.prepare(read_input(path)) for path in sample.paths])
     alone = np.concatenate([embed_input(eye, path) for path in sample.paths[:ALONE]])
-    agreements = tuple(_agreement(one, (space.vectors[rows], again, alone), ids) for one in trained)
+    agreements = tuple(agreement(one, space.vectors[rows], again, alone, ids) for one in trained)
     swept = sweep(
         eye,
         sample,
@@ -171,48 +147,30 @@ def check_parity(
         split=split,
         pictures=len(ids),
         alone=len(alone),
-        gone=gone,
+        gone=len(gone),
         agreements=agreements,
         head=head.kind,
         sweep=swept,
     )
 
 
-def stratified(labels: Sequence[str | None], *, seed: int) -> IntArray:
-    """Return an order of images of which every beginning has the classes in proportion."""
-    generator = np.random.default_rng(seed)
-    keys = np.empty(len(labels))
-    names = np.array([name or "" for name in labels])
-    for name in np.unique(names):
-        own = np.flatnonzero(names == name)
-        keys[generator.permutation(own)] = (np.arange(len(own)) + 0.5) / len(own)
-    return np.argsort(keys, kind="stable")
-
-
-def _sample(
-    store: Store, eye: Backbone, *, label: str, split: str, seed: int
-) -> tuple[list[int], int, str]:
-    """Return rows of test pictures that are as they were, how many are not, and why the first."""
+def _sample(store: Store, *, label: str, split: str, seed: int) -> tuple[list[int], list[str]]:
+    """Return rows of test pictures that are as they were, and why others are not."""
     every = labelled_rows(store, label, split)
     given, hashes = store.items.label_column(label), store.items.column("sha256")
     budget = PASSES * len(store.items) // (len(MISTAKES) + len(MILD))
-    most = min(SAMPLE, max(LEAST, budget))
-    rows: list[int] = []
-    gone, first = 0, ""
-    for place in stratified([given[row] for row in every], seed=seed):
-        row = int(every[place])
+
+    def check(place: int) -> str:
+        row = every[place]
         try:
             data = read_bytes(store.items.path(store.items.ids[row]))
-            reason = "" if sha256(data) == hashes[row] else "it has changed"
         except UnreadableImageError as error:
-            reason = str(error)
-        if reason:
-            gone, first = gone + 1, first or f"{store.items.ids[row]}: {reason}"
-        else:
-            rows.append(row)
-        if len(rows) == most:
-            break
-    return sorted(rows), gone, first
+            return f"{store.items.ids[row]}: {error}"
+        return "" if sha256(data) == hashes[row] else f"{store.items.ids[row]}: it has changed"
+
+    most = min(SAMPLE, max(LEAST, budget))
+    places, gone = pick([given[row] for row in every], check, most, seed=seed)
+    return [int(every[place]) for place in places], gone
 
 
 def _number(labels: Sequence[str], name: str | None) -> int:
@@ -221,27 +179,6 @@ def _number(labels: Sequence[str], name: str | None) -> int:
 
 def _answers(head: Head, vectors: FloatArray) -> IntArray:
     return np.asarray(head.classifier.probabilities(vectors).argmax(axis=1), np.int64)
-
-
-def _agreement(
-    head: Head, paths: tuple[FloatArray, FloatArray, FloatArray], ids: Sequence[str]
-) -> Agreement:
-    """Compare a head's answers by the store's vectors, by a batch, and alone."""
-    stored, again, alone = (head.classifier.probabilities(vectors) for vectors in paths)
-    n = len(alone)
-    apart = np.abs(again - stored).max(axis=1)
-    apart[:n] = np.maximum(apart[:n], np.abs(alone - stored[:n]).max(axis=1))
-    apart[:n] = np.maximum(apart[:n], np.abs(alone - again[:n]).max(axis=1))
-    first, second, third = (one.argmax(axis=1) for one in (stored, again, alone))
-    flipped = first != second
-    flipped[:n] |= (third != first[:n]) | (third != second[:n])
-    differing = flipped | (apart > TOLERANCE)
-    return Agreement(
-        head.kind,
-        float(apart.max()),
-        int(flipped.sum()),
-        tuple(id_ for id_, marked in zip(ids, differing, strict=True) if marked),
-    )
 
 
 def _judged(
@@ -266,10 +203,14 @@ def _agreement_sentence(
 ) -> str:
     largest = max(one.difference for one in agreements)
     if not differing:
-        alone = "alone" if n <= ALONE else f"alone ({ALONE} of them)"
+        by = (
+            f"probabilities differ by {largest:.1g} at most"
+            if largest
+            else "no probability differs"
+        )
         return (
-            f"{n} {split} pictures read again, in a batch and {alone}, get the answers that they "
-            f"have in the store; probabilities differ by {largest:.1g} at most."
+            f"{n} {split} pictures read again, in a batch and {min(n, ALONE)} of them alone, get "
+            f"the answers that they have in the store; {by}."
         )
     where = made_with.get("device", "cpu")
     made = f"; the store was made on {where}" if where != "cpu" else ""

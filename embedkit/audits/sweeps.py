@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,29 +10,13 @@ import numpy as np
 from embedkit.audits.base import rounded
 from embedkit.audits.changes import MILD, MildChange
 from embedkit.audits.mistakes import Mistake
+from embedkit.audits.samples import Sample
 from embedkit.audits.shots import Read, Seen, Shot, see, take
 from embedkit.backbones import Backbone, PreparedBackbone
 from embedkit.statistics import Estimate, bootstrap, holm, mcnemar, proportion
 from embedkit.vectors import DoubleArray, FloatArray, IntArray, Pixels
 
 TOP = 5  # pairs of classes listed for a change
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Labelled pictures to be shown to a network.
-
-    Attributes:
-        ids: of the pictures.
-        paths: of their files.
-        y: (n,) class numbers; -1 for a class that is never answered.
-        clusters: (n,) what a bootstrap keeps together.
-    """
-
-    ids: tuple[str, ...]
-    paths: tuple[Path, ...]
-    y: IntArray
-    clusters: IntArray
 
 
 @dataclass(frozen=True, slots=True)
