@@ -15,6 +15,7 @@ from embedkit.audits.ledger import HeadLedger, Ledger
 from embedkit.audits.parity import Parity
 from embedkit.audits.twins import Pair, Twins
 from embedkit.reports.pictures import data_uri
+from embedkit.reports.text import difference
 from embedkit.statistics import Estimate
 
 MOST_PAIRS = 24
@@ -86,6 +87,7 @@ def render(result: Audit, *, command: str = "") -> str:
         bar=BAR,
         parity=parity,
         share=_share,
+        difference=difference,
         pairs=[_shown(result, pair) for pair in pairs[:MOST_PAIRS]],
         n_pairs=len(twins.pairs) if twins else 0,
         to_drop=_to_drop(twins.pairs) if twins else [],

@@ -198,6 +198,12 @@ def _percent(estimate: Estimate) -> str:
     return f"{100 * estimate.value:.1f}% [{low:.1f}, {high:.1f}]"
 
 
+def difference(estimate: Estimate) -> str:
+    """Return a difference of two accuracies in points, with its interval."""
+    low, high = 100 * estimate.low, 100 * estimate.high
+    return f"{100 * estimate.value:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
 def _plain(estimate: Estimate) -> str:
     return "-" if estimate.value != estimate.value else f"{estimate:.3f}"
 
@@ -259,9 +265,16 @@ def classifier(result: Classifier) -> str:
     rows = [["prepared", "accuracy", "points", "answers changed", "p"]]
     rows.append([RIGHT, _percent(swept.right), "", "", ""])
     for one in swept.mistakes:
-        points = f"{100 * one.difference.value:+.1f}"
         p = "<0.001" if one.p < 0.001 else f"{one.p:.3f}"
-        rows.append([one.name, _percent(one.accuracy), points, f"{one.flipped.value:.1%}", p])
+        rows.append(
+            [
+                one.name,
+                _percent(one.accuracy),
+                difference(one.difference),
+                f"{one.flipped.value:.1%}",
+                p,
+            ]
+        )
     gentle = [["on its way", "answers changed"]]
     gentle += [[one.name, _percent(one.flipped)] for one in swept.mild]
     where = f"{result.split} pictures" if result.split else "pictures"
