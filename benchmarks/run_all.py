@@ -11,6 +11,7 @@ SCRIPTS = (
     "twin_candidates.py",
     "siblings.py",
     "coverage.py",
+    "parity.py",
     "embedding_speed.py",
     "embedding.py",
 )

@@ -116,13 +116,17 @@ def read_bytes(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def decode(data: bytes) -> Picture:
+def decode(data: bytes, *, background: tuple[int, int, int] = BACKGROUND) -> Picture:
     """Decode a picture by the rules of this module.
+
+    Args:
+        data: of a file.
+        background: what shows through where a picture is transparent.
 
     Raises:
         UnreadableImageError: with the reason; never anything else, whatever the bytes are.
     """
-    picture, format_, mode, orientation, frames = _decoded(data)
+    picture, format_, mode, orientation, frames = _decoded(data, background)
     pixels = np.asarray(picture)
     return Picture(
         pixels,
@@ -150,7 +154,9 @@ def decode_pixels(data: bytes) -> Pixels:
     return np.asarray(_decoded(data)[0])
 
 
-def _decoded(data: bytes) -> tuple[Image.Image, str, str, int, int]:
+def _decoded(
+    data: bytes, background: tuple[int, int, int] = BACKGROUND
+) -> tuple[Image.Image, str, str, int, int]:
     """Return a picture upright in RGB, its format, mode, EXIF orientation and number of frames."""
     if not data:
         raise UnreadableImageError(EMPTY)
@@ -165,7 +171,7 @@ def _decoded(data: bytes) -> tuple[Image.Image, str, str, int, int]:
             image.load()
             _check_size(image.size)  # Pillow's own check has been bypassed before
             ImageOps.exif_transpose(image, in_place=True)
-            return rgb_image(image), format_, mode, orientation, frames
+            return rgb_image(image, background=background), format_, mode, orientation, frames
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError:
@@ -180,7 +186,7 @@ def _orientation(image: Image.Image) -> int:
     return given if isinstance(given, int) and 1 <= given <= 8 else 1
 
 
-def rgb_image(image: Image.Image) -> Image.Image:
+def rgb_image(image: Image.Image, *, background: tuple[int, int, int] = BACKGROUND) -> Image.Image:
     """Turn a loaded Pillow image of any mode into one of 8 bits RGB.
 
     Raises:
@@ -192,7 +198,7 @@ def rgb_image(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[1] == 0:
             raise UnreadableImageError("fully transparent")
-        ground = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+        ground = Image.new("RGBA", image.size, (*background, 255))
         image = Image.alpha_composite(ground, image)
     return image if image.mode == "RGB" else image.convert("RGB")
 

@@ -1,5 +1,6 @@
 """Intervals, paired tests and bootstraps; every figure that an audit shows comes from here."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,17 @@ def wilson(successes: int, n: int) -> Estimate:
         return Estimate(float("nan"), 0.0, 1.0, 0)
     interval = stats.binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
     return Estimate(successes / n, float(interval.low), float(interval.high), n)
+
+
+def compatible(first: Estimate, second: Estimate) -> bool:
+    """Say whether two proportions of different images may be one.
+
+    Source: R. G. Newcombe, "Interval estimation for the difference between independent
+    proportions", Statistics in Medicine 17 (1998), method 10: whether the interval of the
+    difference, made from those of both, holds zero.
+    """
+    high, low = (first, second) if first.value >= second.value else (second, first)
+    return high.value - low.value <= math.hypot(high.value - high.low, low.high - low.value)
 
 
 def upper_limit(n: int) -> float:

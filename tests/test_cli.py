@@ -33,6 +33,7 @@ COMMANDS = (
     "audit",
     "explain",
     "selftest",
+    "parity",
     "split",
     "clean",
 )
@@ -173,6 +174,7 @@ def test_json_is_one_object_and_nothing_else(run, planted, tmp_path):
         (["predict", "nowhere", "x.jpg"], 2, "No such file"),
         (["audit", "{faces}", "--limit", "leak"], 2, "--limit leak"),
         (["audit", "{faces}", "--check", "twin"], 2, "did you mean 'twins'"),
+        (["parity", "no.onnx", "{faces}", "--labels", "x,y"], 2, "no.onnx does not exist"),
         (["frobnicate"], 2, "No such command"),
         (["embed"], 2, "Missing argument"),
         (["embed", "{faces}", "--frob"], 2, "No such option"),

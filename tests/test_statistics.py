@@ -12,6 +12,7 @@ from embedkit.statistics import (
     benjamini_hochberg,
     bootstrap,
     clusters_of,
+    compatible,
     connected,
     corrected_resampled,
     detectable,
@@ -44,6 +45,23 @@ def test_wilson_covers_the_truth(n, p):
     limits = {k: wilson(int(k), n) for k in np.unique(hits)}
     covered = np.mean([limits[k].low <= p <= limits[k].high for k in hits])
     assert covered >= 0.90
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "one"),
+    [((56, 70), (48, 80), False), ((9, 10), (3, 10), False), ((5, 56), (0, 29), True)],
+)
+def test_two_proportions_may_be_one_where_the_textbook_s_interval_holds_zero(first, second, one):
+    # Newcombe, "Interval estimation for the difference", 1998, table II, method 10.
+    a, b = wilson(*first), wilson(*second)
+    assert compatible(a, b) == compatible(b, a) == one
+
+
+def test_an_exact_figure_is_compatible_where_the_interval_holds_it():
+    estimate = wilson(30, 50)
+    for value in np.linspace(0, 1, 201):
+        exact = Estimate(value, value, value, 0)
+        assert compatible(estimate, exact) == (estimate.low <= value <= estimate.high)
 
 
 def test_none_of_600_has_an_upper_limit_of_half_a_percent():

@@ -20,6 +20,7 @@ from embedkit_cli import (
     demo,
     explain,
     heads,
+    parity,
     remedies,
     search,
     selftest,
@@ -49,6 +50,7 @@ app.command()(search.search)
 app.command()(audits.audit)
 app.command()(explain.explain)
 app.command()(selftest.selftest)
+app.command()(parity.parity)
 app.command()(remedies.split)
 app.command()(remedies.clean)
 app.add_typer(weights.app)

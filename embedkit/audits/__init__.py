@@ -10,6 +10,7 @@ from typing import Any
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict, not_run
 from embedkit.audits.leakage import measure_leakage
 from embedkit.audits.ledger import keep_ledger
+from embedkit.audits.parity import check_parity
 from embedkit.audits.siblings import Siblings, find_siblings
 from embedkit.audits.twins import Twins, find_twins
 from embedkit.errors import InputError
@@ -166,7 +167,7 @@ class _Run:
         if name == "siblings":
             known = self.siblings
             return not_run(name, known) if isinstance(known, str) else known
-        if name not in ("leakage", "ledger"):
+        if name not in ("leakage", "ledger", "parity"):
             return not_run(name, "this version of embedkit does not have it yet")
         train = {
             given
@@ -192,6 +193,16 @@ class _Run:
         if len(train) < 2:
             return not_run(name, f"train holds one class only ({min(train)!r})")
         known = self.siblings
+        if name == "parity":
+            return check_parity(
+                self.store,
+                self.twins.near if isinstance(known, str) else known.identity,
+                split=self.split,
+                label=self.label,
+                backbone=self.backbone,
+                heads=self.heads,
+                seed=self.seed,
+            )
         return keep_ledger(
             self.store,
             self.twins,

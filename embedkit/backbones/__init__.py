@@ -32,6 +32,7 @@ from embedkit.vectors import FloatArray, Pixels
 
 if TYPE_CHECKING:
     from embedkit.backbones.faces import Face
+    from embedkit.backbones.preprocessing import Preprocessing
 
 __all__ = [
     "CARDS",
@@ -39,6 +40,7 @@ __all__ = [
     "Backbone",
     "Card",
     "FaceBackbone",
+    "PreparedBackbone",
     "TextBackbone",
     "choose_backbone",
     "contract",
@@ -112,6 +114,23 @@ class FaceBackbone(Backbone, Protocol):
 
     def prepare_cut(self, pixels: Pixels) -> npt.NDArray[Any]:
         """Return the network's input for what `cut` returned."""
+
+
+@runtime_checkable
+class PreparedBackbone(Backbone, Protocol):
+    """A backbone whose preprocessing is a `Preprocessing`.
+
+    Attributes:
+        preprocessing: what turns a picture into its input.
+    """
+
+    preprocessing: "Preprocessing"
+
+    def seeing(self, preprocessing: "Preprocessing") -> "PreparedBackbone":
+        """Return the same network with another preprocessing of the same size of input.
+
+        For audits that prepare pictures wrongly on purpose; its vectors belong to no space.
+        """
 
 
 def find_card(name: str) -> Card:

@@ -1,6 +1,7 @@
 """A backbone that sees faces: what it gets is cut out of each picture first."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from embedkit.backbones.faces import (
     face_finder,
     warp,
 )
+from embedkit.backbones.preprocessing import Preprocessing
 from embedkit.errors import UnreadableImageError
 from embedkit.vectors import FloatArray, Pixels
 
@@ -101,6 +103,18 @@ class Aligned:
         """
         height, width = pixels.shape[:2]
         return self.prepare_cut(self.cut(pixels, self.choose(self.find(pixels), width, height)))
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """See `PreparedBackbone`."""
+        found: Preprocessing = self.inner.preprocessing
+        return found
+
+    def seeing(self, preprocessing: Preprocessing) -> "Aligned":
+        """See `PreparedBackbone.seeing`; faces are found and cut out as before."""
+        other = copy(self)
+        other.inner = self.inner.seeing(preprocessing)
+        return other
 
     @property
     def text_scale(self) -> float:

@@ -1,5 +1,6 @@
 """`mtcnn`: features of the face detector that facenet-pytorch carries in its wheel."""
 
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from facenet_pytorch.models import mtcnn
-from PIL import Image
 from torch.nn import functional
 
 from embedkit.backbones.cards import Card, Options
+from embedkit.backbones.preprocessing import Preprocessing
 from embedkit.backbones.threads import one_thread
 from embedkit.files import sha256_of_file
 from embedkit.vectors import FloatArray, Pixels, unit_rows
+
+# What the card says in words.
+PREPROCESSING = Preprocessing(
+    size=(80, 80),
+    resize="squash",
+    interpolation="bilinear",
+    range=255,
+    mean=(127.5,) * 3,
+    std=(128.0,) * 3,
+)
 
 
 class Mtcnn:
@@ -25,6 +36,7 @@ class Mtcnn:
 
     def __init__(self, card: Card, options: Options) -> None:
         self.card = card
+        self.preprocessing = PREPROCESSING
         weights = Path(mtcnn.__file__).parent.parent / "data" / "onet.pt"
         self.weights_sha256 = sha256_of_file(weights)
         self._net = mtcnn.ONet(pretrained=False)
@@ -36,17 +48,20 @@ class Mtcnn:
 
     def prepare(self, pixels: Pixels) -> npt.NDArray[Any]:
         """Squash a picture to the network's input, (80, 80, 3) uint8."""
-        width, height = self.card.preprocessing["size"]
-        return np.asarray(
-            Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
-        )
+        return self.preprocessing.prepare(pixels)
+
+    def seeing(self, preprocessing: Preprocessing) -> "Mtcnn":
+        """Return the same network, its pictures prepared otherwise; see `PreparedBackbone`."""
+        other = copy(self)
+        other.preprocessing = preprocessing
+        return other
 
     def embed(self, inputs: npt.NDArray[Any]) -> FloatArray:
         """Return unit rows, (n, 1536); see `Backbone.embed`."""
         batch = np.zeros((self.card.batch, *inputs.shape[1:]), np.uint8)
         batch[: len(inputs)] = inputs
         with one_thread(self._threads), torch.inference_mode():
-            x = torch.from_numpy(batch).permute(0, 3, 1, 2).float().sub_(127.5).div_(128)
+            x = self.preprocessing.normalise(batch)
             layers = [a + b for a, b in zip(self._layers(x), self._layers(x.flip(3)), strict=True)]
         rows = [unit_rows(layer.numpy()) for layer in layers]
         return unit_rows(np.concatenate(rows, axis=1)[: len(inputs)])

@@ -1,6 +1,7 @@
 """A frozen torch network as a backbone: one shape of batch, one thread a pass, float32 results."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from threading import Lock
 from typing import Any
@@ -104,6 +105,17 @@ class Network:
                 f"{self.card.name} cannot be computed in {precision} on {device}: {first}"
             ) from None
 
+    def seeing(self, preprocessing: Preprocessing) -> "Network":
+        """Return the same network, its pictures prepared otherwise; see `PreparedBackbone`.
+
+        What was compiled has its preprocessing inside; the copy reads the network that it was
+        compiled from.
+        """
+        other = copy(self)
+        other.preprocessing = preprocessing
+        other._see = other._scaled_and_read
+        return other
+
     def prepare(self, pixels: Pixels) -> npt.NDArray[Any]:
         """Return the network's input, (h, w, c) uint8; see `Preprocessing.prepare`."""
         if self.card.precision == "fp32":
@@ -111,7 +123,11 @@ class Network:
         return self.preprocessing.prepare_fast(pixels)
 
     def embed(self, inputs: npt.NDArray[Any]) -> FloatArray:
-        """Return unit rows, (n, d); see `Backbone.embed`.
+        """Return unit rows, (n, d); see `Backbone.embed`."""
+        return unit_rows(self.scores(inputs))
+
+    def scores(self, inputs: npt.NDArray[Any]) -> FloatArray:
+        """Return what the network returns, as it is: (n, d).
 
         Where the device has too little memory for the batch, it is halved, from then on.
         """
@@ -121,7 +137,7 @@ class Network:
                 rows = [
                     self._pass(inputs[at : at + step], step) for at in range(0, len(inputs), step)
                 ]
-                return unit_rows(np.concatenate(rows))
+                return np.concatenate(rows)
             except torch.OutOfMemoryError:
                 if step == 1:
                     raise BackboneError(

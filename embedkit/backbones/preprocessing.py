@@ -128,7 +128,7 @@ class Preprocessing:
             (height, width, c) uint8.
         """
         image = Image.fromarray(pixels)
-        wanted = self._resized(image.width, image.height)
+        wanted = self.resized(image.width, image.height)
         if wanted != image.size:
             image = image.resize(wanted, FILTERS[self.interpolation])
         if self.channels == "L":
@@ -148,7 +148,7 @@ class Preprocessing:
             (height, width, c) uint8.
         """
         height, width = pixels.shape[:2]
-        wanted = self._resized(width, height)
+        wanted = self.resized(width, height)
         if self.interpolation not in ("bilinear", "bicubic") or self.channels == "L":
             return self.prepare(pixels)
         if wanted == (width, height):
@@ -184,7 +184,8 @@ class Preprocessing:
         )
         return x.sub_(mean).div_(std)
 
-    def _resized(self, width: int, height: int) -> tuple[int, int]:
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (width, height) that a picture gets before it is cut or filled up."""
         to = self.to or min(self.size)
         if self.resize == "squash":
             return (to, to) if self.to else (self.size[1], self.size[0])

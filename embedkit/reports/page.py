@@ -12,8 +12,10 @@ from jinja2 import Environment, StrictUndefined
 import embedkit
 from embedkit.audits import Audit, Verdict
 from embedkit.audits.ledger import HeadLedger, Ledger
+from embedkit.audits.parity import Parity
 from embedkit.audits.twins import Pair, Twins
 from embedkit.reports.pictures import data_uri
+from embedkit.reports.text import difference
 from embedkit.statistics import Estimate
 
 MOST_PAIRS = 24
@@ -69,6 +71,7 @@ def render(result: Audit, *, command: str = "") -> str:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     ledger = next((one for one in result.findings if isinstance(one, Ledger)), None)
     twins = next((one for one in result.findings if isinstance(one, Twins)), None)
+    parity = next((one for one in result.findings if isinstance(one, Parity)), None)
     pairs = _most_telling(twins.pairs) if twins else []
     return template.render(
         style=style,
@@ -82,6 +85,9 @@ def render(result: Audit, *, command: str = "") -> str:
         ledger=ledger,
         waterfalls=[(one, _waterfall(one)) for one in ledger.heads] if ledger else [],
         bar=BAR,
+        parity=parity,
+        share=_share,
+        difference=difference,
         pairs=[_shown(result, pair) for pair in pairs[:MOST_PAIRS]],
         n_pairs=len(twins.pairs) if twins else 0,
         to_drop=_to_drop(twins.pairs) if twins else [],
@@ -163,13 +169,17 @@ def _waterfall(ledger: HeadLedger) -> list[Bar]:
 def _bar(label: str, estimate: Estimate, kind: str) -> Bar:
     return Bar(
         label,
-        f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]",
+        _share(estimate),
         kind,
         0,
         BAR * estimate.value,
         BAR * estimate.low,
         BAR * estimate.high,
     )
+
+
+def _share(estimate: Estimate) -> str:
+    return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
 
 
 def _points(effect: Estimate) -> str:

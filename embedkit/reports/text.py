@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from embedkit.audits import Audit, Verdict
+from embedkit.audits.classifiers import RIGHT, Classifier, Reproduction
 from embedkit.audits.ledger import Ledger
 from embedkit.audits.remedies import Advice, SplitPlan
 from embedkit.backbones.cards import Card
@@ -204,6 +205,12 @@ def share(estimate: Estimate) -> str:
     return f"{100 * estimate.value:.1f}% [{low:.1f}, {high:.1f}]"
 
 
+def difference(estimate: Estimate) -> str:
+    """Return a difference of two accuracies in points, with its interval."""
+    low, high = 100 * estimate.low, 100 * estimate.high
+    return f"{100 * estimate.value:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
 def _plain(estimate: Estimate) -> str:
     return "-" if estimate.value != estimate.value else f"{estimate:.3f}"
 
@@ -257,6 +264,56 @@ def cards(every: Iterable[Card]) -> str:
         f"  limits: {card.limits}"
         for card in every
     )
+
+
+def classifier(result: Classifier) -> str:
+    """Return what mistakes do to a user's classifier, and which gives each figure."""
+    swept = result.sweep
+    rows = [["prepared", "accuracy", "points", "answers changed", "p"]]
+    rows.append([RIGHT, share(swept.right), "", "", ""])
+    for one in swept.mistakes:
+        p = "<0.001" if one.p < 0.001 else f"{one.p:.3f}"
+        rows.append(
+            [
+                one.name,
+                share(one.accuracy),
+                difference(one.difference),
+                f"{one.flipped.value:.1%}",
+                p,
+            ]
+        )
+    gentle = [["on its way", "answers changed"]]
+    gentle += [[one.name, share(one.flipped)] for one in swept.mild]
+    where = f"{result.split} pictures" if result.split else "pictures"
+    lines = [
+        f"{result.model.name} on {result.pictures} of {result.labelled} {where}; 95% intervals in "
+        "brackets; p: McNemar's exact test, adjusted by Holm",
+        table(rows),
+        "",
+        table(gentle),
+        "",
+    ]
+    if result.unreadable:
+        lines.append(f"{result.unreadable} pictures could not be read.")
+    idle = "; ".join(f"{one.name} ({one.reason})" for one in swept.idle)
+    lines += [f"Nothing changes with: {idle}."] if idle else []
+    lines += [_reproduction(one) for one in result.figures]
+    return "\n".join(lines).rstrip()
+
+
+def _reproduction(one: Reproduction) -> str:
+    figure = f"{one.figure.value:.1%}" if one.figure.n == 0 else share(one.figure)
+    if not one.holds:
+        name, accuracy = one.nearest
+        return f"{figure} is what none of these gives; the nearest is {name}, {share(accuracy)}."
+    (name, accuracy), *others = one.holds
+    way = f"prepared {name}" if name == RIGHT else f"with {name}"
+    given = f"{figure} is what you get {way} ({share(accuracy)})"
+    if not others:
+        return f"{given}, and with nothing else."
+    more = ", ".join(f"{name} ({share(accuracy)})" for name, accuracy in others[:4])
+    rest = f" and {len(others) - 4} more" if len(others) > 4 else ""
+    return f"{given}; others fit too: {more}{rest}."
 
 
 def learning_curve(curve: LearningCurve) -> str:

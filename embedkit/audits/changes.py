@@ -1,0 +1,81 @@
+"""Mild changes: what happens to a picture on its way, and should change no answer."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from embedkit.images import decode
+from embedkit.vectors import Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class MildChange:
+    """Something that happens to a picture between a camera and a program.
+
+    Attributes:
+        name: in reports.
+        change: from (h, w, 3) uint8 RGB to another such picture.
+        control: whether it changes no pixel, so that no answer may change.
+    """
+
+    name: str
+    change: Callable[[Pixels], Pixels]
+    control: bool = False
+
+
+def jpeg(pixels: Pixels, quality: int) -> Pixels:
+    """Return a picture as it comes out of a JPEG file."""
+    return _through(pixels, "JPEG", quality=quality)
+
+
+def _through(pixels: Pixels, format_: str, **options: int) -> Pixels:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format_, **options)
+    return decode(stream.getvalue()).pixels
+
+
+def _resized(share: float) -> Callable[[Pixels], Pixels]:
+    def change(pixels: Pixels) -> Pixels:
+        height, width = (max(1, round(share * side)) for side in pixels.shape[:2])
+        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+    return change
+
+
+def _cropped(share: float) -> Callable[[Pixels], Pixels]:
+    def change(pixels: Pixels) -> Pixels:
+        y, x = (round(share * side / 2) for side in pixels.shape[:2])
+        return pixels[y : pixels.shape[0] - y, x : pixels.shape[1] - x]
+
+    return change
+
+
+def _toned(factor: float, around: float) -> Callable[[Pixels], Pixels]:
+    """Draw grey levels away from one of them, or towards it."""
+    levels = np.clip(np.rint(around + factor * (np.arange(256) - around)), 0, 255)
+    table = levels.astype(np.uint8)
+    return lambda pixels: table[pixels]
+
+
+def _shifted(pixels: Pixels) -> Pixels:
+    """Move a picture to the left by one pixel; its last column stands twice."""
+    return np.concatenate([pixels[:, 1:], pixels[:, -1:]], axis=1)
+
+
+MILD = (
+    MildChange("saved as PNG (control)", lambda pixels: _through(pixels, "PNG"), control=True),
+    MildChange("JPEG of quality 90", lambda pixels: jpeg(pixels, 90)),
+    MildChange("JPEG of quality 75", lambda pixels: jpeg(pixels, 75)),
+    MildChange("JPEG of quality 50", lambda pixels: jpeg(pixels, 50)),
+    MildChange("resized to 80%", _resized(0.8)),
+    MildChange("resized to 50%", _resized(0.5)),
+    MildChange("cropped by 5%", _cropped(0.05)),
+    MildChange("10% brighter", _toned(1.1, 0)),
+    MildChange("10% darker", _toned(0.9, 0)),
+    MildChange("10% more contrast", _toned(1.1, 127.5)),
+    MildChange("10% less contrast", _toned(0.9, 127.5)),
+    MildChange("shifted by a pixel", _shifted),
+)
