@@ -17,7 +17,6 @@ from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
 
 CONTROLS = 10
-COMPUTED = ("neighbourhood", "nearest", "first")  # from the vectors, once they are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,8 @@ class Bench:
     def seeing(self, vectors: FloatArray) -> Self:
         """Return the same bench with other vectors: (n, d) float32, unit rows."""
         other = copy(self)
-        other.__dict__ = {k: v for k, v in vars(self).items() if k not in COMPUTED}
+        given = {k for k in vars(self) if not isinstance(getattr(Bench, k, None), cached_property)}
+        other.__dict__ = {k: v for k, v in vars(self).items() if k in given}
         other.vectors, other._answers = vectors, {}
         return other
 
