@@ -166,7 +166,7 @@ def calibrated(scores, seed=0):
 
 def test_among_look_alikes_alone_hardly_a_set_has_a_pair():
     sets = [look_alikes(800, seed) for seed in range(200)]
-    hits = sum(bool((one >= _reach(one, *_line(one))).any()) for one in sets)
+    hits = sum(bool((one >= _reach(len(one), *_line(one))).any()) for one in sets)
     assert hits <= 30  # 10 expected; the line has its own error
 
 

@@ -15,12 +15,12 @@ from embedkit.vectors import DoubleArray, IntArray, Pixels
 
 SAMPLE = 25  # originals, of each of which a copy of every kind is planted
 FALSE_PAIRS = 0.05  # expected of a set without copies: one audit in twenty lists a pair
-FALSE_SHARE = 0.01  # of the pairs listed, where there are many
 KEPT = 0.99  # of the planted copies lie above the score that the threshold keeps away from
 FEWEST = 30  # candidates to learn from
 LOWEST = (0.1, 0.2, 0.3, 0.4)  # of scores, all far below what a copy has
 QUANTILES = (0.2, 0.4, 0.6, 0.8)  # of the scores that are left when what may be copies is set aside
 MOST = 0.999
+LIMIT = float(np.arctanh(MOST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def calibrate(
     if line is None:
         threshold, reach, expected = copies, None, None
     else:
-        reach = _reach(scores, *line)
+        reach = _reach(len(scores), *line)
         threshold = reach
         if reach < copies:
             threshold = float(np.tanh((np.arctanh(reach) + np.arctanh(min(copies, MOST))) / 2))
@@ -126,13 +126,9 @@ def _expected(threshold: float, n: int, middle: float, spread: float) -> float:
     return float(n * stats.norm.sf((np.arctanh(min(threshold, MOST)) - middle) / spread))
 
 
-def _reach(scores: DoubleArray, middle: float, spread: float) -> float:
-    """Return the least score above which few enough pairs are expected to be false."""
-    for score in np.arange(0.3, MOST, 0.001):
-        allowed = max(FALSE_PAIRS, FALSE_SHARE * float((scores >= score).sum()))
-        if _expected(float(score), len(scores), middle, spread) <= allowed:
-            return float(score)
-    return MOST
+def _reach(n: int, middle: float, spread: float) -> float:
+    """Return the score that so few of `n` pairs are expected to reach, `FALSE_PAIRS` of them."""
+    return float(np.tanh(min(middle + spread * stats.norm.ppf(1 - FALSE_PAIRS / n), LIMIT)))
 
 
 def planted_scores(originals: Sequence[Pixels], *, seed: int) -> dict[str, DoubleArray]:
