@@ -8,7 +8,7 @@ SCRIPTS = (
     "demo_run.py",
     "results.py",
     "readout.py",
-    "twin_candidates.py",
+    "twins.py",
     "siblings.py",
     "coverage.py",
     "parity.py",

@@ -27,10 +27,11 @@ COARSE = 8
 SCALES = {1.0: 1, 0.9: 3, 0.8: 4, 0.7: 5}  # of crops, and places of each along one side
 STARTS = 2
 STEPS = {16: 6, 32: 4, 64: 4}
-GOES_ON = 0.65  # score at 32 pixels from which a pair is looked at with 64
+GOES_ON = 0.45  # score at 32 pixels from which a pair is looked at with 64
 LEAST_OVERLAP = 0.5
 NOISE = 6.0  # grey levels that JPEG and resampling change without anybody seeing
-BLOCK = SIDE // 4
+BLOCK = SIDE // 8
+FAINT = 0.02  # variance of a block, after its local contrast is set to one
 PAIRS = 256  # at once
 
 Planes = npt.NDArray[np.uint8]
@@ -58,9 +59,10 @@ def plane(pixels: Pixels) -> Planes:
 
 
 def blank(planes: Planes) -> BoolArray:
-    """Mark planes too plain to compare: hardly any block of them varies."""
-    variances = _blocks(torch.from_numpy(planes.astype(np.float64)))[1]
-    return np.asarray((variances > 4 * NOISE**2).sum(dim=1).numpy() < 4)
+    """Mark planes too plain to compare: hardly any quarter of a side by a quarter varies."""
+    grey = torch.from_numpy(planes.astype(np.float32))
+    variance = _pooled(torch.ones_like(grey), grey, grey, block=SIDE // 4)[1]
+    return np.asarray((variance > 4 * NOISE**2).sum(dim=1).numpy() < 4)
 
 
 def register(planes: Planes, pairs: IntArray) -> Registered:
@@ -197,7 +199,7 @@ def _refined(template: Tensor, source: Tensor, maps: Tensor) -> tuple[Tensor, Te
         maps = maps + step.clamp(-0.06, 0.06)
         scale, offset = maps[:, 0::2].clamp(0.55, 1.8), maps[:, 1::2].clamp(-0.5, 0.5)
         maps = torch.stack([scale, offset], dim=2).flatten(1)
-    return maps, _agreement(template, source, maps)
+    return maps, _agreement(smooth, stack[:, 0], maps)
 
 
 def _normalised(planes: Tensor) -> Tensor:
@@ -244,14 +246,12 @@ def _warped(stack: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _agreement(template: Tensor, source: Tensor, maps: Tensor) -> Tensor:
-    """Return the mean correlation of the blocks of two registered planes: (m,)."""
+    """Return the mean correlation of the blocks of two registered, normalised planes: (m,)."""
     warped, inside = _warped(source[:, None], maps)
-    (share, first, second, both) = _pooled(
-        inside, template, warped[:, 0], block=BLOCK * template.shape[-1] // SIDE
-    )
-    noise = NOISE**2
-    correlation = both / ((first + noise) * (second + noise)).sqrt()
-    usable = (share > 0.6) & (torch.maximum(first, second) > 4 * noise)
+    block = BLOCK * template.shape[-1] // SIDE
+    share, first, second, both = _pooled(inside, template, warped[:, 0], block=block)
+    correlation = both / ((first + FAINT) * (second + FAINT)).sqrt()
+    usable = (share > 0.6) & (torch.maximum(first, second) > 4 * FAINT)
     weight = torch.where(usable, first.sqrt() + second.sqrt(), 0)
     mean = (correlation * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-9)
     overlap = inside.mean(dim=(1, 2))
@@ -273,8 +273,3 @@ def _pooled(inside: Tensor, first: Tensor, second: Tensor, *, block: int) -> tup
         (mean(second**2 * inside) / n - b**2).clamp(min=0),
         mean(first * second * inside) / n - a * b,
     )
-
-
-def _blocks(planes: Tensor) -> tuple[Tensor, Tensor]:
-    share, variance, _, _ = _pooled(torch.ones_like(planes), planes, planes, block=BLOCK)
-    return share, variance
