@@ -199,7 +199,7 @@ def _refined(template: Tensor, source: Tensor, maps: Tensor) -> tuple[Tensor, Te
         maps = maps + step.clamp(-0.06, 0.06)
         scale, offset = maps[:, 0::2].clamp(0.55, 1.8), maps[:, 1::2].clamp(-0.5, 0.5)
         maps = torch.stack([scale, offset], dim=2).flatten(1)
-    return maps, _agreement(smooth, stack[:, 0], maps)
+    return maps, _agreement(smooth, source, maps)
 
 
 def _normalised(planes: Tensor) -> Tensor:
@@ -246,10 +246,15 @@ def _warped(stack: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _agreement(template: Tensor, source: Tensor, maps: Tensor) -> Tensor:
-    """Return the mean correlation of the blocks of two registered, normalised planes: (m,)."""
+    """Return the mean correlation of the blocks of two registered planes: (m,).
+
+    The template is normalised already; the source only once it is in place, so that what it has
+    beyond the template, such as a border, does not count.
+    """
     warped, inside = _warped(source[:, None], maps)
+    warped = _normalised(warped[:, 0])
     block = BLOCK * template.shape[-1] // SIDE
-    share, first, second, both = _pooled(inside, template, warped[:, 0], block=block)
+    share, first, second, both = _pooled(inside, template, warped, block=block)
     correlation = both / ((first + FAINT) * (second + FAINT)).sqrt()
     usable = (share > 0.6) & (torch.maximum(first, second) > 4 * FAINT)
     weight = torch.where(usable, first.sqrt() + second.sqrt(), 0)
