@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from embedkit.audits.pictures import read_again
 from embedkit.audits.plants import People, plant_people
 from embedkit.audits.shadows import Added, id_of, part_of, with_columns, with_pictures
 from embedkit.audits.twins import Pair, Twins, find_twins
 from embedkit.errors import InputError, NotEnoughImagesError, UnreadableImageError
-from embedkit.files import sha256
-from embedkit.images import decode, read_bytes, strict_pillow
+from embedkit.images import decode, strict_pillow
 from embedkit.statistics import Estimate, upper_limit, wilson
 from embedkit.store import Store
 from embedkit.synthetic.faults import jpeg_bytes
@@ -235,13 +235,9 @@ def _pictures(store: Store, rows: IntArray) -> list[bytes]:
     for row in rows.tolist():
         path = store.items.path(store.items.ids[row])
         try:
-            data = read_bytes(path)
+            read.append(read_again(path, hashes[row]))
         except UnreadableImageError as error:
             lost.append(f"{path}: {error}")
-            continue
-        if sha256(data) != hashes[row]:
-            lost.append(f"{path}: has changed")
-        read.append(data)
     if lost:
         raise InputError(
             f"{len(lost)} of {len(rows)} pictures are gone or have changed since they were "
