@@ -11,6 +11,7 @@ from scipy import stats
 
 from embedkit.audits.registration import Planes, plane, register
 from embedkit.statistics import wilson
+from embedkit.synthetic.faults import jpeg_bytes
 from embedkit.vectors import DoubleArray, IntArray, Pixels
 
 SAMPLE = 25  # originals, of each of which a copy of every kind is planted
@@ -175,9 +176,7 @@ def _pixels(image: Image.Image) -> Pixels:
 
 
 def _jpeg(image: Image.Image, quality: int) -> Image.Image:
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=quality)
-    return Image.open(stream)
+    return Image.open(io.BytesIO(jpeg_bytes(image, quality)))
 
 
 def _crop(image: Image.Image, share: float, generator: np.random.Generator) -> Image.Image:
