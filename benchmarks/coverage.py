@@ -74,7 +74,7 @@ class World:
             label_column=columns.__getitem__,
         )
         exact = clusters_of(photographs)
-        self.twins = SimpleNamespace(exact=exact, near=exact)
+        self.twins = SimpleNamespace(exact=exact, near=exact, calibration=True, missed="")
 
     @staticmethod
     def _person(generator: np.random.Generator, label: int, pictures: int) -> list[np.ndarray]:

@@ -86,7 +86,7 @@ COPY, CLOSE, MATE = ("exact_twin", "a"), ("near_twin", "a"), ("sibling", "a")
         (
             {"relatives": [CLOSE, ("near_twin", "b")], "without": "b"},
             "Right, although its near copy in train carries the label 'b': one of the two labels "
-            "is probably wrong. Without that the answer would be 'b', which is wrong.",
+            "is wrong. Without that the answer would be 'b', which is wrong.",
         ),
         # A person may well have photographs of both classes.
         (

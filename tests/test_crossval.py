@@ -13,7 +13,7 @@ from embedkit.audits.base import Verdict
 from embedkit.audits.controls import check_controls, run_controls
 from embedkit.audits.crossval import REPEATS, cross_validate
 from embedkit.audits.neighbourhood import Neighbourhood
-from embedkit.audits.refits import Bench
+from embedkit.audits.refits import Bench, Refit
 from embedkit.audits.resplits import compare_with_resplits
 from embedkit.errors import PipelineLeakError
 from embedkit.heads.training import HEADS
@@ -46,7 +46,7 @@ def redivided(world, kind, seed):
 def test_votes_read_off_the_lists_are_those_of_the_head(monkeypatch, listed, strangers):
     monkeypatch.setattr(neighbourhood, "NEIGHBOURS", listed)
     monkeypatch.setattr(neighbourhood, "STRANGERS", strangers)
-    monkeypatch.setattr(neighbourhood, "CHUNK", 37)
+    monkeypatch.setattr(neighbourhood, "CELLS", 3000)
     generator = np.random.default_rng(0)
     vectors = unit_rows(generator.normal(size=(150, 4)).round(1) + 0.01)  # many ties
     y = generator.integers(3, size=150)
@@ -183,7 +183,7 @@ def test_an_untrained_network_reaches_what_the_pixels_alone_allow():
 
 def test_random_vectors_that_are_answered_rightly_stop_the_audit(monkeypatch):
     one = bench(World(people=120, siblings=0, copies=0, signal=0, seed=7))
-    monkeypatch.setattr(Bench, "answers", lambda self, *_, **__: self.y[self.test])
+    monkeypatch.setattr(Refit, "answers", lambda self, _: one.y[one.test])
     made = run_controls(one, None)
     assert made.leaks
     with pytest.raises(PipelineLeakError, match="random vectors"):

@@ -16,7 +16,7 @@ from embedkit.audits.twins import find_twins
 from embedkit.errors import InputError, NotEnoughImagesError
 from embedkit.heads.training import HEADS
 from embedkit.pipeline import embed
-from embedkit.reports.cards import card_text
+from embedkit.reports.cards import _percent, card_text
 from embedkit.statistics import clusters_of
 
 
@@ -106,6 +106,18 @@ def test_answers_with_and_without_the_relatives_are_those_of_heads_fitted_here(p
         other += card.without.answer != card.answer
         assert len(card.relatives) == np.sum(clusters == clusters[row]) - 1
     assert other or kind == "logistic"
+
+
+def test_a_share_is_printed_as_it_is_and_100_only_where_all_are_below():
+    shares = [0.57, 0.29, 0.9999, 1.0, 0.0, 1 / 3]
+    assert [_percent(one) for one in shares] == [
+        "57.0%",
+        "29.0%",
+        "99.9%",
+        "100.0%",
+        "0.0%",
+        "33.3%",
+    ]
 
 
 def test_percentiles_are_counts_of_what_is_less_similar(people_store):

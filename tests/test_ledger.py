@@ -66,7 +66,7 @@ class World:
         self.items = Items(["ab"[one] for one in labels], list(splits), list(groups), photographs)
         self.path, self.spaces = "world", {}
         self.exact = clusters_of(photographs)
-        self.twins = SimpleNamespace(exact=self.exact, near=self.exact)
+        self.twins = SimpleNamespace(exact=self.exact, near=self.exact, calibration=True, missed="")
 
     def space(self, _):
         return SimpleNamespace(vectors=self.vectors)
@@ -163,7 +163,7 @@ def test_a_control_that_cannot_be_drawn_is_said():
     world.items._columns = {"label": world.items.labels, "pixel_sha256": photographs}
     world.vectors = world.vectors[mask]
     world.exact = clusters_of(photographs)
-    world.twins = SimpleNamespace(exact=world.exact, near=world.exact)
+    world.twins = SimpleNamespace(exact=world.exact, near=world.exact, calibration=True, missed="")
     head = of(world.ledger(people=False, heads=("knn",)), "knn")
     assert head.lines[0].control is None
     assert "what fewer images cost included" in world.ledger(people=False, heads=("knn",)).summary
@@ -189,7 +189,7 @@ def test_a_pipeline_that_lets_train_see_test_is_stopped(monkeypatch):
 
     monkeypatch.setattr(Bench, "answers", cheating)
     world.items.groups = [None] * len(own)
-    world.twins = SimpleNamespace(exact=own, near=own)
+    world.twins = SimpleNamespace(exact=own, near=own, calibration=True, missed="")
     world.items._columns["pixel_sha256"] = [str(row) for row in own]
     with pytest.raises(PipelineLeakError, match="random labels .* no relative in train"):
         world.ledger(people=False, heads=("knn",))

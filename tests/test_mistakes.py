@@ -292,6 +292,19 @@ def test_a_network_that_cannot_stand_the_right_pictures_is_an_error(shot):
         see(eye, [one], [], read)
 
 
+def test_what_nobody_expects_is_no_mistake_that_changes_nothing(shot):
+    eye, calls = network(), []
+
+    def read(net, inputs):
+        calls.append(net)
+        if len(calls) > 1:
+            raise MemoryError
+        return net.embed(inputs)
+
+    with pytest.raises(MemoryError):
+        see(eye, [shot(eye)], [NAMED["BGR for RGB"]], read)
+
+
 @pytest.mark.parametrize("change", MILD, ids=lambda one: one.name)
 def test_a_mild_change_is_mild_and_the_control_is_none(change):
     pixels = np.asarray(photograph(200, 160))

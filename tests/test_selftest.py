@@ -148,20 +148,22 @@ def test_the_same_seed_gives_the_same_document(clean_store):
 
 
 def test_pictures_that_are_gone_or_changed_are_counted(tmp_path):
-    names = [f"train/{c}/{n}.png" for c in ("x", "y") for n in range(40)]
+    names = [f"train/{c}/{n}.png" for c in ("x", "y") for n in range(45)]
     folder = make_different(tmp_path / "faces", *names)
     store = embed(folder, tmp_path / "s", backbone="pixels")
-    assert run(store).sample == 80
+    result = run(store)
+    assert result.sample == 90
+    assert {row.planted for row in result.rows} == {5}  # as it says where there are too few
     (folder / "train/x/3.png").unlink()
     shutil.copy(folder / "train/x/4.png", folder / "train/x/5.png")
-    with pytest.raises(InputError, match="2 of 80 pictures are gone or have changed") as error:
+    with pytest.raises(InputError, match="2 of 90 pictures are gone or have changed") as error:
         run(store)
     assert "3.png: No such file" in str(error.value)
 
 
 def test_what_cannot_be_tested_is_refused(clean_store):
-    with pytest.raises(NotEnoughImagesError, match="79 pictures are not enough"):
-        run(clean_store, backbone="pixels", sample=79)
+    with pytest.raises(NotEnoughImagesError, match="89 pictures are not enough"):
+        run(clean_store, backbone="pixels", sample=89)
     with pytest.raises(InputError, match="there is no column 'age'"):
         run(clean_store, backbone="pixels", label="age")
     with pytest.raises(InputError, match="several spaces"):

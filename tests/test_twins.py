@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 from helpers import saved
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
+from embedkit.audits import base
 from embedkit.audits.base import Verdict
 from embedkit.audits.calibration import (
     COPIES,
@@ -17,6 +18,8 @@ from embedkit.audits.calibration import (
     planted_scores,
 )
 from embedkit.audits.candidates import candidate_pairs
+from embedkit.audits.leakage import measure_leakage
+from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.registration import blank, plane, register
 from embedkit.audits.twins import find_twins
 from embedkit.images import mirrored_hash
@@ -237,6 +240,77 @@ def test_blank_pictures_are_listed_and_near_nothing(folder, tmp_path_factory):
     twins = find_twins(embed(folder, tmp_path_factory.mktemp("s") / "s", backbone="mtcnn"))
     assert twins.plain == tuple(f"train/a/flat{number}.png" for number in range(4))
     assert twins.pairs == ()
+
+
+@pytest.mark.parametrize("n", [5, 20])
+def test_a_plain_picture_among_few_makes_copies_of_nobody(folder, tmp_path_factory, n):
+    for number in range(n, len(SCENES)):
+        next(folder.rglob(f"{number}.png")).unlink()
+    flat = Image.fromarray(np.full((90, 90, 3), 250, np.uint8))
+    write(folder, "train/a/flat.png", saved(flat, "PNG"))
+    twins = find_twins(embed(folder, tmp_path_factory.mktemp("s") / "s", backbone="pixels"))
+    assert twins.pairs == ()
+    found, planted = twins.calibration.found
+    assert planted == 8 * n
+    assert found >= 0.95 * planted
+
+
+def test_two_pictures_of_noise_are_no_copies(tmp_path):
+    # Nothing tells how alike pictures of such a set are, and a copy agrees as little as strangers.
+    for number in range(2):
+        noise = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
+        image = Image.fromarray(noise).filter(ImageFilter.GaussianBlur(1))
+        write(tmp_path, f"in/train/a/{number}.png", saved(image, "PNG"))
+    assert find_twins(embed(tmp_path / "in", tmp_path / "s", backbone="pixels")).pairs == ()
+
+
+def test_a_picture_that_has_changed_is_not_looked_at(folder, tmp_path_factory):
+    write(folder, "train/a/copy.jpg", saved(ImageOps.mirror(Image.fromarray(SCENES[0])), "JPEG"))
+    store = embed(folder, tmp_path_factory.mktemp("s") / "s", backbone="pixels")
+    write(folder, "train/a/copy.jpg", saved(Image.fromarray(SCENES[5]), "JPEG"))
+    twins = find_twins(store)
+    assert twins.pairs == ()
+    assert twins.unseen == 1
+
+
+def test_copies_that_could_not_be_looked_for_are_not_absent(folder, tmp_path_factory, monkeypatch):
+    store = embed(folder, tmp_path_factory.mktemp("s") / "s", backbone="pixels")
+    monkeypatch.setattr(base, "MATERIAL", 0.5)  # as if there were 300 pictures, and not 20
+
+    def judged():
+        twins = find_twins(store)
+        ledger = keep_ledger(store, twins, None, split="test", heads=("knn",), material=0.9)
+        leakage = measure_leakage(store, twins, None, split="test", seed=0)
+        return twins, leakage, ledger
+
+    assert [one.verdict for one in judged()] == [Verdict.ABSENT] * 3
+    for path in folder.rglob("*.*"):
+        path.unlink()
+    found = judged()
+    assert [one.verdict for one in found] == [Verdict.INCONCLUSIVE] * 3
+    assert all("20 of 20 pictures are not where they were" in one.summary for one in found)
+    assert "near_twins" in found[2].heads[0].to_dict()["honest_does_not_cover"]
+
+
+def test_of_exact_copies_that_are_gone_every_one_counts(folder, tmp_path_factory):
+    write(folder, "train/a/same.png", saved(Image.fromarray(SCENES[0]), "PNG"))
+    store = embed(folder, tmp_path_factory.mktemp("s") / "s", backbone="pixels")
+    for path in folder.rglob("*.*"):
+        path.unlink()
+    assert find_twins(store).unseen == len(SCENES) + 1
+
+
+def test_columns_are_read_a_few_times_however_many_copies_there_are(tmp_path, monkeypatch):
+    for number in range(40):
+        write(tmp_path, f"in/train/a/{number}.png", saved(Image.fromarray(SCENES[0]), "PNG"))
+    store = embed(tmp_path / "in", tmp_path / "s", backbone="pixels")
+    made, read = type(store.items).column, []
+    monkeypatch.setattr(
+        type(store.items), "column", lambda self, name: read.append(name) or made(self, name)
+    )
+    twins = find_twins(store)
+    assert (len(twins.clusters), len(twins.pairs)) == (1, 39)
+    assert len(read) < 20
 
 
 def test_pictures_that_are_gone_are_not_a_pass(folder, tmp_path_factory):

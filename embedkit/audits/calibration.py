@@ -11,12 +11,14 @@ from scipy import stats
 
 from embedkit.audits.registration import Planes, plane, register
 from embedkit.statistics import wilson
+from embedkit.synthetic.faults import jpeg_bytes
 from embedkit.vectors import DoubleArray, IntArray, Pixels
 
 SAMPLE = 25  # originals, of each of which a copy of every kind is planted
 FALSE_PAIRS = 0.05  # expected of a set without copies: one audit in twenty lists a pair
 KEPT = 0.99  # of the planted copies lie above the score that the threshold keeps away from
 FEWEST = 30  # candidates to learn from
+UNLEARNED = 0.8  # least threshold with fewer, when nobody knows how alike other pictures are
 LOWEST = (0.1, 0.2, 0.3, 0.4)  # of scores, all far below what a copy has
 QUANTILES = (0.2, 0.4, 0.6, 0.8)  # of the scores that are left when what may be copies is set aside
 MOST = 0.999
@@ -74,7 +76,8 @@ def calibrate(
     Look-alikes: the scores of the candidates themselves, nearly all of which are no copies. Their
     quantiles lie on a line in Fisher's z; where it leads, the best of so many pairs is met. The
     lowest scores draw it first, what lies beyond is set aside, and it is drawn again. Copies:
-    seeded pictures of the set, changed in known ways and registered with their originals.
+    seeded pictures of the set, changed in known ways and registered with their originals. With too
+    few candidates to learn from, the threshold is where copies lie, and `UNLEARNED` at least.
 
     Args:
         scores: (m,) of the candidates.
@@ -88,7 +91,7 @@ def calibrate(
     copies = float(np.quantile(every, 1 - KEPT)) if len(every) else MOST
     line = _line(scores)
     if line is None:
-        threshold, reach, expected = copies, None, None
+        threshold, reach, expected = max(copies, UNLEARNED), None, None
     else:
         reach = _reach(len(scores), *line)
         threshold = reach
@@ -169,9 +172,7 @@ def _pixels(image: Image.Image) -> Pixels:
 
 
 def _jpeg(image: Image.Image, quality: int) -> Image.Image:
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=quality)
-    return Image.open(stream)
+    return Image.open(io.BytesIO(jpeg_bytes(image, quality)))
 
 
 def _crop(image: Image.Image, share: float, generator: np.random.Generator) -> Image.Image:

@@ -208,10 +208,10 @@ class Card:
         if conflict:
             join = "although" if self.right else "and"
             other = conflict[0]
-            what, sure = ("copy", "") if other.relation == EXACT else ("near copy", "probably ")
+            what = "copy" if other.relation == EXACT else "near copy"
             return (
                 f"{start}, {join} its {what} in train carries the label {other.label!r}: one of "
-                f"the two labels is {sure}wrong. {self._alone()}"
+                f"the two labels is wrong. {self._alone()}"
             )
         if self.in_train:
             what = WORDS[self.in_train[0].relation]

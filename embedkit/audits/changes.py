@@ -37,7 +37,9 @@ def _through(pixels: Pixels, format_: str, **options: int) -> Pixels:
     return decode(stream.getvalue()).pixels
 
 
-def _resized(share: float) -> Callable[[Pixels], Pixels]:
+def resized(share: float) -> Callable[[Pixels], Pixels]:
+    """Make both sides as many times as long."""
+
     def change(pixels: Pixels) -> Pixels:
         height, width = (max(1, round(share * side)) for side in pixels.shape[:2])
         return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
@@ -45,7 +47,9 @@ def _resized(share: float) -> Callable[[Pixels], Pixels]:
     return change
 
 
-def _cropped(share: float) -> Callable[[Pixels], Pixels]:
+def cropped(share: float) -> Callable[[Pixels], Pixels]:
+    """Cut that share of each side off, half at either end."""
+
     def change(pixels: Pixels) -> Pixels:
         y, x = (round(share * side / 2) for side in pixels.shape[:2])
         return pixels[y : pixels.shape[0] - y, x : pixels.shape[1] - x]
@@ -53,7 +57,7 @@ def _cropped(share: float) -> Callable[[Pixels], Pixels]:
     return change
 
 
-def _toned(factor: float, around: float) -> Callable[[Pixels], Pixels]:
+def toned(factor: float, around: float) -> Callable[[Pixels], Pixels]:
     """Draw grey levels away from one of them, or towards it."""
     levels = np.clip(np.rint(around + factor * (np.arange(256) - around)), 0, 255)
     table = levels.astype(np.uint8)
@@ -70,12 +74,12 @@ MILD = (
     MildChange("JPEG of quality 90", lambda pixels: jpeg(pixels, 90)),
     MildChange("JPEG of quality 75", lambda pixels: jpeg(pixels, 75)),
     MildChange("JPEG of quality 50", lambda pixels: jpeg(pixels, 50)),
-    MildChange("resized to 80%", _resized(0.8)),
-    MildChange("resized to 50%", _resized(0.5)),
-    MildChange("cropped by 5%", _cropped(0.05)),
-    MildChange("10% brighter", _toned(1.1, 0)),
-    MildChange("10% darker", _toned(0.9, 0)),
-    MildChange("10% more contrast", _toned(1.1, 127.5)),
-    MildChange("10% less contrast", _toned(0.9, 127.5)),
+    MildChange("resized to 80%", resized(0.8)),
+    MildChange("resized to 50%", resized(0.5)),
+    MildChange("cropped by 5%", cropped(0.05)),
+    MildChange("10% brighter", toned(1.1, 0)),
+    MildChange("10% darker", toned(0.9, 0)),
+    MildChange("10% more contrast", toned(1.1, 127.5)),
+    MildChange("10% less contrast", toned(0.9, 127.5)),
     MildChange("shifted by a pixel", _shifted),
 )

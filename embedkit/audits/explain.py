@@ -267,10 +267,10 @@ class _Desk:
 
     def _relatives(self, row: int) -> tuple[Relative, ...]:
         items = self.store.items
-        labels = items.label_column(self.label)
+        labels, splits = items.label_column(self.label), items.splits
         others = np.flatnonzero(self.bench.clusters == self.bench.clusters[row]).tolist()
         found = [
-            Relative(items.ids[one], labels[one], items.splits[one], relation)
+            Relative(items.ids[one], labels[one], splits[one], relation)
             for one in others
             if one != row and (relation := self._relation(row, one)) is not None
         ]

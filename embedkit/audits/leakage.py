@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from embedkit.audits.base import Finding, Statement, share_verdict
+from embedkit.audits.base import Finding, Statement, Verdict, share_verdict
 from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins
 from embedkit.store import Store
@@ -71,6 +71,9 @@ def measure_leakage(
             f"None of {n} {split} images has a relative in train (the share is at most "
             f"{estimate.high:.1%}, one-sided 95%)."
         )
+    if twins.missed:
+        summary += f" Near copies may have been missed: {twins.missed}."
+        verdict = Verdict.INCONCLUSIVE if verdict is Verdict.ABSENT else verdict
     return Leakage(
         name="leakage",
         verdict=verdict,

@@ -283,16 +283,20 @@ def keep_ledger(
     ledgers = [replace(one, adjusted=p) for one, p in zip(ledgers, adjusted, strict=True)]
     verdicts = [ledger.verdict for ledger in ledgers]
     order = (Verdict.PRESENT, Verdict.INCONCLUSIVE, Verdict.ABSENT)
+    verdict = next(verdict for verdict in order if verdict in verdicts)
+    if twins.missed and verdict is Verdict.ABSENT:
+        verdict = Verdict.INCONCLUSIVE
     # The head that loses most is the headline; one that could not be trained again goes before all.
     worst = max(ledgers, key=lambda one: np.nan_to_num(one.total.value, nan=np.inf))
     return Ledger(
         name="ledger",
-        verdict=next(verdict for verdict in order if verdict in verdicts),
+        verdict=verdict,
         statement=Statement.CAUSAL,
         summary=" ".join(
             [
                 *([] if yours is None else [yours.sentence()]),
                 *(_sentence(ledger, split) for ledger in ledgers),
+                *([f"Near copies may have been missed: {twins.missed}."] if twins.missed else []),
             ]
         ),
         estimate=worst.total,
@@ -309,9 +313,11 @@ def keep_ledger(
 def levels_of(twins: Twins, siblings: Siblings | None) -> list[tuple[str, IntArray]]:
     """Return the causes that can be measured, each with the (n,) clusters that its purge goes by.
 
-    Each level holds the one before it.
+    Each level holds the one before it. Near copies are none where no picture was looked at.
     """
-    levels = [("exact_twins", twins.exact), ("near_twins", twins.near)]
+    levels = [("exact_twins", twins.exact)]
+    if twins.calibration is not None:
+        levels.append(("near_twins", twins.near))
     if siblings is not None:
         levels.append(("siblings", siblings.identity))
     return levels

@@ -8,7 +8,7 @@ from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
 
 NEIGHBOURS = 160  # 101, the widest vote, of which a fifth may be in the fold that is tested
 STRANGERS = 32  # one of them is nearly always in train
-CHUNK = 2048
+CELLS = 8_000_000  # of a table of neighbours that is held at once
 
 
 class Neighbourhood:
@@ -32,8 +32,9 @@ class Neighbourhood:
         wanted = min(n - 1, max(NEIGHBOURS, STRANGERS + largest - 1))
         index = NeighbourIndex(build_index(vectors), vectors)
         rows, similarities = [], []
-        for start in range(0, n, CHUNK):
-            own = np.arange(start, min(start + CHUNK, n))
+        step = max(1, CELLS // max(wanted, 1))
+        for start in range(0, n, step):
+            own = np.arange(start, min(start + step, n))
             found = index.search(vectors[own], wanted, exclude=own)
             stranger = clusters[found.rows] != clusters[own][:, None]
             kept = stranger & (stranger.cumsum(axis=1) <= STRANGERS)

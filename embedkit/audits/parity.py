@@ -10,15 +10,14 @@ from embedkit.audits.agreement import TOLERANCE, Agreement, agreement
 from embedkit.audits.base import Finding, Verdict, not_run
 from embedkit.audits.changes import MILD
 from embedkit.audits.mistakes import MISTAKES
+from embedkit.audits.pictures import read_again
 from embedkit.audits.samples import Sample, pick
 from embedkit.audits.sweeps import Sweep, sweep
 from embedkit.backbones import embed_prepared
 from embedkit.errors import EmbedkitError, UnreadableImageError
-from embedkit.files import sha256
 from embedkit.heads import Head
 from embedkit.heads.predict import backbone_of, embed_input
 from embedkit.heads.training import fit, labelled_rows
-from embedkit.images import read_bytes
 from embedkit.inputs import read_input
 from embedkit.statistics import Estimate, proportion, upper_limit
 from embedkit.store import Store
@@ -107,8 +106,7 @@ def check_parity(
         return not_run(
             "parity",
             f"none of the {len(gone)} {split} pictures is at {store.items.root} as it was "
-            f"({gone[0]}); "
-            "'embedkit embed' brings the store up to date with where they are now",
+            f"({gone[0]}); 'embedkit embed' brings the store up to date with where they are now",
         )
     given = store.items.label_column(label)
     ids = tuple(store.items.ids[row] for row in rows)
@@ -163,10 +161,10 @@ def _sample(store: Store, *, label: str, split: str, seed: int) -> tuple[list[in
     def check(place: int) -> str:
         row = every[place]
         try:
-            data = read_bytes(store.items.path(store.items.ids[row]))
+            read_again(store.items.path(store.items.ids[row]), hashes[row])
         except UnreadableImageError as error:
             return f"{store.items.ids[row]}: {error}"
-        return "" if sha256(data) == hashes[row] else f"{store.items.ids[row]}: it has changed"
+        return ""
 
     most = min(SAMPLE, max(LEAST, budget))
     places, gone = pick([given[row] for row in every], check, most, seed=seed)
@@ -231,7 +229,7 @@ def _sweep_sentences(swept: Sweep, head: str) -> list[str]:
             f"What mistakes would look like ({head} head, {swept.right.value:.1%} on these "
             f"pictures): {worst}."
         )
-    mild = max((one for one in swept.mild), key=lambda one: one.flipped.value)
+    mild = max(swept.mild, key=lambda one: one.flipped.value)
     said.append(
         f"Mild changes flip up to {mild.flipped.value:.1%} [{100 * mild.flipped.low:.1f}, "
         f"{100 * mild.flipped.high:.1f}] of the answers ({mild.name})."

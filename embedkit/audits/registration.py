@@ -183,14 +183,15 @@ def _box(n: int, scale: float, offset: float) -> FloatArray:
 def _refined(template: Tensor, source: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
     """Improve (m, 4) maps from template to source coordinates; return them and their scores."""
     side = template.shape[-1]
-    smooth, stack = _normalised(template), _with_slopes(_normalised(source))
+    smooth = _normalised(template)
     unit = (torch.arange(side, dtype=torch.float32) + 0.5) / side
     x, y = unit.expand(side, side), unit[:, None].expand(side, side)
     for _ in range(STEPS[side]):
-        warped, inside = _warped(stack, maps)
-        residual = smooth - warped[:, 0]
+        warped, inside = _in_place(source, maps)
+        residual = smooth - warped
         weight = inside / (1 + (residual / 0.6) ** 2) ** 2
-        slope_x, slope_y = warped[:, 1], warped[:, 2]
+        slope_x, slope_y = _slopes(warped)
+        slope_x, slope_y = slope_x / maps[:, 0, None, None], slope_y / maps[:, 2, None, None]
         columns = torch.stack([slope_x * x, slope_x, slope_y * y, slope_y], dim=1).flatten(2)
         weighted = columns * weight.flatten(1)[:, None]
         normal = weighted @ columns.transpose(1, 2)
@@ -221,38 +222,37 @@ def _normalised(planes: Tensor) -> Tensor:
     return functional.conv2d(across, kernel.view(1, 1, 3, 1))[:, 0]
 
 
-def _with_slopes(planes: Tensor) -> Tensor:
-    """Return (m, 3, s, s): planes, and their slopes along x and y in units of the side."""
+def _slopes(planes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the slopes of (m, s, s) planes along x and y, in units of the side."""
     side = planes.shape[-1]
     padded = functional.pad(planes[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
     across = (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) * (side / 2)
     down = (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) * (side / 2)
-    return torch.stack([planes, across, down], dim=1)
+    return across, down
 
 
-def _warped(stack: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample (m, c, s, s) at the mapped places; also which of them lie inside: (m, s, s)."""
-    side = stack.shape[-1]
-    unit = (torch.arange(side, dtype=stack.dtype) + 0.5) / side
+def _in_place(source: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Sample (m, s, s) planes at the mapped places; also which of them lie inside.
+
+    They are normalised only once they are in place, so that what a picture has beyond the other,
+    such as a border, does not count.
+    """
+    side = source.shape[-1]
+    unit = (torch.arange(side, dtype=source.dtype) + 0.5) / side
     x = maps[:, 0:1] * unit + maps[:, 1:2]
     y = maps[:, 2:3] * unit + maps[:, 3:4]
     shape = (len(maps), side, side)
     places = ((2 * x[:, None, :] - 1).expand(shape), (2 * y[:, :, None] - 1).expand(shape))
     inside = ((x >= 0) & (x <= 1))[:, None, :] & ((y >= 0) & (y <= 1))[:, :, None]
     made = functional.grid_sample(
-        stack, torch.stack(places, dim=-1), padding_mode="border", align_corners=False
+        source[:, None], torch.stack(places, dim=-1), padding_mode="border", align_corners=False
     )
-    return made, inside.to(stack.dtype)
+    return _normalised(made[:, 0]), inside.to(source.dtype)
 
 
 def _agreement(template: Tensor, source: Tensor, maps: Tensor) -> Tensor:
-    """Return the mean correlation of the blocks of two registered planes: (m,).
-
-    The template is normalised already; the source only once it is in place, so that what it has
-    beyond the template, such as a border, does not count.
-    """
-    warped, inside = _warped(source[:, None], maps)
-    warped = _normalised(warped[:, 0])
+    """Return the mean correlation of the blocks of a plane and one laid onto it: (m,)."""
+    warped, inside = _in_place(source, maps)
     block = BLOCK * template.shape[-1] // SIDE
     share, first, second, both = _pooled(inside, template, warped, block=block)
     correlation = both / ((first + FAINT) * (second + FAINT)).sqrt()

@@ -11,46 +11,38 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image
 
+from embedkit.audits.changes import cropped, resized, toned
+from embedkit.audits.pictures import read_again
 from embedkit.audits.plants import People, plant_people
 from embedkit.audits.shadows import Added, id_of, part_of, with_columns, with_pictures
 from embedkit.audits.twins import Pair, Twins, find_twins
 from embedkit.errors import InputError, NotEnoughImagesError, UnreadableImageError
-from embedkit.files import sha256
-from embedkit.images import decode, read_bytes, strict_pillow
+from embedkit.images import decode, strict_pillow
 from embedkit.statistics import Estimate, upper_limit, wilson
 from embedkit.store import Store
 from embedkit.synthetic.faults import jpeg_bytes
 from embedkit.vectors import IntArray, Pixels
 
 SAMPLE = 400
-FEWEST = 80  # pictures: five plants of a kind
-
-
-def _resized(image: Image.Image) -> Image.Image:
-    size = (max(1, round(0.6 * image.width)), max(1, round(0.6 * image.height)))
-    return image.resize(size, Image.Resampling.BICUBIC)
-
-
-def _cropped(image: Image.Image) -> Image.Image:
-    x, y = round(0.05 * image.width), round(0.05 * image.height)
-    return image.crop((x, y, image.width - x, image.height - y))
-
+PLANTS = 5  # of a kind, at least
 
 # What is planted, and what is done to a picture for it before it is saved with a JPEG quality.
 SAME = "same bytes"
 SWAPPED = "copy with another label"
-COPIES: dict[str, tuple[Callable[[Image.Image], Image.Image], int]] = {
-    "JPEG of quality 90": (lambda image: image, 90),
-    "JPEG of quality 60": (lambda image: image, 60),
-    "JPEG of quality 30": (lambda image: image, 30),
-    "resized to 60%": (_resized, 90),
-    "cropped by 10%": (_cropped, 90),
-    "mirrored": (ImageOps.mirror, 90),
-    "brighter by 20%": (lambda image: ImageEnhance.Brightness(image).enhance(1.2), 90),
-    SWAPPED: (lambda image: image, 60),
+COPIES: dict[str, tuple[Callable[[Pixels], Pixels], int]] = {
+    "JPEG of quality 90": (lambda pixels: pixels, 90),
+    "JPEG of quality 60": (lambda pixels: pixels, 60),
+    "JPEG of quality 30": (lambda pixels: pixels, 30),
+    "resized to 60%": (resized(0.6), 90),
+    "cropped by 10%": (cropped(0.1), 90),
+    "mirrored": (lambda pixels: pixels[:, ::-1], 90),
+    "brighter by 20%": (toned(1.2, 0), 90),
+    SWAPPED: (lambda pixels: pixels, 60),
 }
+KINDS = len(COPIES) + 1  # with the same bytes; half of the pictures have a copy
+FEWEST = 2 * PLANTS * KINDS  # pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +158,7 @@ def selftest(
     if min(sample, len(store.items)) < FEWEST:
         raise NotEnoughImagesError(
             f"{min(sample, len(store.items))} pictures are not enough for a self-test; it plants "
-            f"{len(COPIES) + 1} kinds of copies, five of each in {FEWEST} pictures at least"
+            f"{KINDS} kinds of copies, {PLANTS} of each in {FEWEST} pictures at least"
         )
     generator = np.random.default_rng(seed)
     n = min(sample, len(store.items))
@@ -179,7 +171,7 @@ def selftest(
     labelled = [name for name in dict.fromkeys(given) if name is not None]
     kinds = [SAME, *COPIES] if len(labelled) > 1 else [SAME, *list(COPIES)[:-1]]
     order = generator.permutation(n)
-    each = n // (2 * (len(COPIES) + 1))
+    each = n // (2 * KINDS)
     with tempfile.TemporaryDirectory(prefix="embedkit-selftest-") as temporary:
         folder = Path(temporary)
         plants: list[tuple[str, int, Path]] = []  # kind, place in the sample, file
@@ -235,13 +227,9 @@ def _pictures(store: Store, rows: IntArray) -> list[bytes]:
     for row in rows.tolist():
         path = store.items.path(store.items.ids[row])
         try:
-            data = read_bytes(path)
+            read.append(read_again(path, hashes[row]))
         except UnreadableImageError as error:
             lost.append(f"{path}: {error}")
-            continue
-        if sha256(data) != hashes[row]:
-            lost.append(f"{path}: has changed")
-        read.append(data)
     if lost:
         raise InputError(
             f"{len(lost)} of {len(rows)} pictures are gone or have changed since they were "
@@ -260,7 +248,7 @@ def _copy(data: bytes, kind: str) -> bytes:
     if kind == SAME:
         return data
     change, quality = COPIES[kind]
-    return jpeg_bytes(change(Image.fromarray(_pixels(data))), quality)
+    return jpeg_bytes(Image.fromarray(change(_pixels(data))), quality)
 
 
 def _judge(

@@ -147,6 +147,7 @@ def see(
                     lane.add(place, wrong)
         for lane in (right, *lanes):
             lane.flush()
+        passes.wait()
     if right.reason:
         raise EmbedkitError(right.reason)
     rows = np.stack([right.rows[place] for place in range(len(right.rows))])
@@ -167,6 +168,11 @@ class _Passes:
     def submit(self, work: Callable[[], None]) -> None:
         self._waiting.append(self._pool.submit(work))
         if len(self._waiting) > 2 * usable_cores():
+            self._waiting.popleft().result()
+
+    def wait(self) -> None:
+        """Wait for all; what went wrong in one is raised."""
+        while self._waiting:
             self._waiting.popleft().result()
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from embedkit.audits.base import Finding, Statement, share_verdict
+from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict, share_verdict
 from embedkit.audits.calibration import SAMPLE, Calibration, calibrate
 from embedkit.audits.candidates import candidate_pairs
+from embedkit.audits.pictures import read_again
 from embedkit.audits.registration import SIDE, Planes, blank, plane, register
 from embedkit.errors import UnreadableImageError
-from embedkit.images import decode_pixels, read_bytes, strict_pillow
+from embedkit.images import decode_pixels, strict_pillow
 from embedkit.statistics import Estimate, connected
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, IntArray, Pixels
@@ -80,7 +81,8 @@ class Twins(Finding):
         clusters: of two images and more, with the one to keep.
         calibration: of the threshold for near copies; None where no picture could be looked at.
         plain: ids of images too plain to compare, which are near nothing.
-        unseen: images whose file is gone or damaged, which are near nothing.
+        unseen: images whose file is gone or is another now, which are near nothing.
+        missed: why finding no near copies would mean little; empty where it means something.
     """
 
     pairs: tuple[Pair, ...]
@@ -90,6 +92,7 @@ class Twins(Finding):
     calibration: Calibration | None
     plain: tuple[str, ...]
     unseen: int
+    missed: str
     ids: tuple[str, ...]
 
     def details(self) -> dict[str, Any]:
@@ -102,6 +105,7 @@ class Twins(Finding):
             "near_copies": None if self.calibration is None else self.calibration.to_dict(),
             "too_plain_to_compare": list(self.plain),
             "not_looked_at": self.unseen,
+            "none_found_means_little_because": self.missed or None,
             "pairs": [
                 {
                     "a": pair.a,
@@ -147,14 +151,13 @@ def find_twins(
     clusters = connected(n, np.array(sorted(exact), np.int64).reshape(-1, 2))
     # One picture stands for all its exact copies: what is a copy of it is one of them.
     alone = np.flatnonzero(clusters == np.arange(n))
-    vectors = store.space(backbone).vectors[alone]
-    hashes = np.array(items.column("phash"), np.uint64)[alone]
+    planes, seen, plain, originals = _look(store, alone, seed)
+    # Plain pictures all have like hashes: every pair of them would be a candidate.
+    usable = np.flatnonzero(seen & ~plain)
+    vectors = store.space(backbone).vectors[alone[usable]]
+    hashes = np.array(items.column("phash"), np.uint64)[alone[usable]]
     splits, labels = items.splits, items.label_column(label)
-    pairs = candidate_pairs(vectors, hashes, [splits[row] for row in alone])
-    planes, seen, originals = _look(store, alone, seed)
-    plain = seen & blank(planes)
-    usable = seen & ~plain
-    pairs = pairs[usable[pairs].all(axis=1)]
+    pairs = usable[candidate_pairs(vectors, hashes, [splits[row] for row in alone[usable]])]
     scores = register(planes, pairs).score
     calibration = None
     near: dict[tuple[int, int], float] = {}
@@ -178,12 +181,15 @@ def find_twins(
     every = connected(n, np.array([pair for pair, _, _ in scored], np.int64).reshape(-1, 2))
     sizes = np.bincount(every, minlength=n)
     estimate, verdict = share_verdict(sizes[every] > 1, every, seed=seed)
-    unseen = int((~seen).sum())
+    unseen = int((~seen)[np.searchsorted(alone, clusters)].sum())
+    missed = _missed(calibration, unseen, n)
+    if missed and verdict is Verdict.ABSENT:
+        verdict = Verdict.INCONCLUSIVE
     return Twins(
         name="twins",
         verdict=verdict,
         statement=Statement.ASSOCIATION,
-        summary=_summary(found, estimate, calibration, unseen),
+        summary=_summary(found, estimate, calibration, missed),
         estimate=estimate,
         detectable=None if sizes.max(initial=1) > 1 else 100 * estimate.high,
         pairs=tuple(found),
@@ -193,52 +199,61 @@ def find_twins(
         calibration=calibration,
         plain=tuple(ids[row] for row in alone[plain]),
         unseen=unseen,
+        missed=missed,
         ids=tuple(ids),
     )
 
 
-def _look(store: Store, rows: IntArray, seed: int) -> tuple[Planes, BoolArray, list[Pixels]]:
-    """Read pictures: their planes, which could be read, and a sample of them in full."""
+def _look(
+    store: Store, rows: IntArray, seed: int
+) -> tuple[Planes, BoolArray, BoolArray, list[Pixels]]:
+    """Read pictures: planes, which could be read, which are plain, and some others in full."""
     chosen = set(np.random.default_rng(seed).permutation(len(rows))[:SAMPLE].tolist())
-    ids = store.items.ids
+    ids, hashes = store.items.ids, store.items.column("sha256")
 
     def read(place: int) -> tuple[Planes, Pixels | None] | None:
         try:
-            pixels = decode_pixels(read_bytes(store.items.path(ids[rows[place]])))
+            row = rows[place]
+            pixels = decode_pixels(read_again(store.items.path(ids[row]), hashes[row]))
         except UnreadableImageError:
             return None
         return plane(pixels), pixels if place in chosen else None
 
     planes, seen = np.zeros((len(rows), SIDE, SIDE), np.uint8), np.zeros(len(rows), bool)
-    originals = []
+    originals = {}
     with strict_pillow(), ThreadPoolExecutor(os.cpu_count()) as pool:
         for place, made in enumerate(pool.map(read, range(len(rows)))):
             if made is not None:
                 planes[place], seen[place] = made[0], True
                 if made[1] is not None:
-                    originals.append(made[1])
-    return planes, seen, originals
+                    originals[place] = made[1]
+    plain = seen & blank(planes)
+    return planes, seen, plain, [one for place, one in originals.items() if not plain[place]]
 
 
 def _clusters(store: Store, every: IntArray, sizes: IntArray) -> tuple[Cluster, ...]:
     """Return the clusters of several images, with the one to keep of each."""
     items = store.items
-    columns: list[list[Any]] = [items.column(name) for name in ("width", "height", "bytes")]
-    areas = np.multiply(columns[0], columns[1])
+    splits = items.splits
+    width, height, size = (np.array(items.column(name)) for name in ("width", "height", "bytes"))
+    areas = width * height
     made = []
-    for first in np.flatnonzero(sizes > 1):
-        rows = tuple(np.flatnonzero(every == first).tolist())
+    order = np.argsort(every, kind="stable")
+    for rows in np.split(order, np.cumsum(sizes[sizes > 0])[:-1]):
+        if len(rows) < 2:
+            continue
         # Out of train, it stays among those that the accuracy is measured on.
-        held = [row for row in rows if items.splits[row] not in ("train", None)]
-        large = [row for row in held or rows if areas[row] == max(areas[x] for x in held or rows)]
-        keep = max(large, key=lambda row: (columns[2][row], -row))
+        held = [row for row in rows if splits[row] not in ("train", None)]
+        eligible = np.array(held) if held else rows
+        large = eligible[areas[eligible] == areas[eligible].max()]
+        keep = int(large[size[large].argmax()])
         reasons = (
-            (len(held or rows) < len(rows), f"in {items.splits[keep]}"),
-            (len(large) < len(held or rows), "the most pixels"),
-            (len({columns[2][row] for row in large}) > 1, "the least compressed"),
+            (len(eligible) < len(rows), f"in {splits[keep]}"),
+            (len(large) < len(eligible), "the most pixels"),
+            (bool(np.ptp(size[large])), "the least compressed"),
         )
         reason = ", ".join(words for decides, words in reasons if decides)
-        made.append(Cluster(rows, keep, reason or "the first of equals"))
+        made.append(Cluster(tuple(rows.tolist()), keep, reason or "the first of equals"))
     return tuple(made)
 
 
@@ -261,8 +276,20 @@ def _exact_pairs(*columns: list[object]) -> set[tuple[int, int]]:
     return pairs
 
 
+def _missed(calibration: Calibration | None, unseen: int, n: int) -> str:
+    """Say why finding no near copies would mean little; empty where it means something."""
+    if unseen > MATERIAL * n:
+        return f"{unseen} of {n} pictures are not where they were or have changed"
+    if calibration is None:
+        return "the pictures are too plain to compare"
+    found, planted = calibration.found
+    if found < planted / 2:
+        return "other pictures of this set are as alike as copies are"
+    return ""
+
+
 def _summary(
-    pairs: list[Pair], estimate: Estimate, calibration: Calibration | None, unseen: int
+    pairs: list[Pair], estimate: Estimate, calibration: Calibration | None, missed: str
 ) -> str:
     kinds = Counter(pair.kind for pair in pairs)
     across = sum(pair.across_splits for pair in pairs)
@@ -279,13 +306,8 @@ def _summary(
         said = f"Of {planted} planted copies {found / planted:.0%} pass the threshold"
         if calibration.false_pairs is None:
             parts.append(f"{said}; there are too few pictures to tell what false pairs do.")
-        elif found < planted / 2:
-            parts.append(
-                f"{said}: other pictures of this set are as alike as copies are, so near copies "
-                "can hardly be told from them."
-            )
         else:
             parts.append(f"{said}; {max(calibration.false_pairs, 0.01):.2g} false pairs expected.")
-    if unseen:
-        parts.append(f"{unseen} pictures are not where they were, and were not looked at.")
+    if missed:
+        parts.append(f"Near copies may have been missed: {missed}.")
     return " ".join(parts)

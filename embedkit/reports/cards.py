@@ -111,7 +111,7 @@ def _entry(entry: Entry) -> str:
 
 def _percent(share: float) -> str:
     """Return a percentage that is 100 only where all are below."""
-    return f"{int(share * 1000) / 10:.1f}%"
+    return f"{int(round(1000 * share, 6)) / 10:.1f}%"
 
 
 def _points(value: float) -> str:

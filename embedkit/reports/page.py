@@ -15,7 +15,7 @@ from embedkit.audits.ledger import HeadLedger, Ledger
 from embedkit.audits.parity import Parity
 from embedkit.audits.twins import Pair, Twins
 from embedkit.reports.pictures import data_uri
-from embedkit.reports.text import difference
+from embedkit.reports.text import difference, share
 from embedkit.statistics import Estimate
 
 MOST_PAIRS = 24
@@ -86,7 +86,7 @@ def render(result: Audit, *, command: str = "") -> str:
         waterfalls=[(one, _waterfall(one)) for one in ledger.heads] if ledger else [],
         bar=BAR,
         parity=parity,
-        share=_share,
+        share=share,
         difference=difference,
         pairs=[_shown(result, pair) for pair in pairs[:MOST_PAIRS]],
         n_pairs=len(twins.pairs) if twins else 0,
@@ -169,17 +169,13 @@ def _waterfall(ledger: HeadLedger) -> list[Bar]:
 def _bar(label: str, estimate: Estimate, kind: str) -> Bar:
     return Bar(
         label,
-        _share(estimate),
+        share(estimate),
         kind,
         0,
         BAR * estimate.value,
         BAR * estimate.low,
         BAR * estimate.high,
     )
-
-
-def _share(estimate: Estimate) -> str:
-    return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
 
 
 def _points(effect: Estimate) -> str:

@@ -215,6 +215,10 @@ def _plain(estimate: Estimate) -> str:
     return "-" if estimate.value != estimate.value else f"{estimate:.3f}"
 
 
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def unreadable(store: Store) -> str:
     """Say how many images could not be read, and why the first ones."""
     lines = [f"{len(store.unreadable)} images could not be read (all in unreadable.parquet):"]
@@ -271,17 +275,16 @@ def classifier(result: Classifier) -> str:
     swept = result.sweep
     rows = [["prepared", "accuracy", "points", "answers changed", "p"]]
     rows.append([RIGHT, share(swept.right), "", "", ""])
-    for one in swept.mistakes:
-        p = "<0.001" if one.p < 0.001 else f"{one.p:.3f}"
-        rows.append(
-            [
-                one.name,
-                share(one.accuracy),
-                difference(one.difference),
-                f"{one.flipped.value:.1%}",
-                p,
-            ]
-        )
+    rows += [
+        [
+            one.name,
+            share(one.accuracy),
+            difference(one.difference),
+            f"{one.flipped.value:.1%}",
+            _p(one.p),
+        ]
+        for one in swept.mistakes
+    ]
     gentle = [["on its way", "answers changed"]]
     gentle += [[one.name, share(one.flipped)] for one in swept.mild]
     where = f"{result.split} pictures" if result.split else "pictures"
@@ -348,7 +351,7 @@ def comparison(result: Comparison) -> str:
                 f"{one.space} {one.head}",
                 share(one.accuracy),
                 behind,
-                ("<0.001" if one.p < 0.001 else f"{one.p:.3f}") if place else "",
+                _p(one.p) if place else "",
                 "-" if one.image_ms != one.image_ms else f"{one.image_ms:.1f}",
                 str(one.bytes_per_image),
                 f"{one.train_seconds:.1f}",
