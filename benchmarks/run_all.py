@@ -11,6 +11,8 @@ SCRIPTS = (
     "twin_candidates.py",
     "siblings.py",
     "coverage.py",
+    "cases.py",
+    "scale.py",
     "parity.py",
     "embedding_speed.py",
     "embedding.py",
