@@ -148,7 +148,7 @@ def figures(case: Case) -> str:
     add("control: without as many unrelated ones", [percent(one["control"]) for one in last])
     add("**worth of all relatives**", [percent(one["total"], points=True) for one in heads])
     add("**honest accuracy**", [percent(one["honest"]) for one in heads])
-    add("verdict", [one["verdict"] for one in heads])
+    add("verdict", [judged(one) for one in heads])
     add("least effect that 4 of 5 such tests find", [least(one) for one in heads])
     folds = [one["cross_validation"] for one in heads]
     add("cross-validation, folds part relatives", [percent(one["plain"]) for one in folds])
@@ -194,28 +194,34 @@ def verdict_words(case: Case, head: dict[str, Any]) -> str:
             f"- **{kind}**: nothing in train is related to test, so there is nothing to take out."
         )
     worth = f"{percent(total, points=True)} points"
-    if head["verdict"] == "present":
-        said = (
-            f"of its {100 * head['reported']['value']:.1f}%, relatives carry {worth}; "
-            f"{100 * head['honest']['value']:.1f}% is what photographs related to nobody in train "
-            "can expect."
-        )
-    elif head["verdict"] == "absent":
-        said = (
-            f"relatives carry {worth}, too little to matter beside the uncertainty of the accuracy "
-            "itself."
-        )
-    else:
-        said = f"not decided; relatives carry {worth}. {_why_undecided(case, head)}"
     if last["control"] is None:
-        left, all_ = last["left_in_train"], last["left_in_train"] + last["removed_from_train"]
-        said += (
-            f" No control could be made: the purge leaves {left} of {all_} training images, and "
-            "there are not as many unrelated ones to take out instead. What a smaller train set "
-            "costs is in this figure, which is therefore too high; cross-validation below, whose "
-            "folds are equally large, is the one to read."
+        left, every = last["left_in_train"], last["left_in_train"] + last["removed_from_train"]
+        return (
+            f"- **{kind}**: relatives and a smaller train set together carry {worth}. No control "
+            f"could be made to part the two: the purge leaves {left} of {every} training images, "
+            "and there are not as many unrelated ones to take out instead. So the line claims too "
+            "much for relatives, and the honest accuracy is as much too low. Cross-validation "
+            "below, whose folds are equally large, is the one to read."
         )
-    return f"- **{kind}**: {said}"
+    if head["verdict"] == "present":
+        reported, honest = (100 * head[name]["value"] for name in ("reported", "honest"))
+        return (
+            f"- **{kind}**: of its {reported:.1f}%, relatives carry {worth}; {honest:.1f}% is what "
+            "photographs related to nobody in train can expect."
+        )
+    if head["verdict"] == "absent":
+        return (
+            f"- **{kind}**: relatives carry {worth}, too little to matter beside the uncertainty "
+            "of the accuracy itself."
+        )
+    return f"- **{kind}**: not decided; relatives carry {worth}. {_why_undecided(case, head)}"
+
+
+def judged(head: dict[str, Any]) -> str:
+    """Return a head's verdict, and whether no control stood beside it."""
+    last = head["lines"][-1]
+    alone = last["removed_from_train"] and last["control"] is None
+    return head["verdict"] + (", without a control" if alone else "")
 
 
 def _why_undecided(case: Case, head: dict[str, Any]) -> str:
@@ -281,8 +287,8 @@ def floor_words(case: Case) -> str:
 def section(case: Case) -> str:
     heads = case.finding("ledger")["details"]["heads"]
     shown = "\n".join(f"- `{a}` and `{b}`: {how}" for a, b, how in case.pairs)
-    pairs = f"Pairs across the split, for example:\n\n{shown}" if shown else ""
-    judged = "\n".join(verdict_words(case, head) for head in heads)
+    pairs = f"\n\nPairs across the split, for example:\n\n{shown}" if shown else ""
+    verdicts = "\n".join(verdict_words(case, head) for head in heads)
     commands = "\n".join(case.commands)
     return f"""## {case.title}
 
@@ -292,11 +298,9 @@ def section(case: Case) -> str:
 
 {figures(case)}
 
-{judged}
+{verdicts}
 
-{folds_words(case)} {floor_words(case)}
-
-{pairs}
+{folds_words(case)} {floor_words(case)}{pairs}
 
 ```
 {commands}
@@ -311,13 +315,15 @@ def compared(random: Case, apart: Case) -> str:
     for head in random.finding("ledger")["details"]["heads"]:
         other = apart.head(head["head"])["reported"]
         honest, reported = head["honest"], head["reported"]
+        gap = head["cross_validation"]["difference"]
         fits = honest["low"] <= other["high"] and other["low"] <= honest["high"]
         said.append(
             f"- **{head['head']}**: the random split reports {percent(reported)}, its honest "
             f"accuracy is {percent(honest)}, and with people apart {percent(other)} is reported: "
             f"{'the last two agree within their intervals' if fits else 'the last two disagree'}, "
             f"{100 * abs(honest['value'] - other['value']):.1f} points from each other, where "
-            f"reported and reported are {100 * (reported['value'] - other['value']):+.1f} apart."
+            f"reported and reported are {100 * (reported['value'] - other['value']):+.1f} apart. "
+            f"By cross-validation relatives are worth {percent(gap, points=True)} points."
         )
     return "\n".join(said)
 
@@ -388,7 +394,7 @@ def main() -> None:
             percent(head["reported"]),
             percent(head["total"], points=True),
             percent(head["honest"]),
-            head["verdict"],
+            judged(head),
         ]
         for case in cases
         for head in case.finding("ledger")["details"]["heads"]
@@ -412,7 +418,8 @@ of the published ones. `DATA` is their folder; the tables `*-drawn.csv` are writ
 
 {compared(cases[-2], cases[-1])}
 
-The two have different test images, so that they need not agree to the point.
+The two have different test images, so that they need not agree to the point, and where no control
+could be made the honest accuracy is that of a head trained on fewer images.
 """,
     )
 
