@@ -5,6 +5,7 @@ Needs no data and no pictures: people, classes and copies are drawn as vectors.
 
 import argparse
 import os
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from types import SimpleNamespace
 
@@ -28,16 +29,58 @@ COPY = 1e-3  # spread of the copies of one photograph
 STRENGTHS = (0.0, 0.02, 0.05, 0.1, 0.2)
 
 
-class World:
+class Drawn:
     """A data set of vectors, with just so much of a store as the audits ask for.
+
+    Args:
+        vectors: (n, d) float32, unit rows.
+        labels: of the rows.
+        splits: of the rows.
+        groups: the person of each row.
+        exact: the photograph of each row; its exact copies share it.
+        near: the same for exact and near copies.
+    """
+
+    path, spaces = "drawn", {}
+
+    def __init__(
+        self,
+        vectors: np.ndarray,
+        labels: Sequence[str],
+        splits: Sequence[str],
+        groups: Sequence[str],
+        *,
+        exact: Sequence[int],
+        near: Sequence[int],
+    ) -> None:
+        self.vectors = vectors
+        columns = {"label": list(labels), "pixel_sha256": list(exact)}
+        self.items = SimpleNamespace(
+            ids=[str(row) for row in range(len(vectors))],
+            labels=columns["label"],
+            splits=list(splits),
+            groups=list(groups),
+            attributes=(),
+            column=columns.__getitem__,
+            label_column=columns.__getitem__,
+        )
+        self.twins = SimpleNamespace(
+            exact=clusters_of(exact), near=clusters_of(near), calibration=True, missed=""
+        )
+
+    def space(self, _: str | None) -> SimpleNamespace:
+        """Return the only space."""
+        return SimpleNamespace(vectors=self.vectors)
+
+
+class World(Drawn):
+    """People of two classes, kept apart, and copies of test images in train.
 
     Args:
         strength: share of the test images that have a copy in train.
         unrelated: whether each copy is another person's photograph instead, of the same class.
         names: whether every image is of somebody else, and gets one of half as many names.
     """
-
-    path, spaces = "drawn", {}
 
     def __init__(
         self, seed: int, strength: float, *, unrelated: bool = False, names: bool = False
@@ -62,29 +105,21 @@ class World:
         vectors, labels, splits, groups, photographs = zip(*rows, strict=True)
         if names:
             groups = [f"p{one}" for one in generator.integers(len(rows) // 2, size=len(rows))]
-        self.vectors = unit_rows(np.stack(vectors))
-        columns = {"label": ["ab"[one] for one in labels], "pixel_sha256": list(photographs)}
-        self.items = SimpleNamespace(
-            ids=[str(row) for row in range(len(rows))],
-            labels=columns["label"],
-            splits=list(splits),
-            groups=list(groups),
-            attributes=(),
-            column=columns.__getitem__,
-            label_column=columns.__getitem__,
+        names_of = ["ab"[one] for one in labels]
+        super().__init__(
+            unit_rows(np.stack(vectors)),
+            names_of,
+            splits,
+            groups,
+            exact=photographs,
+            near=photographs,
         )
-        exact = clusters_of(photographs)
-        self.twins = SimpleNamespace(exact=exact, near=exact, calibration=True, missed="")
 
     @staticmethod
     def _person(generator: np.random.Generator, label: int, pictures: int) -> list[np.ndarray]:
         centre = generator.normal(size=DIMENSION)
         centre[0] += SIGNAL * (2 * label - 1)
         return [centre + WITHIN * generator.normal(size=DIMENSION) for _ in range(pictures)]
-
-    def space(self, _: str | None) -> SimpleNamespace:
-        """Return the only space."""
-        return SimpleNamespace(vectors=self.vectors)
 
     def accuracy(self, kind: str) -> float:
         """Train a head on train and score it on test, as the ledger's first line does."""

@@ -11,6 +11,8 @@ SCRIPTS = (
     "twins.py",
     "siblings.py",
     "coverage.py",
+    "cases.py",
+    "scale.py",
     "parity.py",
     "embedding_speed.py",
     "embedding.py",
