@@ -147,7 +147,7 @@ def test_a_control_removes_as_many_of_each_class_and_touches_no_relative():
     assert len({rows.tobytes() for rows in seen}) == CONTROLS
 
 
-def test_a_control_that_cannot_be_drawn_is_said():
+def test_where_too_few_are_unrelated_the_control_is_of_all_and_says_so():
     world = World(people=60, siblings=1.0, copies=1.0, signal=0, seed=4)
     # All of train but four images is related to test.
     spare = [row for row, side in enumerate(world.items.splits) if side == "train"]
@@ -165,8 +165,30 @@ def test_a_control_that_cannot_be_drawn_is_said():
     world.exact = clusters_of(photographs)
     world.twins = SimpleNamespace(exact=world.exact, near=world.exact, calibration=True, missed="")
     head = of(world.ledger(people=False, heads=("knn",)), "knn")
-    assert head.lines[0].control is None
-    assert "what fewer images cost included" in world.ledger(people=False, heads=("knn",)).summary
+    assert head.lines[0].mixed
+    assert head.lines[0].control.value > head.lines[0].accuracy.value
+    summary = world.ledger(people=False, heads=("knn",)).summary
+    assert "related ones are among them, for too few others are left" in summary
+
+
+def test_controls_of_few_images_choose_their_own_hyper_parameter(monkeypatch):
+    asked = []
+
+    def answers(self, rows, y=None, *, value=None):
+        asked.append(value)
+        self.chosen = 7.0
+        return np.zeros(len(self.test), np.int64)
+
+    monkeypatch.setattr(Bench, "answers", answers)
+    for people, shared in ((60, False), (400, True)):
+        world = World(people=people, siblings=0, copies=0.2, signal=1, seed=3)
+        bench = Bench(
+            world, "knn", [world.exact], split="test", label="label", backbone=None, seed=0
+        )
+        removed = bench.related(world.exact)
+        asked.clear()
+        bench.control(removed, ~removed)
+        assert asked == [None, *([7.0] * 9 if shared else [None] * 9)]
 
 
 def test_random_labels_show_what_looking_up_is_worth():

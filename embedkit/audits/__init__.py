@@ -113,7 +113,7 @@ def relatives(
     store: Store, *, label: str = "label", backbone: str | None = None, seed: int = 0
 ) -> tuple[Twins, Siblings | str]:
     """Return the copies and the people of a store, or why those cannot be told apart."""
-    twins = find_twins(store, backbone=backbone, label=label)
+    twins = find_twins(store, backbone=backbone, label=label, seed=seed)
     return twins, find_siblings(store, twins, split=held_out(store) or "test", seed=seed)
 
 
@@ -151,7 +151,7 @@ class _Run:
     @cached_property
     def twins(self) -> Twins:
         """The twins of the store."""
-        return find_twins(self.store, backbone=self.backbone, label=self.label)
+        return find_twins(self.store, backbone=self.backbone, label=self.label, seed=self.seed)
 
     @cached_property
     def siblings(self) -> Siblings | str:

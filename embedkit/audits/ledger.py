@@ -48,8 +48,9 @@ class Line:
         removed: training images that the purge takes out, those of the lines above included.
         left: training images that stay.
         accuracy: of the head trained on them.
-        control: accuracy of heads trained without as many random images; None where there are not
-            as many that could be spared, and the effect then includes what fewer images cost.
+        control: accuracy of heads trained without as many random images; None where a class would
+            be left without an image, and the effect then includes what fewer images cost.
+        mixed: whether related images are among the random ones, for too few others were there.
         alone: what the cause is worth if only its own images are taken out.
         shapley: its share when causes overlap: its worth averaged over every order of them.
         mcnemar: p of McNemar's exact test, the head on all of train against the purged one.
@@ -64,6 +65,7 @@ class Line:
     left: int
     accuracy: Estimate
     control: Estimate | None
+    mixed: bool
     alone: float
     shapley: float
     mcnemar: float
@@ -75,7 +77,7 @@ class Line:
         """Return it as JSON."""
         control = None
         if self.control is not None:
-            control = self.control.to_dict() | {"draws": CONTROLS}
+            control = self.control.to_dict() | {"draws": CONTROLS, "mixed": self.mixed}
         return {
             "cause": self.cause,
             **self.effect.to_dict(),
@@ -344,6 +346,7 @@ class _Worth:
     effect: DoubleArray
     control: DoubleArray | None = None
     control_answers: IntArray | None = None
+    mixed: bool = False
 
 
 class Books:
@@ -383,7 +386,9 @@ class Books:
         if control is None:
             return _Worth(removed, "", answers, right, first.astype(np.float64) - right)
         mean = control.right.mean(axis=0)
-        return _Worth(removed, "", answers, right, mean - right, mean, control.answers)
+        return _Worth(
+            removed, "", answers, right, mean - right, mean, control.answers, control.mixed
+        )
 
     def shares(self) -> Shares:
         """Return what each test image gives to the ledger."""
@@ -416,6 +421,7 @@ class Books:
                     int((~mark).sum()),
                     self._share(worth.right, unknown=bool(worth.reason)),
                     None if worth.control is None else bench.mean(worth.control),
+                    worth.mixed,
                     float(self._worth(part).effect.mean()),
                     share,
                     float("nan") if worth.reason else mcnemar(first, worth.right),
@@ -506,11 +512,12 @@ def _sentence(ledger: HeadLedger, split: str) -> str:
         return f"{head}: {reported}; what relatives are worth cannot be measured: {ledger.reason}."
     if not ledger.removed:
         return f"{head}: {reported}, no relatives of it in train."
-    total = ledger.total
+    total, last = ledger.total, ledger.lines[-1]
+    mixed = "; related ones are among them, for too few others are left" if last.mixed else ""
     beyond = (
-        f"beyond what as many random images are worth ({ledger.lines[-1].control.value:.1%} "
-        "without those)"
-        if ledger.lines[-1].control is not None
+        f"beyond what as many random images are worth ({last.control.value:.1%} "
+        f"without those{mixed})"
+        if last.control is not None
         else "what fewer images cost included"
     )
     unsure = ""

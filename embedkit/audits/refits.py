@@ -17,6 +17,7 @@ from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
 
 CONTROLS = 10
+FEW = 300  # training images; with fewer, each control chooses its own hyper-parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,12 @@ class Control:
     Attributes:
         right: (draws, n) whether each test image is answered rightly.
         answers: (draws, n) class number answered.
+        mixed: whether related images were among those left out, for too few others were there.
     """
 
     right: BoolArray
     answers: IntArray
+    mixed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,20 +212,24 @@ class Bench:
 
         Args:
             removed: (m,) training rows that the purge takes out.
-            clean: (m,) those that are related to no test image: the draw is from them.
+            clean: (m,) those that are related to no test image: the draw is from them, or from
+                all where a class has not that many to spare.
 
         The hyper-parameter is chosen in the first draw; the others, as large and from the same
-        images, take it over.
+        images, take it over. Where few images are left that choice is luck, and each makes its own.
 
         Returns:
-            `CONTROLS` draws; None where a class has not that many clean images to spare.
+            `CONTROLS` draws; None where a class would be left without an image.
         """
         y = self.y[self.train]
         wanted = np.bincount(y[removed], minlength=len(self.labels))
         pools = [np.flatnonzero(clean & (y == label)) for label in range(len(self.labels))]
         left = [np.sum(y == label) - wanted[label] >= 1 for label in np.flatnonzero(wanted)]
-        if not all(left) or any(len(p) < n for p, n in zip(pools, wanted, strict=True)):
+        if not all(left):
             return None
+        mixed = any(len(p) < n for p, n in zip(pools, wanted, strict=True))
+        if mixed:
+            pools = [np.flatnonzero(y == label) for label in range(len(self.labels))]
         made: list[IntArray] = []
         value = None
         for draw in range(CONTROLS):
@@ -231,9 +238,9 @@ class Bench:
             for pool, n in zip(pools, wanted, strict=True):
                 keep[generator.choice(pool, n, replace=False)] = False
             made.append(self.answers(self.train[keep], value=value))
-            value = self.chosen
+            value = self.chosen if keep.sum() > FEW else None
         answers = np.stack(made)
-        return Control(self.right(answers), answers)
+        return Control(self.right(answers), answers, mixed)
 
     def mean(self, values: BoolArray | DoubleArray, *, lowest: float = 0.0) -> Estimate:
         """Estimate the mean of a figure of each test image, by a bootstrap over clusters."""
