@@ -22,6 +22,9 @@ UNLEARNED = 0.8  # least threshold with fewer, when nobody knows how alike other
 LOWEST = (0.1, 0.2, 0.3, 0.4)  # of scores, all far below what a copy has
 QUANTILES = (0.2, 0.4, 0.6, 0.8)  # of the scores that are left when what may be copies is set aside
 MOST = 0.999
+# Between what look-alikes reach and half of the copies exceed, in Fisher's z: 0.6 to 0.9 in real
+# sets of strangers, 0.1 to 0.5 in drawn faces, below 0 in photographs taken within minutes.
+ROOM = 0.55
 LIMIT = float(np.arctanh(MOST))
 
 
@@ -38,6 +41,9 @@ class Calibration:
         false_pairs: pairs above the threshold expected to be no copies; None as above.
         decoys: (above the threshold, all) pairs that cannot be copies: a picture and a neighbour of
             it, stood on its head.
+        crowded: whether look-alikes reach nearly as high as planted copies do, such as other
+            photographs of one person that hardly differ: the score alone cannot tell them from
+            copies then, and a second witness has to agree.
     """
 
     threshold: float
@@ -46,6 +52,7 @@ class Calibration:
     recall: tuple[tuple[str, int, int], ...]
     false_pairs: float | None
     decoys: tuple[int, int]
+    crowded: bool
 
     @property
     def found(self) -> tuple[int, int]:
@@ -64,6 +71,7 @@ class Calibration:
                 for kind, found, planted in self.recall
             ],
             "expected_false_pairs": self.false_pairs,
+            "second_witness": self.crowded,
             "decoys": {"above_threshold": self.decoys[0], "n": self.decoys[1]},
         }
 
@@ -89,12 +97,13 @@ def calibrate(
     planted = planted_scores(originals, seed=seed)
     every = np.concatenate([np.empty(0), *(s for kind, s in planted.items() if kind != "caption")])
     copies = float(np.quantile(every, 1 - KEPT)) if len(every) else MOST
-    line = _line(scores)
+    line, crowded = _line(scores), False
     if line is None:
         threshold, reach, expected = max(copies, UNLEARNED), None, None
     else:
         reach = _reach(len(scores), *line)
         threshold = reach
+        crowded = bool(np.arctanh(min(np.median(every), MOST)) - np.arctanh(reach) < ROOM)
         if reach < copies:
             threshold = float(np.tanh((np.arctanh(reach) + np.arctanh(min(copies, MOST))) / 2))
         expected = round(_expected(threshold, len(scores), *line), 4)
@@ -106,6 +115,7 @@ def calibrate(
         tuple((kind, int((s >= threshold).sum()), len(s)) for kind, s in planted.items()),
         expected,
         _decoys(planes, pairs, threshold, seed),
+        crowded,
     )
 
 

@@ -4,11 +4,14 @@ import numpy as np
 import numpy.typing as npt
 
 from embedkit.images import mirrored_hash
-from embedkit.vectors import FloatArray, IntArray
+from embedkit.vectors import BoolArray, FloatArray, IntArray
 
 BITS = 10  # of 63 that may differ
 NEAREST = 5  # among all pictures
 ACROSS = 2  # among those of each split
+# What two witnesses had to say of near copies before they were verified on the pixels.
+ALIKE_BITS = 6
+ALIKE_COSINE = 0.87
 FEWEST = 2000  # candidates, where there are as many pairs: what is usual is learned from them
 ROWS = 1024
 
@@ -35,11 +38,7 @@ def candidate_pairs(vectors: FloatArray, hashes: Hashes, splits: list[str | None
     if n < 2:
         return np.empty((0, 2), np.int64)
     k = max(NEAREST, -(-FEWEST // n))
-    centre = vectors.mean(axis=0, dtype=np.float64)
-    centred = (vectors - centre).astype(np.float32)
-    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    # A picture that is the mean itself has no direction and is near nothing.
-    centred = np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 1e-6)
+    centred = _centred(vectors)
     names = np.array([split or "" for split in splits])
     sides = [(np.arange(n), k)]
     if len(set(names.tolist())) > 1:
@@ -62,6 +61,35 @@ def candidate_pairs(vectors: FloatArray, hashes: Hashes, splits: list[str | None
             found.append(np.stack([np.repeat(rows, nearest.shape[1]), nearest.ravel()], axis=1))
     pairs = np.sort(np.concatenate(found), axis=1)
     return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0).astype(np.int64)
+
+
+def witnessed(vectors: FloatArray, hashes: Hashes, pairs: IntArray) -> BoolArray:
+    """Mark the pairs that the perceptual hash, or the cosine of centred vectors, calls alike.
+
+    Both are far stricter than for a candidate.
+
+    Args:
+        vectors: (n, d) float32, unit rows.
+        hashes: (n,) perceptual hashes of the same pictures.
+        pairs: (m, 2) rows of them.
+    """
+    centred = _centred(vectors)
+    first, second = pairs.T
+    bits = np.minimum(
+        np.bitwise_count(hashes[first] ^ hashes[second]),
+        np.bitwise_count(hashes[first] ^ mirrored_hash(hashes)[second]),
+    )
+    cosine = np.einsum("ij,ij->i", centred[first], centred[second], dtype=np.float64)
+    return np.asarray((bits <= ALIKE_BITS) | (np.round(cosine, 5) >= ALIKE_COSINE))
+
+
+def _centred(vectors: FloatArray) -> FloatArray:
+    """Return unit rows about their mean; one that is the mean itself is near nothing."""
+    centre = vectors.mean(axis=0, dtype=np.float64)
+    centred = (vectors - centre).astype(np.float32)
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    made: FloatArray = centred / np.maximum(lengths, 1e-6)
+    return made
 
 
 def _largest(values: FloatArray, k: int) -> IntArray:

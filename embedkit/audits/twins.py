@@ -11,7 +11,7 @@ import numpy as np
 
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict, share_verdict
 from embedkit.audits.calibration import SAMPLE, Calibration, calibrate
-from embedkit.audits.candidates import candidate_pairs
+from embedkit.audits.candidates import candidate_pairs, witnessed
 from embedkit.audits.pictures import read_again
 from embedkit.audits.registration import SIDE, Planes, blank, plane, register
 from embedkit.errors import UnreadableImageError
@@ -164,6 +164,8 @@ def find_twins(
     if len(originals):
         calibration = calibrate(scores, planes, pairs, originals, seed=seed)
         passed = scores >= calibration.threshold
+        if calibration.crowded:
+            passed &= witnessed(vectors, hashes, np.searchsorted(usable, pairs))
         near = {
             (int(alone[a]), int(alone[b])): float(score)
             for (a, b), score in zip(pairs[passed], scores[passed], strict=True)
@@ -307,7 +309,14 @@ def _summary(
         if calibration.false_pairs is None:
             parts.append(f"{said}; there are too few pictures to tell what false pairs do.")
         else:
-            parts.append(f"{said}; {max(calibration.false_pairs, 0.01):.2g} false pairs expected.")
+            expected = f"{max(calibration.false_pairs, 0.01):.2g} false pairs expected"
+            agreed = ""
+            if calibration.crowded:
+                agreed = (
+                    ". Other pictures here are nearly as alike as copies are, so hash or vectors "
+                    "had to agree"
+                )
+            parts.append(f"{said}; {expected}{agreed}.")
     if missed:
         parts.append(f"Near copies may have been missed: {missed}.")
     return " ".join(parts)
