@@ -22,9 +22,9 @@ UNLEARNED = 0.8  # least threshold with fewer, when nobody knows how alike other
 LOWEST = (0.1, 0.2, 0.3, 0.4)  # of scores, all far below what a copy has
 QUANTILES = (0.2, 0.4, 0.6, 0.8)  # of the scores that are left when what may be copies is set aside
 MOST = 0.999
-# Between what look-alikes reach and half of the copies exceed, in Fisher's z: 0.6 to 0.9 in real
-# sets of strangers, 0.1 to 0.5 in drawn faces, below 0 in photographs taken within minutes.
-ROOM = 0.55
+# Between what look-alikes reach and half of the copies exceed, in Fisher's z: 0.68 to 1 in real
+# sets of strangers, 0.1 to 0.56 in drawn faces, below 0 in photographs taken within minutes.
+ROOM = 0.62
 LIMIT = float(np.arctanh(MOST))
 
 
