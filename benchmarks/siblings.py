@@ -127,8 +127,8 @@ than need be: fewer mates are linked, not more strangers.
 
 The most photographs of one person are {int(np.unique(names, return_counts=True)[1].max())}. A
 cluster grows only where half of the pairs between two parts of it are links, so that one false link
-makes no two people one. That rule (half) was chosen after a look at this set, so the clusters' figures
-describe it and do not test it; how the threshold is set was not.
+makes no two people one. That rule (half) was chosen after a look at this set, so the figures of
+clusters describe it and do not test it; how the threshold is set was not.
 """,
     )
 
