@@ -58,7 +58,7 @@ def fastdup(folder: Path) -> dict:
     run.run(threshold=0.8, ccthreshold=0.9, nearest_neighbors_k=5, verbose=False)
     table = run.similarity()
     found = {}
-    for least in (0.85, 0.9, 0.95):
+    for least in (0.9, 0.95):
         part = table[table["distance"] >= least]
         names = zip(part["filename_from"], part["filename_to"], strict=True)
         found[f"similarity {least}"] = across(names)

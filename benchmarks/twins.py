@@ -360,7 +360,7 @@ def main() -> None:
         missing = {"reason": "its environment is not here; see --rivals"}
         figures["rivals"][name] = rival(data, name, python) if python else missing
         print(name, flush=True)
-    FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+    FIGURES.write_text(json.dumps(figures) + "\n")
     write(figures, data)
 
 
