@@ -8,7 +8,6 @@ Baker and I. Matthews, "Lucas-Kanade 20 years on", IJCV 56, 2004), on locally no
 with weights that let a caption be an outlier; and the score is the mean correlation of blocks.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,6 +20,7 @@ from torch.nn import functional
 
 from embedkit.backbones.threads import one_thread
 from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray, Pixels
+from embedkit.workers import workers
 
 SIDE = 64  # of a plane
 COARSE = 8
@@ -76,7 +76,7 @@ def register(planes: Planes, pairs: IntArray) -> Registered:
     """
     parts = [pairs[start : start + PAIRS] for start in range(0, len(pairs), PAIRS)]
     cores = torch.get_num_threads()
-    with one_thread(before=cores), ThreadPoolExecutor(cores) as pool:
+    with one_thread(before=cores), workers(cores) as pool:
         made = list(pool.map(lambda part: _register(planes, part), parts))
     return Registered(
         np.concatenate([np.empty(0), *(score for score, _ in made)]),

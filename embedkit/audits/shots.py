@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,10 +13,10 @@ import numpy.typing as npt
 from embedkit.backbones import Backbone, FaceBackbone, PreparedBackbone
 from embedkit.backbones.faces import Face
 from embedkit.backbones.preprocessing import Preprocessing
-from embedkit.engines.local import usable_cores
 from embedkit.errors import EmbedkitError, UnreadableImageError
 from embedkit.images import decode, read_bytes, shrunk, strict_pillow
 from embedkit.vectors import BoolArray, FloatArray, Pixels
+from embedkit.workers import usable_cores, workers
 
 # Longer side of a picture to be changed; a larger one is made smaller first, or the changes of
 # 200 pictures of a camera would take longer than their network.
@@ -129,7 +129,7 @@ def see(
     Returns:
         (n, d) of the right way, and what each other way gives.
     """
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    with workers() as pool:
         passes = _Passes(pool)
         right = _Lane(eye, read, passes)
         lanes = []
@@ -161,7 +161,7 @@ def _prepared(eye: Backbone, cut: Pixels) -> npt.NDArray[Any]:
 class _Passes:
     """Passes side by side, few of them waiting."""
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, pool: Executor) -> None:
         self._pool = pool
         self._waiting: deque[Future[None]] = deque()
 

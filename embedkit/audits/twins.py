@@ -1,8 +1,6 @@
 """Twins: images that are copies of one photograph, within and across splits."""
 
-import os
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Any
@@ -19,6 +17,7 @@ from embedkit.images import decode_pixels, strict_pillow
 from embedkit.statistics import Estimate, connected
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, IntArray, Pixels
+from embedkit.workers import workers
 
 ALL_PAIRS = 20
 
@@ -223,7 +222,7 @@ def _look(
 
     planes, seen = np.zeros((len(rows), SIDE, SIDE), np.uint8), np.zeros(len(rows), bool)
     originals = {}
-    with strict_pillow(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with strict_pillow(), workers() as pool:
         for place, made in enumerate(pool.map(read, range(len(rows)))):
             if made is not None:
                 planes[place], seen[place] = made[0], True

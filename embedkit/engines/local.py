@@ -1,14 +1,15 @@
 """The local engine: one process, pictures decoded beside the network, in bounded memory."""
 
 import ctypes
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, TypeVar
+
+from embedkit.workers import usable_cores, workers
 
 Loaded = TypeVar("Loaded")
 Result = TypeVar("Result")
@@ -50,11 +51,6 @@ class Engine(Protocol):
         """
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class LocalEngine:
     """Decodes on some threads and runs the network on as many others, a bounded way ahead."""
 
@@ -70,17 +66,11 @@ class LocalEngine:
         """See `Engine.run`."""
         order = list(blocks)
         _keep_memory()
-        loaders = ThreadPoolExecutor(self.threads, "embedkit-load")
-        lanes = ThreadPoolExecutor(self.threads, "embedkit-network")
-        try:
-            images = ((block, id_) for block in order for id_ in block.ids)
+        images = ((block, id_) for block in order for id_ in block.ids)
+        with workers(self.threads, "load") as loaders, workers(self.threads, "network") as lanes:
             loaded = _ahead(loaders, load, images)
             for block in order:
                 yield finish(block, islice(loaded, len(block.ids)), lanes)
-        finally:
-            # Whatever ended the run, nothing that waits is started any more.
-            loaders.shutdown(wait=True, cancel_futures=True)
-            lanes.shutdown(wait=True, cancel_futures=True)
 
 
 def _keep_memory() -> None:
