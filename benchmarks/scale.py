@@ -19,7 +19,7 @@ import numpy as np
 from common import Measured, data_folder, measure, table, write_page
 from coverage import Drawn
 
-from embedkit.audits import ledger as ledgers
+from embedkit.audits import books, ledger
 from embedkit.audits import twins as pictures
 from embedkit.audits.candidates import candidate_pairs
 from embedkit.audits.leakage import measure_leakage
@@ -43,15 +43,15 @@ ASKED_MINUTES, ASKED_MIB = 5, 2048
 
 
 WATCHED = (
-    (ledgers.Books, "ledger", "the head on all of train, and after each purge"),
+    (books.Books, "ledger", "the head on all of train, and after each purge"),
     (Bench, "control", f"{CONTROLS} controls of each purge"),
     (Bench, "mean", "bootstraps over clusters"),
-    (ledgers.Books, "_p", "tests by drawn signs"),
-    (ledgers, "novelty_curve", "novelty curve"),
-    (ledgers, "random_label_floor", "random labels, ten draws"),
-    (ledgers, "cross_validate", "cross-validation, plain and grouped"),
-    (ledgers, "run_controls", "random vectors, commonest class"),
-    (ledgers, "compare_with_resplits", f"{2 * RESPLITS} re-splits"),
+    (books.Books, "_p", "tests by drawn signs"),
+    (books, "novelty_curve", "novelty curve"),
+    (books, "random_label_floor", "random labels, ten draws"),
+    (books, "cross_validate", "cross-validation, plain and grouped"),
+    (books, "run_controls", "random vectors, commonest class"),
+    (ledger, "compare_with_resplits", f"{2 * RESPLITS} re-splits"),
 )
 
 

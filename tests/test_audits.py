@@ -297,6 +297,7 @@ def test_the_document_has_the_fields_that_others_build_on(planted_store):
         "points",
         "detectable",
         "not_run_reason",
+        "may_have_missed_because",
         "details",
     }
     for finding in document["findings"]:

@@ -18,6 +18,7 @@ def sentence(
     relatives=(),
     without="a",
     unknown="",
+    missed="",
     reason="",
 ):
     """Return what a card says of an image; relatives are (relation, label) in train."""
@@ -42,6 +43,7 @@ def sentence(
             for place, (relation, one) in enumerate(relatives)
         ),
         people_unknown=unknown,
+        missed=missed,
         without=Without(len(relatives), None if reason else without, 0.7, reason),
         entry=None,
     )
@@ -56,6 +58,10 @@ COPY, CLOSE, MATE = ("exact_twin", "a"), ("near_twin", "a"), ("sibling", "a")
     [
         ({}, "Right, and nobody related to it is in train."),
         ({"unknown": NO_NETWORK}, "Right, and no copy of it is in train."),
+        (
+            {"unknown": NO_NETWORK, "missed": "no picture is there any more"},
+            "Right, and no copy of it was seen in train.",
+        ),
         (
             {"relatives": [COPY]},
             "Right, but the same photograph is in train; without it the answer is the same.",

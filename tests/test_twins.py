@@ -7,7 +7,7 @@ import pytest
 from helpers import saved
 from PIL import Image, ImageFilter, ImageOps
 
-from embedkit.audits import base
+from embedkit.audits import Audit, base
 from embedkit.audits.base import Verdict
 from embedkit.audits.calibration import (
     COPIES,
@@ -18,12 +18,15 @@ from embedkit.audits.calibration import (
     planted_scores,
 )
 from embedkit.audits.candidates import candidate_pairs
+from embedkit.audits.gate import exceeded
 from embedkit.audits.leakage import measure_leakage
 from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.registration import blank, plane, register
 from embedkit.audits.twins import find_twins
 from embedkit.images import mirrored_hash
 from embedkit.pipeline import embed
+from embedkit.reports.page import render
+from embedkit.statistics import connected
 from embedkit.vectors import unit_rows
 
 
@@ -75,6 +78,18 @@ def test_candidates_are_those_of_brute_force(monkeypatch, rows):
         found = candidate_pairs(vectors, hashes, splits)
         assert {tuple(pair) for pair in found.tolist()} == expected
         assert found.tolist() == sorted(found.tolist())
+
+
+def test_a_crowd_of_equal_hashes_is_joined_by_few_pairs(monkeypatch):
+    import embedkit.audits.candidates as module
+
+    monkeypatch.setattr(module, "CROWD", 4)
+    monkeypatch.setattr(module, "ROWS", 16)
+    generator = np.random.default_rng(0)
+    vectors = unit_rows(generator.normal(size=(300, 8)).astype(np.float32))
+    pairs = candidate_pairs(vectors, np.zeros(300, np.uint64), ["train"] * 300)
+    assert len(pairs) < 300 * (4 + 7)
+    assert set(connected(300, pairs).tolist()) == {0}
 
 
 def test_a_test_picture_meets_its_copy_in_train_though_other_copies_are_nearer():
@@ -288,8 +303,29 @@ def test_copies_that_could_not_be_looked_for_are_not_absent(folder, tmp_path_fac
         path.unlink()
     found = judged()
     assert [one.verdict for one in found] == [Verdict.INCONCLUSIVE] * 3
+    assert found[2].heads[0].verdict is Verdict.INCONCLUSIVE
+    settings = {"backbone": "pixels", "seed": 0, "label": "label", "material": 90.0}
+    result = Audit(store, found, settings)
+    for name in ("twins", "leakage", "ledger"):
+        (reason,) = exceeded(result, {name: 0.5}, allow_not_run=False)
+        assert "not where they were" in reason
+        assert exceeded(result, {name: 0.5}, allow_not_run=True) == []
+    text = render(result)
+    assert "Copies in train may have been missed." in text
+    assert "No test image has copies in train" not in text
     assert all("20 of 20 pictures are not where they were" in one.summary for one in found)
     assert "near_twins" in found[2].heads[0].to_dict()["honest_does_not_cover"]
+
+
+def test_a_near_pair_across_splits_is_seen_behind_an_exact_copy(folder, tmp_path_factory):
+    """The copy in train, of another label too, comes second: a near copy lies in test."""
+    picture = Image.fromarray(SCENES[0])
+    write(folder, "train/z/same.png", saved(picture, "PNG"))
+    write(folder, "test/z/close.jpg", saved(picture, "JPEG", quality=50))
+    twins = find_twins(embed(folder, tmp_path_factory.mktemp("s") / "s", backbone="mtcnn"))
+    near = {(pair.a, pair.b) for pair in twins.pairs if pair.kind == "near"}
+    assert near == {("test/a/0.png", "test/z/close.jpg"), ("test/z/close.jpg", "train/z/same.png")}
+    assert len(twins.clusters) == 1
 
 
 def test_of_exact_copies_that_are_gone_every_one_counts(folder, tmp_path_factory):

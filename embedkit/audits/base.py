@@ -46,6 +46,7 @@ class Finding:
         detectable: what could have been found, in points: an effect on the accuracy that 4 of 5
             such tests find, or a share of images that is seen 19 times in 20.
         not_run_reason: why the audit could not run and what would make it run.
+        missed: why it may have missed what it looks for, so that finding none means little.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Finding:
     points: float | None = None
     detectable: float | None = None
     not_run_reason: str | None = None
+    missed: str = ""
 
     def details(self) -> dict[str, Any]:
         """Return what only this audit has, as JSON."""
@@ -73,6 +75,7 @@ class Finding:
             "points": None if self.points is None else round(self.points, 4),
             "detectable": None if self.detectable is None else round(self.detectable, 4),
             "not_run_reason": self.not_run_reason,
+            "may_have_missed_because": self.missed or None,
             "details": self.details(),
         }
 

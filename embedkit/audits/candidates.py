@@ -13,6 +13,7 @@ ACROSS = 2  # among those of each split
 ALIKE_BITS = 6
 ALIKE_COSINE = 0.87
 FEWEST = 2000  # candidates, where there are as many pairs: what is usual is learned from them
+CROWD = 100  # of later pictures with a hash like one's own, the nearest: more add no link
 ROWS = 1024
 
 Hashes = npt.NDArray[np.uint64]
@@ -21,10 +22,11 @@ Hashes = npt.NDArray[np.uint64]
 def candidate_pairs(vectors: FloatArray, hashes: Hashes, splits: list[str | None]) -> IntArray:
     """Return the pairs of pictures that may be copies of one photograph.
 
-    Those are all pairs whose perceptual hashes are alike, in the picture or its mirror image; and
-    each picture with its nearest by the cosine of centred vectors, among all pictures and among
-    those of every split: so nothing stands between a test picture and its copy in train. All pairs
-    are compared (n * n * d multiplications), nothing is approximate.
+    Those are all pairs whose perceptual hashes are alike, in the picture or its mirror image (in
+    crowds of more than `CROWD` alike, enough of them to join all); and each picture with its
+    nearest by the cosine of centred vectors, among all pictures and among those of every split: so
+    nothing stands between a test picture and its copy in train. All pairs are compared (n * n * d
+    multiplications), nothing is approximate.
 
     Args:
         vectors: (n, d) float32, unit rows.
@@ -51,7 +53,7 @@ def candidate_pairs(vectors: FloatArray, hashes: Hashes, splits: list[str | None
             np.bitwise_count(hashes[rows, None] ^ hashes[None, start:]),
             np.bitwise_count(hashes[rows, None] ^ mirrored[None, start:]),
         )
-        first, second = np.nonzero(bits <= BITS)
+        first, second = _nearest_hashes(bits)
         found.append(np.stack([rows[first], second + start], axis=1))
         # Rounded: the last bits of a product depend on the block and on the number of threads.
         similar = np.round(centred[rows] @ centred.T, 5)
@@ -90,6 +92,16 @@ def _centred(vectors: FloatArray) -> FloatArray:
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
     made: FloatArray = centred / np.maximum(lengths, 1e-6)
     return made
+
+
+def _nearest_hashes(bits: npt.NDArray[np.uint8]) -> tuple[IntArray, IntArray]:
+    """Return (row, column) of the least `CROWD` of each row that are small enough."""
+    bits = np.triu(bits, 1) + np.tril(np.full_like(bits, 64))  # each pair once, none with itself
+    row, column = np.nonzero(bits <= BITS)
+    order = np.lexsort((column, bits[row, column], row))
+    row, column = row[order], column[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    return row[rank < CROWD], column[rank < CROWD]
 
 
 def _largest(values: FloatArray, k: int) -> IntArray:

@@ -154,6 +154,7 @@ class Card:
         neighbours: the nearest training images, closest first, itself left out.
         relatives: images of the store that show the same photograph or person, nearest kinds first.
         people_unknown: why siblings could not be looked for; empty where they were.
+        missed: why near copies may have been missed; empty where they were not.
         without: the answer once it and its relatives are out of train.
         entry: its part of the ledger; None for what is not a labelled test image.
         no_entry: why there is none.
@@ -173,6 +174,7 @@ class Card:
     neighbours: tuple[Evidence, ...]
     relatives: tuple[Relative, ...]
     people_unknown: str
+    missed: str
     without: Without
     entry: Entry | None
     no_entry: str = ""
@@ -245,11 +247,12 @@ class Card:
     def _strangers(self) -> str:
         votes = Counter(one.neighbour.label for one in self.neighbours)
         alone = "no copy of it" if self.people_unknown else "nobody related to it"
+        seen = "was seen" if self.missed else "is"
         if self.right is None or not self.neighbours:
-            return f"; {alone} is in train."
+            return f"; {alone} {seen} in train."
         own, n = votes[self.label], len(self.neighbours)
         if self.right:
-            return f", and {alone} is in train."
+            return f", and {alone} {seen} in train."
         if 2 * own > n:
             return f", although {own} of the {n} nearest training images carry that label."
         return f"; {n - own} of the {n} nearest training images are of another class."
@@ -277,6 +280,7 @@ class Card:
                 for one in self.relatives
             ],
             "siblings_not_looked_for_because": self.people_unknown or None,
+            "may_have_missed_because": self.missed or None,
             "without_relatives": self.without.to_dict(),
             "ledger": None if self.entry is None else self.entry.to_dict(),
             "no_ledger_because": self.no_entry or None,

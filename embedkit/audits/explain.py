@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from embedkit.audits import relatives
+from embedkit.audits.books import Books, levels_of
 from embedkit.audits.cards import (
     EXACT,
     NEAR,
@@ -19,7 +20,7 @@ from embedkit.audits.cards import (
     Relative,
     Without,
 )
-from embedkit.audits.ledger import Books, Shares, levels_of
+from embedkit.audits.lines import Shares
 from embedkit.audits.refits import Bench, Refit
 from embedkit.audits.shadows import Added, with_pictures
 from embedkit.audits.siblings import Siblings
@@ -220,6 +221,7 @@ class _Desk:
             neighbours=self._neighbours(row),
             relatives=self._relatives(row),
             people_unknown=self.people if isinstance(self.people, str) else "",
+            missed=self.twins.missed,
             without=self._answer_without(row),
             entry=None if no_entry else self._entry(row),
             no_entry=no_entry,

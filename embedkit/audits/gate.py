@@ -36,6 +36,10 @@ def exceeded(result: Audit, limits: dict[str, float], *, allow_not_run: bool) ->
             if not allow_not_run:
                 why = (finding and finding.not_run_reason) or "it was not asked for"
                 reasons.append(f"{name} did not run ({why}); --allow-not-run lets that pass")
+        elif finding.verdict is Verdict.INCONCLUSIVE and finding.missed and not allow_not_run:
+            reasons.append(
+                f"{name} may have missed some ({finding.missed}); --allow-not-run lets that pass"
+            )
         elif not finding.estimate.value <= limit:  # NaN is above every limit
             reasons.append(f"{name} is {finding.estimate.value:.4g}, at most {limit:g} is allowed")
     return reasons

@@ -80,6 +80,7 @@ def measure_leakage(
         statement=Statement.ASSOCIATION,
         summary=summary,
         estimate=estimate,
+        missed=twins.missed,
         detectable=None if found else 100 * estimate.high,
         split=split,
         exact=int(exact.sum()),

@@ -1,6 +1,7 @@
 """Twins: images that are copies of one photograph, within and across splits."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Any
@@ -81,7 +82,6 @@ class Twins(Finding):
         calibration: of the threshold for near copies; None where no picture could be looked at.
         plain: ids of images too plain to compare, which are near nothing.
         unseen: images whose file is gone or is another now, which are near nothing.
-        missed: why finding no near copies would mean little; empty where it means something.
     """
 
     pairs: tuple[Pair, ...]
@@ -91,7 +91,6 @@ class Twins(Finding):
     calibration: Calibration | None
     plain: tuple[str, ...]
     unseen: int
-    missed: str
     ids: tuple[str, ...]
 
     def details(self) -> dict[str, Any]:
@@ -104,7 +103,6 @@ class Twins(Finding):
             "near_copies": None if self.calibration is None else self.calibration.to_dict(),
             "too_plain_to_compare": list(self.plain),
             "not_looked_at": self.unseen,
-            "none_found_means_little_because": self.missed or None,
             "pairs": [
                 {
                     "a": pair.a,
@@ -170,7 +168,12 @@ def find_twins(
             for (a, b), score in zip(pairs[passed], scores[passed], strict=True)
         }
     scored = [(pair, "exact", 1.0) for pair in exact]
-    scored += [(pair, "near", score) for pair, score in near.items()]
+    stands_for = _stands_for(clusters, near, [*zip(splits, labels, strict=True)])
+    scored += [
+        ((min(pair), max(pair)), "near", score)
+        for (a, b), score in near.items()
+        for pair in product(stands_for[a], stands_for[b])
+    ]
     ids = items.ids
     found = sorted(
         (
@@ -275,6 +278,21 @@ def _exact_pairs(*columns: list[object]) -> set[tuple[int, int]]:
             )
             pairs.update(several)
     return pairs
+
+
+def _stands_for(
+    exact: IntArray, near: Iterable[tuple[int, int]], kinds: list[tuple[str | None, str | None]]
+) -> dict[int, list[int]]:
+    """Return, of rows in near pairs, the first exact copy of every split and label, theirs too.
+
+    Else a near pair across splits would not be seen where a copy in the same split comes first.
+    """
+    first: dict[int, dict[tuple[str | None, str | None], int]]
+    first = {row: {} for pair in near for row in pair}
+    for row, stands in enumerate(exact.tolist()):
+        if stands in first:
+            first[stands].setdefault(kinds[row], row)
+    return {row: list(rows.values()) for row, rows in first.items()}
 
 
 def _missed(calibration: Calibration | None, unseen: int, n: int) -> str:

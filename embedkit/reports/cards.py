@@ -75,6 +75,8 @@ def _relatives(card: Card) -> str:
     note = ""
     if card.people_unknown:
         note = f"\n\nPeople were not considered, only copies: {card.people_unknown}."
+    if card.missed:
+        note += f"\n\nNear copies may have been missed: {card.missed}."
     if not card.relatives:
         return f"Relatives: none in the store.{note}"
     rows = [["relatives", "relation", "split", "label"]]

@@ -11,7 +11,8 @@ from jinja2 import Environment, StrictUndefined
 
 import embedkit
 from embedkit.audits import Audit, Verdict
-from embedkit.audits.ledger import HeadLedger, Ledger
+from embedkit.audits.ledger import Ledger
+from embedkit.audits.lines import HeadLedger
 from embedkit.audits.parity import Parity
 from embedkit.audits.twins import Pair, Twins
 from embedkit.reports.pictures import data_uri
@@ -115,6 +116,11 @@ def _headline(ledger: Ledger | None) -> dict[str, str]:
     )
     if not first.removed:
         title = f"Reported accuracy: {reported.value:.1%}. No test image has {kin} in train."
+        if first.missed:
+            title = (
+                f"Reported accuracy: {reported.value:.1%}. {kin.capitalize()} in train may have "
+                "been missed."
+            )
     if first.reason:
         return {
             "title": f"Reported accuracy: {reported.value:.1%}. What {kin} are worth in it cannot "
@@ -127,7 +133,7 @@ def _headline(ledger: Ledger | None) -> dict[str, str]:
         "classifier has been trained on.",
         Verdict.ABSENT: f"The {kin} of test images in train carry no accuracy worth mentioning.",
         Verdict.INCONCLUSIVE: f"Whether {kin} of test images in train carry accuracy cannot be "
-        "told from this many test images.",
+        + (f"told: {first.missed}." if first.missed else "told from this many test images."),
         Verdict.NOT_RUN: "",
     }[ledger.verdict]
     missing = "shortcuts have" if people else "the same person on both sides and shortcuts have"

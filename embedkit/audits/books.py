@@ -1,0 +1,227 @@
+"""The books of a head: the purges that the ledger's lines come from, each made once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import factorial
+
+import numpy as np
+
+from embedkit.audits.controls import run_controls
+from embedkit.audits.crossval import cross_validate
+from embedkit.audits.floor import random_label_floor
+from embedkit.audits.lines import HeadLedger, Line, Shares
+from embedkit.audits.novelty import novelty_curve
+from embedkit.audits.refits import Bench
+from embedkit.audits.siblings import Siblings
+from embedkit.audits.twins import Twins
+from embedkit.statistics import (
+    Estimate,
+    benjamini_hochberg,
+    effective_size,
+    mcnemar,
+    proportion,
+    sign_flip,
+)
+from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
+
+
+def levels_of(twins: Twins, siblings: Siblings | None) -> list[tuple[str, IntArray]]:
+    """Return the causes that can be measured, each with the (n,) clusters that its purge goes by.
+
+    Each level holds the one before it. Near copies are none where no picture was looked at.
+    """
+    levels = [("exact_twins", twins.exact)]
+    if twins.calibration is not None:
+        levels.append(("near_twins", twins.near))
+    if siblings is not None:
+        levels.append(("siblings", siblings.identity))
+    return levels
+
+
+@dataclass(frozen=True, slots=True)
+class _Worth:
+    """A purge: what it takes out, and what that is worth for each test image.
+
+    Attributes:
+        removed: (m,) training rows taken out.
+        reason: why the head could not be trained again; empty if it was.
+        answers: (n,) of the purged head; of the head on all of train where it was not trained.
+        right: (n,) whether they are right.
+        effect: (n,) what the head is right less often; NaN where it was not trained.
+        control: (n,) how often the heads of the control are right; None without one.
+        control_answers: (draws, n) what those answer.
+    """
+
+    removed: BoolArray
+    reason: str
+    answers: IntArray
+    right: BoolArray
+    effect: DoubleArray
+    control: DoubleArray | None = None
+    control_answers: IntArray | None = None
+    mixed: bool = False
+
+
+class Books:
+    """The purges of one head, each made once."""
+
+    def __init__(self, bench: Bench, levels: Sequence[tuple[str, IntArray]]) -> None:
+        """Open the books of a head; see `levels_of`."""
+        self.bench = bench
+        self.causes = [cause for cause, _ in levels]
+        self.marks = [bench.related(clusters) for _, clusters in levels]
+        # What each cause adds to those before it: parts that do not overlap.
+        self.parts = [
+            mark & ~before
+            for mark, before in zip(
+                self.marks, [np.zeros_like(self.marks[0]), *self.marks[:-1]], strict=True
+            )
+        ]
+        self.clean = ~np.any(self.marks, axis=0)
+        self._worths: dict[bytes, _Worth] = {}
+
+    def _worth(self, removed: BoolArray) -> _Worth:
+        key = removed.tobytes()
+        if key not in self._worths:
+            self._worths[key] = self._purge(removed)
+        return self._worths[key]
+
+    def _purge(self, removed: BoolArray) -> _Worth:
+        bench = self.bench
+        first = bench.right(bench.first)
+        reason = bench.too_little(removed)
+        if reason or not removed.any():
+            effect = np.full(len(first), np.nan if reason else 0.0)
+            return _Worth(removed, reason, bench.first, first, effect)
+        answers = bench.answers(bench.train[~removed])
+        right = bench.right(answers)
+        control = bench.control(removed, self.clean)
+        if control is None:
+            return _Worth(removed, "", answers, right, first.astype(np.float64) - right)
+        mean = control.right.mean(axis=0)
+        return _Worth(
+            removed, "", answers, right, mean - right, mean, control.answers, control.mixed
+        )
+
+    def shares(self) -> Shares:
+        """Return what each test image gives to the ledger."""
+        right = self.bench.right(self.bench.first)
+        worths = [self._worth(mark) for mark in self.marks]
+        effects = np.stack([np.zeros(len(right)), *(worth.effect for worth in worths)])
+        return Shares(
+            right,
+            np.stack([worth.answers for worth in worths]),
+            np.diff(effects, axis=0),
+            effects[-1],
+            right - effects[-1],
+        )
+
+    def ledger(self, material: float, pixels: FloatArray | None, *, missed: str) -> HeadLedger:
+        """Return the figures, the means of `shares`, with all that stands beside them.
+
+        Args:
+            material: least accuracy that is worth a headline.
+            pixels: (n, d) vectors that only know the pixels; None where there are none.
+            missed: why relatives may have been missed; empty if they were not.
+        """
+        bench, shares = self.bench, self.shares()
+        first = shares.right
+        lines = []
+        shapley = self._shapley()
+        for cause, mark, part, share, effect in zip(
+            self.causes, self.marks, self.parts, shapley, shares.lines, strict=True
+        ):
+            worth = self._worth(mark)
+            lines.append(
+                Line(
+                    cause,
+                    self._effect(effect, some=part),
+                    int(mark.sum()),
+                    int((~mark).sum()),
+                    self._share(worth.right, unknown=bool(worth.reason)),
+                    None if worth.control is None else bench.mean(worth.control),
+                    worth.mixed,
+                    float(self._worth(part).effect.mean()),
+                    share,
+                    float("nan") if worth.reason else mcnemar(first, worth.right),
+                    self._p(effect, some=part),
+                    float("nan"),
+                    worth.reason,
+                )
+            )
+        adjusted = benjamini_hochberg([line.p for line in lines])
+        lines = [replace(line, adjusted=p) for line, p in zip(lines, adjusted, strict=True)]
+        last = self._worth(self.marks[-1])
+        flipped = last.answers != bench.first
+        by_control = float("nan") if last.removed.any() else 0.0
+        if last.control_answers is not None:
+            by_control = float((last.control_answers != bench.first).mean())
+        p = self._p(shares.total, some=self.marks[-1])
+        novel = ~np.isin(bench.clusters[bench.test], bench.clusters[bench.train])
+        return HeadLedger(
+            bench.kind,
+            self._share(first),
+            tuple(lines),
+            self._effect(shares.total, some=self.marks[-1]),
+            p,
+            p,
+            material,
+            self._honest(shares.honest),
+            novelty_curve(bench, first, novel),
+            self._share(flipped, unknown=bool(last.reason)),
+            by_control,
+            random_label_floor(bench, novel),
+            shares,
+            effective_size(first, bench.clusters[bench.test]),
+            cross_validate(bench),
+            run_controls(bench, pixels),
+            missed,
+        )
+
+    def _shapley(self) -> list[float]:
+        """Return each cause's mean worth over all orders in which they could be taken away."""
+        n = len(self.parts)
+        present = [place for place in range(n) if self.parts[place].any()]
+        shares = [0.0] * n
+        for place in present:
+            others = [one for one in present if one != place]
+            for size in range(len(others) + 1):
+                weight = factorial(size) * factorial(len(present) - size - 1)
+                for some in combinations(others, size):
+                    gain = self._value((*some, place)) - self._value(some)
+                    shares[place] += weight * gain / factorial(len(present))
+        return shares
+
+    def _value(self, parts: Sequence[int]) -> float:
+        removed = np.zeros(len(self.bench.train), bool)
+        for one in parts:
+            removed |= self.parts[one]
+        return float(self._worth(removed).effect.mean())
+
+    def _effect(self, values: DoubleArray, *, some: BoolArray) -> Estimate:
+        if np.isnan(values).any():
+            return Estimate(np.nan, np.nan, np.nan, len(values))
+        if not some.any():  # nothing was taken away: no uncertainty about that
+            return Estimate(0.0, 0.0, 0.0, len(values))
+        return self.bench.mean(values, lowest=-1.0)
+
+    def _p(self, values: DoubleArray, *, some: BoolArray) -> float:
+        """Test an effect; NaN where nothing was taken out, for that is no test."""
+        if not some.any():
+            return float("nan")
+        return sign_flip(values, self.bench.clusters[self.bench.test], seed=self.bench.seed)
+
+    def _honest(self, values: DoubleArray) -> Estimate:
+        if np.isnan(values).any():
+            return Estimate(np.nan, np.nan, np.nan, len(values))
+        if set(np.unique(values)) <= {0.0, 1.0}:
+            return self._share(values.astype(bool))
+        made = self.bench.mean(values)
+        value, low, high = (min(1.0, max(0.0, x)) for x in (made.value, made.low, made.high))
+        return Estimate(value, low, high, made.n)
+
+    def _share(self, values: BoolArray, *, unknown: bool = False) -> Estimate:
+        if unknown:
+            return Estimate(np.nan, np.nan, np.nan, len(values))
+        return proportion(values, self.bench.clusters[self.bench.test], seed=self.bench.seed)

@@ -1,0 +1,221 @@
+"""The lines of the ledger: what each cause is worth to one head, and what stands beside them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from embedkit.audits.base import Verdict, effect_verdict, rounded
+from embedkit.audits.controls import Controls
+from embedkit.audits.crossval import CrossValidation
+from embedkit.audits.floor import Floor
+from embedkit.audits.novelty import Novelty
+from embedkit.audits.refits import CONTROLS
+from embedkit.statistics import Estimate, detectable
+from embedkit.vectors import BoolArray, DoubleArray, IntArray
+
+CAUSES = ("exact_twins", "near_twins", "siblings")
+UNMEASURED = ("shortcuts",)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One cause and what it is worth.
+
+    Attributes:
+        cause: one of `CAUSES`.
+        effect: accuracy that the cause carries beyond the causes above it: control minus purged,
+            less the same of the line above.
+        removed: training images that the purge takes out, those of the lines above included.
+        left: training images that stay.
+        accuracy: of the head trained on them.
+        control: accuracy of heads trained without as many random images; None where a class would
+            be left without an image, and the effect then includes what fewer images cost.
+        mixed: whether related images are among the random ones, for too few others were there.
+        alone: what the cause is worth if only its own images are taken out.
+        shapley: its share when causes overlap: its worth averaged over every order of them.
+        mcnemar: p of McNemar's exact test, the head on all of train against the purged one.
+        p: of the effect, by signs drawn for each cluster; NaN where nothing was taken out.
+        adjusted: the same by Benjamini and Hochberg over the lines.
+        reason: why the head could not be trained again; empty if it was.
+    """
+
+    cause: str
+    effect: Estimate
+    removed: int
+    left: int
+    accuracy: Estimate
+    control: Estimate | None
+    mixed: bool
+    alone: float
+    shapley: float
+    mcnemar: float
+    p: float
+    adjusted: float
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        control = None
+        if self.control is not None:
+            control = self.control.to_dict() | {"draws": CONTROLS, "mixed": self.mixed}
+        return {
+            "cause": self.cause,
+            **self.effect.to_dict(),
+            "control": control,
+            "removed_from_train": self.removed,
+            "left_in_train": self.left,
+            "accuracy_after": self.accuracy.to_dict(),
+            "alone": rounded(self.alone),
+            "shapley": rounded(self.shapley),
+            "p": rounded(self.p),
+            "p_adjusted": rounded(self.adjusted),
+            "mcnemar_p": rounded(self.mcnemar),
+            "reason": self.reason or None,
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shares:
+    """What each test image gives to a ledger, whose figures are the means of these.
+
+    Attributes:
+        right: (n,) whether the head that is trained on all of train answers rightly.
+        answers: (causes, n) class number answered after each purge, of the first head where the
+            purged one could not be trained.
+        lines: (causes, n) each line's effect; NaN where it could not be measured.
+        total: (n,) what all lines carry; NaN likewise.
+        honest: (n,) right minus total.
+    """
+
+    right: BoolArray
+    answers: IntArray
+    lines: DoubleArray
+    total: DoubleArray
+    honest: DoubleArray
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLedger:
+    """The ledger of one head.
+
+    Attributes:
+        head: its kind.
+        reported: accuracy of the head trained on all of train.
+        lines: one a cause, each on top of the one before.
+        total: what all of them carry; NaN where that could not be measured.
+        p: of the total, by signs drawn for each cluster; NaN where nothing was taken out.
+        adjusted: the same by Holm over the heads.
+        material: least total that is worth a headline.
+        honest: reported minus total.
+        novelty: accuracy by similarity to the nearest training image.
+        look_up: share of test images answered otherwise once all relatives are out of train.
+        look_up_control: the same for as many random images.
+        floor: accuracy with labels that mean nothing.
+        effective: independent images that would show the reported accuracy as surely as the test
+            images do.
+        folds: grouped beside plain cross-validation.
+        controls: the same head with vectors that know nothing.
+        missed: why relatives may have been missed, and nothing found would mean little.
+        shares: of each test image; too many for the JSON, see `explain`.
+    """
+
+    head: str
+    reported: Estimate
+    lines: tuple[Line, ...]
+    total: Estimate
+    p: float
+    adjusted: float
+    material: float
+    honest: Estimate
+    novelty: Novelty
+    look_up: Estimate
+    look_up_control: float
+    floor: Floor
+    shares: Shares = field(repr=False, compare=False)
+    effective: float
+    folds: CrossValidation
+    controls: Controls
+    missed: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the causes carry accuracy."""
+        verdict = effect_verdict(self.total, self.reported, p=self.adjusted, material=self.material)
+        return Verdict.INCONCLUSIVE if self.missed and verdict is Verdict.ABSENT else verdict
+
+    @property
+    def detectable(self) -> float | None:
+        """Points that 4 of 5 such tests would find; None where nothing could be measured."""
+        if not self.removed or np.isnan(self.total.value):
+            return None
+        return 100 * max(self.material, detectable(self.total))
+
+    @property
+    def removed(self) -> int:
+        """Training images that the last purge takes out."""
+        return self.lines[-1].removed
+
+    @property
+    def reason(self) -> str:
+        """Why the last purge could not be measured; empty if it was."""
+        return next((line.reason for line in reversed(self.lines) if line.reason), "")
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what stands beside the lines, a sentence each."""
+        n, size = self.reported.n, round(self.effective)
+        count = (f"The {n} test images count as {size} independent ones.",) if size < n else ()
+        return (*count, self.folds.sentence(), self.controls.sentence())
+
+    def sentence(self, split: str) -> str:
+        """Sum it up, in a sentence or two.
+
+        Args:
+            split: name of the test split.
+        """
+        head, reported = self.head, f"{self.reported.value:.1%} on {split}"
+        if self.reason:
+            return (
+                f"{head}: {reported}; what relatives are worth cannot be measured: {self.reason}."
+            )
+        if not self.removed:
+            seen = " seen" if self.missed else ""
+            return f"{head}: {reported}, no relatives of it{seen} in train."
+        total, last = self.total, self.lines[-1]
+        mixed = "; related ones are among them, for too few others are left" if last.mixed else ""
+        beyond = (
+            f"beyond what as many random images are worth ({last.control.value:.1%} "
+            f"without those{mixed})"
+            if last.control is not None
+            else "what fewer images cost included"
+        )
+        unsure = ""
+        if self.verdict is Verdict.INCONCLUSIVE:
+            unsure = f" Four of five such tests would find {self.detectable:.1f} points."
+        return (
+            f"{head}: {reported} becomes {self.honest.value:.1%}: the {self.removed} training "
+            f"images related to test images carry {100 * total.value:.1f} points "
+            f"[{100 * total.low:.1f}, {100 * total.high:.1f}], {beyond}.{unsure}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        covered = [line.cause for line in self.lines if not line.reason]
+        return {
+            "head": self.head,
+            "reported": self.reported.to_dict(),
+            "lines": [line.to_dict() for line in self.lines],
+            "verdict": self.verdict.value,
+            "total": self.total.to_dict()
+            | {"p": rounded(self.p), "p_adjusted": rounded(self.adjusted)},
+            "detectable": None if self.detectable is None else round(self.detectable, 4),
+            "honest": self.honest.to_dict(),
+            "honest_covers": covered,
+            "honest_does_not_cover": [c for c in (*CAUSES, *UNMEASURED) if c not in covered],
+            "novelty": self.novelty.to_dict(),
+            "look_up": self.look_up.to_dict() | {"control": rounded(self.look_up_control)},
+            "random_labels": self.floor.to_dict(),
+            "effective_test_size": rounded(self.effective),
+            "cross_validation": self.folds.to_dict(),
+            "controls": self.controls.to_dict(),
+        }
