@@ -515,11 +515,13 @@ def test_no_file_of_the_tests_is_left_half_written(tmp_path):
         (("predict", "missing.safetensors", "x.png"), 2, "missing.safetensors is no head"),
         (("audit", "store", "--report", "."), 3, "is a folder"),
         (("embed", ".", "--max-errors", "nan"), 2, "neither a number"),
+        (("scan", 5000 * "x"), 2, "File name too long"),
+        (("explain", "store", 5000 * "x"), 2, "is neither an image of store nor a picture file"),
     ],
 )
 def test_more_mistakes_are_one_line_each(run, planted_store, tmp_path, arguments, status, message):
     (tmp_path / "here/store").symlink_to(planted_store.path)
-    if arguments[0] in ("search", "audit", "train"):
+    if arguments[0] in ("search", "audit", "train", "explain"):
         arguments = (*arguments, "-b", "pixels")
     got, _, err = run(*arguments)
     assert got == status

@@ -113,9 +113,13 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except OSError as error:
-        # Standard output is full or gone; embedkit's own files have errors of their own.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = console.fail(f"the output cannot be written: {error.strerror or error}", 3)
+        reason = error.strerror or str(error)
+        if error.filename is not None:  # a name that no file can have, or one that is locked away
+            status = console.fail(f"{str(error.filename)[:200]}: {reason}", 2)
+        else:
+            # Standard output is full or gone; embedkit's own files have errors of their own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = console.fail(f"the output cannot be written: {reason}", 3)
     except Exception:  # noqa: BLE001 (the last line of defence: never status 1, which is a gate's)
         traceback.print_exc()
         status = console.fail("embedkit itself failed; the lines above say where", 3)

@@ -1,6 +1,7 @@
 """Explain: why the answer to one image is what it is, from the same numbers as the ledger."""
 
 import difflib
+import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -113,7 +114,7 @@ def find_image(store: Store, image: str | Path) -> int | Path:
     if given in ids:
         return ids.index(given)
     path = Path(image)
-    if path.is_file():
+    if os.path.isfile(given):  # noqa: PTH113 (a name too long to be a file's is none)
         there = path.resolve()
         own = (
             row

@@ -26,7 +26,9 @@ from embedkit.vectors import BoolArray, FloatArray, IntArray
 SAMPLE = 192  # pictures at most
 LEAST = 32  # pictures that a sweep is made of, however small the data set
 ALONE = 16  # pictures looked at alone; each costs a whole batch
-FEWEST = 30  # pictures, before "no difference" is an answer
+# Pictures, before "no difference" is an answer: another preparation or another network moves the
+# probabilities of nearly all of them, and of so few one in ten would be seen 19 times in 20.
+FEWEST = 30
 PASSES = 2  # pictures that a sweep may show to the network, for each picture in the store
 NAMED = 3
 
@@ -137,11 +139,12 @@ def check_parity(
         verdict=verdict,
         summary=" ".join(
             [
-                _agreement_sentence(agreements, len(ids), split, differing, made_with),
+                _agreement_sentence(agreements, estimate, split, differing, made_with),
                 *_sweep_sentences(swept, head.kind),
             ]
         ),
         estimate=estimate,
+        detectable=None if verdict is Verdict.PRESENT else 100 * estimate.high,
         split=split,
         pictures=len(ids),
         alone=len(alone),
@@ -194,12 +197,12 @@ def _judged(
 
 def _agreement_sentence(
     agreements: Sequence[Agreement],
-    n: int,
+    estimate: Estimate,
     split: str,
     differing: set[str],
     made_with: dict[str, str],
 ) -> str:
-    largest = max(one.difference for one in agreements)
+    n, largest = estimate.n, max(one.difference for one in agreements)
     if not differing:
         by = (
             f"probabilities differ by {largest:.1g} at most"
@@ -208,7 +211,8 @@ def _agreement_sentence(
         )
         return (
             f"{n} {split} pictures read again, in a batch and {min(n, ALONE)} of them alone, get "
-            f"the answers that they have in the store; {by}."
+            f"the answers that they have in the store; {by} (at most {estimate.high:.1%} of all "
+            "could get another and not be seen here)."
         )
     where = made_with.get("device", "cpu")
     made = f"; the store was made on {where}" if where != "cpu" else ""

@@ -151,7 +151,7 @@ class Bench:
             self.clusters[rows],
             n_classes=len(classes),
             seed=self.seed,
-            value=None if value is None else min(value, len(rows)),
+            value=value,
         )
         return Refit(classes, fitted)
 

@@ -167,7 +167,9 @@ def _judge(
     related: Compared, nearest: Compared, grouped: Compared, *, clustered: bool, split: str
 ) -> tuple[str, str]:
     """Name what the split looks like, and say why."""
-    p_related, p_nearest = holm([related.p if clustered else float("nan"), nearest.p])
+    p_related, p_nearest, p_grouped = holm(
+        [related.p if clustered else float("nan"), nearest.p, grouped.p]
+    )
     share = (
         f"{related.value:.1%} of {split} images have a relative in train, "
         f"{related.low:.1%} to {related.high:.1%} in random re-splits"
@@ -180,7 +182,7 @@ def _judge(
             f"{', so copies or people were put on both sides' if more else ''}."
         )
     # Where relatives were kept together, the like of this split is one that does so too.
-    like, p = (grouped, grouped.p) if apart else (nearest, p_nearest)
+    like, p = (grouped, p_grouped) if apart else (nearest, p_nearest)
     how = (
         f"the nearest training image is at {like.value:.3f} on average, {like.low:.3f} to "
         f"{like.high:.3f} in {'re-splits that keep relatives together' if apart else 'random ones'}"

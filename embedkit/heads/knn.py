@@ -86,12 +86,14 @@ def fit_knn(
         clusters: (n,) images that must not vote for one another while k is chosen.
         n_classes: number of classes.
         seed: not needed; every head is fitted by the same call.
-        value: of k, to fit without choosing.
+        value: of k, to fit without choosing; all images where there are fewer.
         originals: rows beyond these are copies, which vote but are never scored.
     """
     index = NeighbourIndex(build_index(vectors), vectors)
     if value is not None:
-        return NearestNeighbours(index, y, n_classes, Choice("k", value, "given", ()))
+        return NearestNeighbours(
+            index, y, n_classes, Choice("k", min(value, len(vectors)), "given", ())
+        )
     sizes = np.bincount(np.unique(clusters, return_inverse=True)[1].ravel())
     grid = [k for k in GRID if k < len(y)] or [1]
     widest = min(len(y), grid[-1] + int(sizes.max()) - 1)
