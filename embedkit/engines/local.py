@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, TypeVar
 
+from embedkit.interrupts import held_back
 from embedkit.workers import usable_cores, workers
 
 Loaded = TypeVar("Loaded")
@@ -67,8 +68,12 @@ class LocalEngine:
         order = list(blocks)
         _keep_memory()
         images = ((block, id_) for block in order for id_ in block.ids)
-        with workers(self.threads, "load") as loaders, workers(self.threads, "network") as lanes:
-            loaded = _ahead(loaders, load, images)
+        with (
+            held_back() as interrupted,
+            workers(self.threads, "load") as loaders,
+            workers(self.threads, "network") as lanes,
+        ):
+            loaded = _ahead(loaders, load, images, interrupted)
             for block in order:
                 yield finish(block, islice(loaded, len(block.ids)), lanes)
 
@@ -89,10 +94,12 @@ def _ahead(
     pool: Executor,
     load: Callable[[Block, str], Loaded],
     images: Iterator[tuple[Block, str]],
+    interrupted: Callable[[], None],
 ) -> Iterator[Loaded]:
     """Load images in order, at most `WINDOW` of them ahead of the one that is asked for."""
     waiting: deque[Future[Loaded]] = deque()
     for block, id_ in images:
+        interrupted()
         waiting.append(pool.submit(load, block, id_))
         if len(waiting) >= WINDOW:
             yield waiting.popleft().result()
