@@ -12,6 +12,7 @@ from embedkit.errors import InputError
 from embedkit.files import write_output
 from embedkit.pipeline import OnProgress, embed
 from embedkit.reports import text
+from embedkit.reports.audits import findings
 from embedkit.reports.page import render
 from embedkit.store import Store
 from embedkit.synthetic import Faults, Truth, make_faces
@@ -52,9 +53,7 @@ class Demo:
         rows = [["", "planted", "found"]]
         rows += [[row.fault, str(row.planted), str(row.found)] for row in self.rows]
         rows.append(["pairs reported that were not planted", "0", str(self.unplanted)])
-        return "\n".join(
-            [text.findings(self.audit), "", text.table(rows), "", f"Report: {self.report}"]
-        )
+        return "\n".join([findings(self.audit), "", text.table(rows), "", f"Report: {self.report}"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""

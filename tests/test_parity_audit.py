@@ -19,7 +19,7 @@ from embedkit.audits.twins import find_twins
 from embedkit.backbones.mtcnn import Mtcnn
 from embedkit.backbones.pixels import PixelStatistics
 from embedkit.pipeline import embed
-from embedkit.reports import text
+from embedkit.reports.audits import findings
 from embedkit.reports.page import render
 from embedkit.synthetic import make_faces
 from embedkit.vectors import unit_rows
@@ -252,7 +252,7 @@ def test_a_network_of_ones_own_agrees_in_bf16_and_with_faces_cut_out(
 
 def test_the_page_and_the_terminal_show_it(clean_store):
     result = audit(clean_store, backbone="pixels")
-    assert "ok absent        parity: " in text.findings(result)
+    assert "ok absent        parity: " in findings(result)
     page = render(result)
     swept = result["parity"].sweep
     assert "A picture alone, and prepared wrongly" in page

@@ -17,6 +17,7 @@ from embedkit.heads.curve import learning_curve
 from embedkit.neighbours import search
 from embedkit.pipeline import embed
 from embedkit.reports import text
+from embedkit.reports.audits import findings
 from embedkit.reports.figures import write_figures
 from embedkit.reports.page import MOST_PAIRS, render
 from embedkit.reports.pictures import data_uri
@@ -210,7 +211,7 @@ def test_terminal_lines_are_no_wider_than_they_need_to_be(planted_store, result)
     report = text.classification_report(evaluate(train(planted_store, backbone="mtcnn")))
     assert max(map(len, report.splitlines())) <= 100
     assert all(line == line.rstrip() for line in report.splitlines())
-    every = text.findings(result).splitlines()
+    every = findings(result).splitlines()
     beside = [line.strip() for line in every if line.startswith(" ")]
     assert beside[0] == result["ledger"].resplits.sentence
     assert [line.split(":")[0] for line in beside[1:]] == ["logistic", "knn"]

@@ -52,6 +52,7 @@ def audit(
     from embedkit.files import write_output
     from embedkit.pipeline import store_of
     from embedkit.reports import text
+    from embedkit.reports.audits import findings
     from embedkit.reports.page import render
 
     limits = parse_limits(limit or [])
@@ -76,7 +77,7 @@ def audit(
         page = render(result, command=f"embedkit audit {store} --report {report} --seed {seed}")
         write_output(report, page.encode(errors="backslashreplace"))
         console.say(f"wrote {report}")
-    console.show(text.findings(result), result.to_dict(exit_code=1 if reasons else 0))
+    console.show(findings(result), result.to_dict(exit_code=1 if reasons else 0))
     for reason in reasons:
         console.say(f"Limit exceeded: {reason}")
     if reasons:

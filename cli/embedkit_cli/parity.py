@@ -38,6 +38,7 @@ def parity(
     from embedkit.audits.classifiers import check_classifier
     from embedkit.readers import read_source
     from embedkit.reports import text
+    from embedkit.reports.audits import classifier
     from embedkit.store import Store
     from embedkit.store.schema import STORE
 
@@ -56,4 +57,4 @@ def parity(
         pictures=pictures,
         seed=seed,
     )
-    console.show(text.classifier(result), result.to_dict())
+    console.show(classifier(result), result.to_dict())

@@ -34,7 +34,7 @@ def split(
     from embedkit.audits import relatives
     from embedkit.audits.remedies import plan_split, split_manifest
     from embedkit.files import write_output
-    from embedkit.reports import text
+    from embedkit.reports import audits
     from embedkit.store import Store
 
     opened = Store.open(store)
@@ -55,7 +55,7 @@ def split(
     for space in opened.spaces.values():
         command += ["-b", space.record.backbone["name"]]
     command += ["-o", f"{store}-clean"]
-    lines = [text.split_plan(plan)]
+    lines = [audits.split_plan(plan)]
     if isinstance(people, str):
         lines.append(f"People were not considered, only copies: {people}.")
     lines += [f"wrote {output}; next:", f"  {shlex.join(command)}"]
@@ -83,7 +83,7 @@ def clean(
     from embedkit.audits import relatives
     from embedkit.audits.remedies import advice_csv, advise
     from embedkit.files import write_output
-    from embedkit.reports import text
+    from embedkit.reports import audits
     from embedkit.store import Store
 
     opened = Store.open(store)
@@ -97,4 +97,4 @@ def clean(
         "file": str(output),
         "advice": [asdict(one) for one in advice],
     }
-    console.show(f"{text.advice(advice)}\nwrote {output}", document)
+    console.show(f"{audits.advice(advice)}\nwrote {output}", document)

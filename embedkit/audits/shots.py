@@ -5,18 +5,20 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from embedkit.backbones import Backbone, FaceBackbone, PreparedBackbone
-from embedkit.backbones.faces import Face
 from embedkit.backbones.preprocessing import Preprocessing
 from embedkit.errors import EmbedkitError, UnreadableImageError
 from embedkit.images import decode, read_bytes, shrunk, strict_pillow
 from embedkit.vectors import BoolArray, FloatArray, Pixels
 from embedkit.workers import usable_cores, workers
+
+if TYPE_CHECKING:
+    from embedkit.backbones.faces import Face  # brings torchvision
 
 # Longer side of a picture to be changed; a larger one is made smaller first, or the changes of
 # 200 pictures of a camera would take longer than their network.
@@ -44,7 +46,7 @@ class Shot:
     orientation: int
     transparent: bool
     cut: Pixels
-    face: Face | None
+    face: "Face | None"
 
     @staticmethod
     def shrunk(pixels: Pixels) -> Pixels:
@@ -71,7 +73,7 @@ def take(eye: Backbone, path: Path) -> Shot:
     return Shot(eye, data, pixels, facts.orientation, facts.mode in TRANSPARENT, cut, face)
 
 
-def _cut(eye: Backbone, pixels: Pixels) -> tuple[Pixels, Face | None]:
+def _cut(eye: Backbone, pixels: Pixels) -> "tuple[Pixels, Face | None]":
     """Return what is to be seen of a picture; all of it where that is to be left out."""
     if not isinstance(eye, FaceBackbone):
         return pixels, None

@@ -3,28 +3,17 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from embedkit.audits import Audit, Verdict
-from embedkit.audits.classifiers import RIGHT, Classifier, Reproduction
-from embedkit.audits.ledger import Ledger
-from embedkit.audits.remedies import Advice, SplitPlan
 from embedkit.backbones.cards import Card
-from embedkit.heads import Evaluation, Head
-from embedkit.heads.comparison import Comparison
-from embedkit.heads.curve import LearningCurve
-from embedkit.heads.predict import Prediction
 from embedkit.items import ItemTable
 from embedkit.statistics import Estimate
 from embedkit.store import Neighbour, Store
 
-if TYPE_CHECKING:
-    from embedkit.backbones.weights import Weights  # brings torch
-
-SIGNS = {
-    Verdict.PRESENT: "!! present",
-    Verdict.ABSENT: "ok absent",
-    Verdict.INCONCLUSIVE: "?? inconclusive",
-    Verdict.NOT_RUN: "-- not run",
-}
+if TYPE_CHECKING:  # these bring torch and scikit-learn
+    from embedkit.backbones.weights import Weights
+    from embedkit.heads import Evaluation, Head
+    from embedkit.heads.comparison import Comparison
+    from embedkit.heads.curve import LearningCurve
+    from embedkit.heads.predict import Prediction
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> str:
@@ -63,7 +52,7 @@ def data_set(items: ItemTable) -> str:
     return "\n".join(lines)
 
 
-def training(head: Head) -> str:
+def training(head: "Head") -> str:
     """Say what was fitted and how its hyper-parameter was chosen."""
     choice = head.classifier.choice
     images = f"{len(head.training.ids)} training images, " if head.training.ids else ""
@@ -78,7 +67,7 @@ def training(head: Head) -> str:
     return "\n".join(lines)
 
 
-def classification_report(evaluation: Evaluation) -> str:
+def classification_report(evaluation: "Evaluation") -> str:
     """Return all metrics with their intervals, class by class."""
     rows = [["", "precision", "recall", "f1", "images"]]
     rows += [
@@ -119,7 +108,7 @@ def classification_report(evaluation: Evaluation) -> str:
     )
 
 
-def prediction(one: Prediction) -> str:
+def prediction(one: "Prediction") -> str:
     """Return a prediction with its probabilities and evidence."""
     others = sorted(one.probabilities.items(), key=lambda pair: -pair[1])[1:4]
     rest = ", ".join(f"{label} {p:.1%}" for label, p in others)
@@ -137,64 +126,6 @@ def neighbours(found: Sequence[Neighbour]) -> str:
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
         for row in rows
     )
-
-
-def split_plan(plan: SplitPlan) -> str:
-    """Return the images of a planned split by label, and how near it comes to what was asked."""
-    labels = sorted({label for counts in plan.counts.values() for label in counts})
-    shown = labels[:20]
-    rows = [["", *plan.counts]]
-    rows += [[name, *(str(counts[name]) for counts in plan.counts.values())] for name in shown]
-    if len(labels) > len(shown):
-        rest = labels[len(shown) :]
-        rows.append(
-            [
-                f"({len(rest)} more)",
-                *(str(sum(c[name] for name in rest)) for c in plan.counts.values()),
-            ]
-        )
-    sums = [sum(counts.values()) for counts in plan.counts.values()]
-    rows.append(["all", *map(str, sums)])
-    got = ", ".join(
-        f"{side} {n / sum(sums):.1%} ({plan.wanted[side]:.0%} asked)"
-        for side, n in zip(plan.counts, sums, strict=True)
-    )
-    return (
-        f"{table(rows)}\n{plan.clusters} clusters, the largest of {plan.largest} images, none on "
-        f"two sides; {got}"
-    )
-
-
-def advice(every: Sequence[Advice]) -> str:
-    """Say how many images each action is for, with the first few."""
-    lines = []
-    for action in dict.fromkeys(one.action for one in every):
-        some = [one for one in every if one.action == action]
-        lines.append(f"{action}: {len({one.id for one in some})} images")
-        lines += [
-            f"  {one.id}: {one.reason}" + (f" ({one.other})" if one.other else "")
-            for one in some[:3]
-        ]
-    return "\n".join(lines) or "Nothing to drop, to label anew, to move or to look at."
-
-
-def findings(audit: Audit) -> str:
-    """Return one line a finding, those that did not run together at the end."""
-    lines = []
-    for finding in audit.findings:
-        if finding.verdict is not Verdict.NOT_RUN:
-            lines.append(
-                f"{SIGNS[finding.verdict]:<16} {finding.name}: {finding.summary} "
-                f"({finding.statement.value})"
-            )
-        if isinstance(finding, Ledger):
-            lines.append(f"{'':<16}   {finding.resplits.sentence}")
-            lines += [f"{'':<16}   {head.head}: {' '.join(head.notes())}" for head in finding.heads]
-    skipped = [one for one in audit.findings if one.verdict is Verdict.NOT_RUN]
-    for reason in dict.fromkeys(one.not_run_reason for one in skipped):
-        names = ", ".join(one.name for one in skipped if one.not_run_reason == reason)
-        lines.append(f"{SIGNS[Verdict.NOT_RUN]:<16} {names}: {reason}")
-    return "\n".join(lines)
 
 
 def share(estimate: Estimate) -> str:
@@ -215,7 +146,8 @@ def _plain(estimate: Estimate) -> str:
     return "-" if estimate.value != estimate.value else f"{estimate:.3f}"
 
 
-def _p(value: float) -> str:
+def p_value(value: float) -> str:
+    """Write a p-value with three decimals."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
@@ -270,56 +202,7 @@ def cards(every: Iterable[Card]) -> str:
     )
 
 
-def classifier(result: Classifier) -> str:
-    """Return what mistakes do to a user's classifier, and which gives each figure."""
-    swept = result.sweep
-    rows = [["prepared", "accuracy", "points", "answers changed", "p"]]
-    rows.append([RIGHT, share(swept.right), "", "", ""])
-    rows += [
-        [
-            one.name,
-            share(one.accuracy),
-            difference(one.difference),
-            f"{one.flipped.value:.1%}",
-            _p(one.p),
-        ]
-        for one in swept.mistakes
-    ]
-    gentle = [["on its way", "answers changed"]]
-    gentle += [[one.name, share(one.flipped)] for one in swept.mild]
-    where = f"{result.split} pictures" if result.split else "pictures"
-    lines = [
-        f"{result.model.name} on {result.pictures} of {result.labelled} {where}; 95% intervals in "
-        "brackets; p: McNemar's exact test, adjusted by Holm",
-        table(rows),
-        "",
-        table(gentle),
-        "",
-    ]
-    if result.unreadable:
-        lines.append(f"{result.unreadable} pictures could not be read.")
-    idle = "; ".join(f"{one.name} ({one.reason})" for one in swept.idle)
-    lines += [f"Nothing changes with: {idle}."] if idle else []
-    lines += [_reproduction(one) for one in result.figures]
-    return "\n".join(lines).rstrip()
-
-
-def _reproduction(one: Reproduction) -> str:
-    figure = f"{one.figure.value:.1%}" if one.figure.n == 0 else share(one.figure)
-    if not one.holds:
-        name, accuracy = one.nearest
-        return f"{figure} is what none of these gives; the nearest is {name}, {share(accuracy)}."
-    (name, accuracy), *others = one.holds
-    way = f"prepared {name}" if name == RIGHT else f"with {name}"
-    given = f"{figure} is what you get {way} ({share(accuracy)})"
-    if not others:
-        return f"{given}, and with nothing else."
-    more = ", ".join(f"{name} ({share(accuracy)})" for name, accuracy in others[:4])
-    rest = f" and {len(others) - 4} more" if len(others) > 4 else ""
-    return f"{given}; others fit too: {more}{rest}."
-
-
-def learning_curve(curve: LearningCurve) -> str:
+def learning_curve(curve: "LearningCurve") -> str:
     """Return the accuracy by number of training images."""
     rows = [["training images", "accuracy"]]
     rows += [[str(point.n_train), share(point.accuracy)] for point in curve.points]
@@ -340,7 +223,7 @@ def weights(found: "Sequence[Weights]") -> str:
     )
 
 
-def comparison(result: Comparison) -> str:
+def comparison(result: "Comparison") -> str:
     """Return the table of a comparison."""
     rows = [["", "accuracy", "behind the best", "p", "ms/image", "bytes/image", "train s"]]
     for place, one in enumerate(result.rows):
@@ -351,7 +234,7 @@ def comparison(result: Comparison) -> str:
                 f"{one.space} {one.head}",
                 share(one.accuracy),
                 behind,
-                _p(one.p) if place else "",
+                p_value(one.p) if place else "",
                 "-" if one.image_ms != one.image_ms else f"{one.image_ms:.1f}",
                 str(one.bytes_per_image),
                 f"{one.train_seconds:.1f}",
