@@ -409,7 +409,11 @@ def test_a_signal_leaves_a_store_that_the_same_command_finishes(tmp_path, how):
     command = [sys.executable, "-m", "embedkit_cli", "embed", str(faces), "-b", "pixels", "-o"]
     subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
     process = subprocess.Popen(
-        [*command, str(tmp_path / "store")], stderr=subprocess.PIPE, text=True
+        [*command, str(tmp_path / "store")],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job, and all that it starts, ignores SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     journal = tmp_path / "store/journal.jsonl"
     while not journal.exists() and process.poll() is None:

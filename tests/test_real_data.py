@@ -91,13 +91,13 @@ def test_copies_that_people_judged_are_found(data, stores):
     rows = csv.DictReader((data / "cifar10_duplicates/duplicates.csv").read_text().splitlines())
     judged = [frozenset((r["test_file"], r["train_file"])) for r in rows if r["kind"] == "near"]
     assert len(judged) == 249
-    assert sum(pair in found for pair in judged) / 249 > 0.75
+    assert sum(pair in found for pair in judged) / 249 >= 0.95
 
 
 def test_copies_across_the_split_of_fer2013_carry_accuracy(stores):
-    result = audit(stores("fer2013"), checks=["leakage", "ledger"])
+    result = audit(stores("fer2013"), checks=["leakage", "ledger"], heads=("knn",))
     assert result["leakage"].estimate.low > 0.05
-    knn = next(head for head in result["ledger"].heads if head.head == "knn")
+    (knn,) = result["ledger"].heads
     assert knn.total.low > 0
 
 

@@ -23,7 +23,7 @@ LAYERS = (
     {"store", "readers", "backbones", "engines", "synthetic"},
     {"items", "images", "fetch"},
     {"statistics"},
-    {"vectors", "files"},
+    {"vectors", "files", "interrupts", "workers"},
     {"errors"},
 )
 LEAVES = {
