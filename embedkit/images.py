@@ -28,6 +28,7 @@ from scipy import fft
 
 from embedkit.errors import UnreadableImageError
 from embedkit.files import sha256
+from embedkit.nuisance import Header, read_header
 from embedkit.vectors import Pixels
 
 MAX_BYTES = 64 * 2**20
@@ -81,10 +82,11 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded picture: (h, w, 3) uint8 RGB, upright, and its facts."""
+    """A decoded picture: (h, w, 3) uint8 RGB, upright, its facts, and what its file says."""
 
     pixels: Pixels
     facts: Facts
+    header: Header
 
 
 def read_bytes(path: Path) -> bytes:
@@ -126,7 +128,7 @@ def decode(data: bytes, *, background: tuple[int, int, int] = BACKGROUND) -> Pic
     Raises:
         UnreadableImageError: with the reason; never anything else, whatever the bytes are.
     """
-    picture, format_, mode, orientation, frames = _decoded(data, background)
+    picture, format_, mode, orientation, frames, header = _decoded(data, background)
     pixels = np.asarray(picture)
     return Picture(
         pixels,
@@ -142,6 +144,7 @@ def decode(data: bytes, *, background: tuple[int, int, int] = BACKGROUND) -> Pic
             orientation=orientation,
             frames=frames,
         ),
+        header,
     )
 
 
@@ -156,8 +159,8 @@ def decode_pixels(data: bytes) -> Pixels:
 
 def _decoded(
     data: bytes, background: tuple[int, int, int] = BACKGROUND
-) -> tuple[Image.Image, str, str, int, int]:
-    """Return a picture upright in RGB, its format, mode, EXIF orientation and number of frames."""
+) -> tuple[Image.Image, str, str, int, int, Header]:
+    """Return a picture upright in RGB, its format, mode, EXIF orientation, frames and header."""
     if not data:
         raise UnreadableImageError(EMPTY)
     if sniff(data[:64]) is None:
@@ -168,10 +171,12 @@ def _decoded(
             format_, mode = image.format or "", image.mode
             orientation = _orientation(image)
             frames = int(getattr(image, "n_frames", 1))
+            header = read_header(image)
             image.load()
             _check_size(image.size)  # Pillow's own check has been bypassed before
             ImageOps.exif_transpose(image, in_place=True)
-            return rgb_image(image, background=background), format_, mode, orientation, frames
+            upright = rgb_image(image, background=background)
+            return upright, format_, mode, orientation, frames, header
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError:

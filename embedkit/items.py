@@ -3,15 +3,26 @@
 import os
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from embedkit.errors import InputError
+from embedkit.nuisance import Appearance, Header
 
 GIVEN = ("id", "label", "split", "group")
+_ARROW: dict[Any, pa.DataType] = {
+    int: pa.int32(),
+    int | None: pa.int32(),
+    float: pa.float32(),
+    bool: pa.bool_(),
+    bool | None: pa.bool_(),
+    str | None: pa.string(),
+    list[int]: pa.list_(pa.uint8()),
+}
 FACTS = {
     "sha256": pa.string(),
     "pixel_sha256": pa.string(),
@@ -30,6 +41,9 @@ FACTS = {
     "face_bottom": pa.float32(),
     "face_confidence": pa.float32(),
     "face_landmarks": pa.list_(pa.float32()),
+    "nuisance": pa.struct(
+        [(one.name, _ARROW[one.type]) for made in (Header, Appearance) for one in fields(made)]
+    ),
 }
 # Those that are known only where a backbone looks for faces; null elsewhere.
 FACES = tuple(name for name in FACTS if name.startswith("face"))

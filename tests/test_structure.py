@@ -22,7 +22,7 @@ LAYERS = (
     {"inputs"},
     {"store", "readers", "backbones", "engines", "synthetic"},
     {"items", "images", "fetch"},
-    {"statistics"},
+    {"statistics", "nuisance"},
     {"vectors", "files", "interrupts", "workers"},
     {"errors"},
 )

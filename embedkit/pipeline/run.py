@@ -18,6 +18,7 @@ from embedkit.errors import InputError, UnreadableImageError
 from embedkit.files import sha256
 from embedkit.images import decode, read_bytes, shrunk
 from embedkit.items import FACES, FACTS, ItemTable, Unreadable
+from embedkit.nuisance import nuisances
 from embedkit.pipeline.choices import SAMPLE, SAMPLE_SIDE
 from embedkit.pipeline.passes import Passes
 from embedkit.pipeline.progress import FaceTally, OnProgress, Reporter
@@ -245,6 +246,8 @@ class Run:
             inputs, faces = self._prepared(picture.pixels, self._needed(block).values())
         except UnreadableImageError as error:
             return Loaded(id_, facts, reason=str(error))
+        if block.new:
+            facts["nuisance"] = nuisances(picture.header, picture.pixels)
         return Loaded(id_, facts | faces, inputs)
 
     def _prepared(

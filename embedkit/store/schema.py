@@ -14,7 +14,7 @@ from pyarrow import parquet
 from embedkit.errors import StoreError, StoreSchemaError
 from embedkit.files import sha256
 
-SCHEMA = 2
+SCHEMA = 3
 STORE = "store.json"
 ITEMS = "items.parquet"
 UNREADABLE = "unreadable.parquet"
