@@ -272,6 +272,21 @@ def effective_size(successes: BoolArray, clusters: npt.NDArray[np.generic]) -> f
     return min(float(n), n * n * p * (1 - p) / float(sums @ sums)) if sums.any() else float(n)
 
 
+def widened(estimate: Estimate, variance: float) -> Estimate:
+    """Widen an interval by a variance that the images tell nothing of.
+
+    Args:
+        estimate: with the interval that sampling its images gives.
+        variance: of another, independent source.
+    """
+    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    low, high = (
+        float(np.hypot(side, z * np.sqrt(variance)))
+        for side in (estimate.value - estimate.low, estimate.high - estimate.value)
+    )
+    return Estimate(estimate.value, estimate.value - low, estimate.value + high, estimate.n)
+
+
 def detectable(effect: Estimate) -> float:
     """Return the effect that would have been found in 4 of 5 cases, at the 5% level.
 

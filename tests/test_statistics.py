@@ -24,6 +24,7 @@ from embedkit.statistics import (
     sign_flip,
     upper_limit,
     weighted_mean,
+    widened,
     wilson,
 )
 
@@ -259,3 +260,15 @@ def test_the_detectable_effect_is_found_in_four_of_five_cases():
     effect = detectable(Estimate(0.0, -1.96 * error, 1.96 * error, 100))
     found = generator.normal(effect, error, size=20_000) > 1.96 * error
     assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_second_source_of_variance_widens_an_interval():
+    """The sum of two normal figures has the sum of their variances."""
+    generator = np.random.default_rng(0)
+    first, second = 0.03, 0.04
+    drawn = generator.normal(0, first, 100_000) + generator.normal(0, second, 100_000)
+    z = 1.959964
+    made = widened(Estimate(0.2, 0.2 - z * first, 0.2 + z * first, 50), second**2)
+    assert made.low == pytest.approx(0.2 + np.percentile(drawn, 2.5), abs=1e-3)
+    assert made.high == pytest.approx(0.2 + np.percentile(drawn, 97.5), abs=1e-3)
+    assert widened(made, 0.0) == made

@@ -22,6 +22,7 @@ from embedkit.statistics import (
     mcnemar,
     proportion,
     sign_flip,
+    widened,
 )
 from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
 
@@ -51,6 +52,9 @@ class _Worth:
         effect: (n,) what the head is right less often; NaN where it was not trained.
         control: (n,) how often the heads of the control are right; None without one.
         control_answers: (draws, n) what those answer.
+        mixed: whether related images were among those that the control leaves out.
+        spread: variance that the effect has by which images are left out, from one draw of the
+            control to another.
     """
 
     removed: BoolArray
@@ -61,6 +65,7 @@ class _Worth:
     control: DoubleArray | None = None
     control_answers: IntArray | None = None
     mixed: bool = False
+    spread: float = 0.0
 
 
 class Books:
@@ -100,8 +105,11 @@ class Books:
         if control is None:
             return _Worth(removed, "", answers, right, first.astype(np.float64) - right)
         mean = control.right.mean(axis=0)
+        # The purged head is one draw, the control the mean of many.
+        draws = control.right.mean(axis=1)
+        spread = float(draws.var(ddof=1)) * (1 + 1 / len(draws))
         return _Worth(
-            removed, "", answers, right, mean - right, mean, control.answers, control.mixed
+            removed, "", answers, right, mean - right, mean, control.answers, control.mixed, spread
         )
 
     def shares(self) -> Shares:
@@ -136,7 +144,7 @@ class Books:
             lines.append(
                 Line(
                     cause,
-                    self._effect(effect, some=part),
+                    self._effect(effect, some=part, of=mark),
                     int(mark.sum()),
                     int((~mark).sum()),
                     self._share(worth.right, unknown=bool(worth.reason)),
@@ -163,11 +171,11 @@ class Books:
             bench.kind,
             self._share(first),
             tuple(lines),
-            self._effect(shares.total, some=self.marks[-1]),
+            self._effect(shares.total, some=self.marks[-1], of=self.marks[-1]),
             p,
             p,
             material,
-            self._honest(shares.honest),
+            self._honest(shares.honest, of=self.marks[-1]),
             novelty_curve(bench, first, novel),
             self._share(flipped, unknown=bool(last.reason)),
             by_control,
@@ -199,12 +207,15 @@ class Books:
             removed |= self.parts[one]
         return float(self._worth(removed).effect.mean())
 
-    def _effect(self, values: DoubleArray, *, some: BoolArray) -> Estimate:
+    def _effect(self, values: DoubleArray, *, some: BoolArray, of: BoolArray) -> Estimate:
+        """Estimate what some of the images that a purge takes out are worth."""
         if np.isnan(values).any():
             return Estimate(np.nan, np.nan, np.nan, len(values))
         if not some.any():  # nothing was taken away: no uncertainty about that
             return Estimate(0.0, 0.0, 0.0, len(values))
-        return self.bench.mean(values, lowest=-1.0)
+        share = float(some.sum() / of.sum())
+        made = widened(self.bench.mean(values, lowest=-1.0), share * self._worth(of).spread)
+        return replace(made, low=max(-1.0, made.low), high=min(1.0, made.high))
 
     def _p(self, values: DoubleArray, *, some: BoolArray) -> float:
         """Test an effect; NaN where nothing was taken out, for that is no test."""
@@ -212,12 +223,12 @@ class Books:
             return float("nan")
         return sign_flip(values, self.bench.clusters[self.bench.test], seed=self.bench.seed)
 
-    def _honest(self, values: DoubleArray) -> Estimate:
+    def _honest(self, values: DoubleArray, *, of: BoolArray) -> Estimate:
         if np.isnan(values).any():
             return Estimate(np.nan, np.nan, np.nan, len(values))
         if set(np.unique(values)) <= {0.0, 1.0}:
             return self._share(values.astype(bool))
-        made = self.bench.mean(values)
+        made = widened(self.bench.mean(values), self._worth(of).spread)
         value, low, high = (min(1.0, max(0.0, x)) for x in (made.value, made.low, made.high))
         return Estimate(value, low, high, made.n)
 
