@@ -184,7 +184,7 @@ def rival(data: Path, name: str, python: Path) -> dict:
     )
     if run.returncode:
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
-        return {"reason": last[:160]}
+        return {"reason": f"its run ended with {last[:160]}"}
     return json.loads(run.stdout.strip().splitlines()[-1])
 
 
@@ -337,6 +337,12 @@ within minutes, are as alike as copies are, and its audit says so by its own rec
 
 {table(own)}
 
+FER2013 (others) is the one set here that was not in view when the thresholds were made, and the one
+where crops and borders are missed. With so many copies planted among those that it has anyway, its
+look-alikes seem to come so near to copies that hash or vectors have to agree too
+(`second_witness`), which is wrong here and still to be mended. The forecast above did not count that
+witness when this was measured; it does now, by the hash alone: at least so many are found.
+
 Nothing planted, drawn faces of seeds {CLEAN_SEEDS[0]} to {CLEAN_SEEDS[-1]}: {figures["clean"]}
 pairs listed.
 
@@ -358,6 +364,8 @@ near, and what was judged very similar too, as the list does. For other tools th
 for their pairs were not judged.
 
 {table(cifar_table(data, figures))}
+
+FiftyOne Brain needs a MongoDB server beside it, which could not be had on this machine.
 
 The threshold was {c["threshold"]:.3f}; look-alikes reach {c["look_alikes"]:.3f} among
 {c["candidates"]} candidates. {c["expected_false"]:.2f} false pairs were expected, which is too few:

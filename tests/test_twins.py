@@ -195,7 +195,8 @@ def test_the_threshold_lies_between_look_alikes_and_copies_however_many_there_ar
     found = calibrated(np.concatenate([look_alikes(3000), copies]))
     assert 0.75 < found.threshold < 0.9
     assert found.false_pairs < 0.02 * max(len(copies), 3)
-    assert found.found[0] >= 0.85 * found.found[1]
+    # Where hashes have to agree too, they do not of crops and borders.
+    assert found.found[0] >= (0.6 if found.crowded else 0.85) * found.found[1]
     assert found.decoys[0] == 0
 
 

@@ -1,7 +1,7 @@
 """Calibration: from which agreement two pictures of this data set are copies of one photograph."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from scipy import stats
 
+from embedkit.audits.candidates import alike_hashes
 from embedkit.audits.registration import Planes, plane, register
+from embedkit.images import perceptual_hash
 from embedkit.statistics import wilson
 from embedkit.synthetic.faults import jpeg_bytes
-from embedkit.vectors import DoubleArray, IntArray, Pixels
+from embedkit.vectors import BoolArray, DoubleArray, IntArray, Pixels
 
 SAMPLE = 25  # originals, of each of which a copy of every kind is planted
 FALSE_PAIRS = 0.05  # expected of a set without copies: one audit in twenty lists a pair
@@ -37,7 +39,8 @@ class Calibration:
         look_alikes: score that the best of all pairs that are no copies reaches in one set of
             twenty; None where there were too few candidates to tell.
         candidates: pairs looked at.
-        recall: (kind of change, found, planted) of planted copies.
+        recall: (kind of change, found, planted) of planted copies. Where a second witness has to
+            agree, the hash alone is asked, for the copies have no vectors: the least that is found.
         false_pairs: pairs above the threshold expected to be no copies; None as above.
         decoys: (above the threshold, all) pairs that cannot be copies: a picture and a neighbour of
             it, stood on its head.
@@ -108,11 +111,15 @@ def calibrate(
             threshold = float(np.tanh((np.arctanh(reach) + np.arctanh(min(copies, MOST))) / 2))
         expected = round(_expected(threshold, len(scores), *line), 4)
     threshold = round(threshold, 4)
+    found = {kind: s >= threshold for kind, s in planted.items()}
+    if crowded:
+        alike = _alike(originals, seed=seed)
+        found = {kind: passed & alike[kind] for kind, passed in found.items()}
     return Calibration(
         threshold,
         None if reach is None else round(reach, 4),
         len(scores),
-        tuple((kind, int((s >= threshold).sum()), len(s)) for kind, s in planted.items()),
+        tuple((kind, int(one.sum()), len(one)) for kind, one in found.items()),
         expected,
         _decoys(planes, pairs, threshold, seed),
         crowded,
@@ -148,21 +155,28 @@ def planted_scores(originals: Sequence[Pixels], *, seed: int) -> dict[str, Doubl
     """Return the scores of changed copies with their originals, by kind of change."""
     if not originals:
         return {}
-    generator = np.random.default_rng(seed)
     n = len(originals)
     first = [plane(pixels) for pixels in originals]
     pairs = np.stack([np.arange(n), np.arange(n) + n], axis=1)
     return {
-        kind: register(
-            np.stack(
-                [
-                    *first,
-                    *(plane(_pixels(change(Image.fromarray(p), generator))) for p in originals),
-                ]
-            ),
-            pairs,
-        ).score
-        for kind, change in COPIES.items()
+        kind: register(np.stack([*first, *map(plane, copies)]), pairs).score
+        for kind, copies in _copies(originals, seed)
+    }
+
+
+def _copies(originals: Sequence[Pixels], seed: int) -> Iterator[tuple[str, list[Pixels]]]:
+    """Make a copy of every kind of each picture."""
+    generator = np.random.default_rng(seed)
+    for kind, change in COPIES.items():
+        yield kind, [_pixels(change(Image.fromarray(one), generator)) for one in originals]
+
+
+def _alike(originals: Sequence[Pixels], *, seed: int) -> dict[str, BoolArray]:
+    """Mark the changed copies whose perceptual hash is alike, as `witnessed` asks."""
+    first = np.array([perceptual_hash(one) for one in originals], np.uint64)
+    return {
+        kind: alike_hashes(first, np.array([perceptual_hash(one) for one in copies], np.uint64))
+        for kind, copies in _copies(originals, seed)
     }
 
 

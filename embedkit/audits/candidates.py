@@ -77,12 +77,17 @@ def witnessed(vectors: FloatArray, hashes: Hashes, pairs: IntArray) -> BoolArray
     """
     centred = _centred(vectors)
     first, second = pairs.T
-    bits = np.minimum(
-        np.bitwise_count(hashes[first] ^ hashes[second]),
-        np.bitwise_count(hashes[first] ^ mirrored_hash(hashes)[second]),
-    )
     cosine = np.einsum("ij,ij->i", centred[first], centred[second], dtype=np.float64)
-    return np.asarray((bits <= ALIKE_BITS) | (np.round(cosine, 5) >= ALIKE_COSINE))
+    alike = alike_hashes(hashes[first], hashes[second])
+    return np.asarray(alike | (np.round(cosine, 5) >= ALIKE_COSINE))
+
+
+def alike_hashes(first: Hashes, second: Hashes) -> BoolArray:
+    """Mark the pairs of perceptual hashes, (m,) each, that are alike as `witnessed` asks."""
+    bits = np.minimum(
+        np.bitwise_count(first ^ second), np.bitwise_count(first ^ mirrored_hash(second))
+    )
+    return np.asarray(bits <= ALIKE_BITS)
 
 
 def _centred(vectors: FloatArray) -> FloatArray:

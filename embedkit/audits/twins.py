@@ -322,7 +322,8 @@ def _summary(
     ]
     if calibration is not None:
         found, planted = calibration.found
-        said = f"Of {planted} planted copies {found / planted:.0%} pass the threshold"
+        least = "at least " if calibration.crowded else ""
+        said = f"Of {planted} planted copies {least}{found / planted:.0%} pass the threshold"
         if calibration.false_pairs is None:
             parts.append(f"{said}; there are too few pictures to tell what false pairs do.")
         else:
