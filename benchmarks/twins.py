@@ -340,8 +340,8 @@ within minutes, are as alike as copies are, and its audit says so by its own rec
 FER2013 (others) is the one set here that was not in view when the thresholds were made, and the one
 where crops and borders are missed. With so many copies planted among those that it has anyway, its
 look-alikes seem to come so near to copies that hash or vectors have to agree too
-(`second_witness`), which is wrong here and still to be mended. The forecast above did not count that
-witness when this was measured; it does now, by the hash alone: at least so many are found.
+(`second_witness`), which is wrong here and still to be mended. The forecast above did not count
+that witness when this was measured; it does now, by the hash alone: at least so many are found.
 
 Nothing planted, drawn faces of seeds {CLEAN_SEEDS[0]} to {CLEAN_SEEDS[-1]}: {figures["clean"]}
 pairs listed.
