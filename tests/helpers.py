@@ -55,3 +55,14 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def scene(seed, side=120):
+    """A picture with something to see at every size."""
+    generator = np.random.default_rng(seed)
+    made = np.zeros((side, side, 3))
+    for cells in (4, 9, 20):
+        small = generator.integers(0, 256, (cells, cells, 3), np.uint8)
+        image = Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
+        made += np.asarray(image) / 3
+    return made.astype(np.uint8)

@@ -2,6 +2,7 @@
 
 import io
 
+import helpers
 import numpy as np
 import pytest
 from helpers import saved
@@ -16,13 +17,7 @@ SIDE = 120
 
 
 def scene(seed=0, side=SIDE):
-    generator = np.random.default_rng(seed)
-    made = np.zeros((side, side, 3))
-    for cells in (4, 9, 30):
-        small = generator.integers(0, 256, (cells, cells, 3), np.uint8)
-        image = Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
-        made += np.asarray(image) / 3
-    return Image.fromarray(made.astype(np.uint8))
+    return Image.fromarray(helpers.scene(seed, side))
 
 
 def of(data):

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import saved
+from helpers import saved, scene
 from PIL import Image, ImageFilter, ImageOps
 
 from embedkit.audits import Audit, base
@@ -28,18 +28,6 @@ from embedkit.pipeline import embed
 from embedkit.reports.page import render
 from embedkit.statistics import connected
 from embedkit.vectors import unit_rows
-
-
-def scene(seed, side=120):
-    """A picture with something to see at every size."""
-    generator = np.random.default_rng(seed)
-    made = np.zeros((side, side, 3))
-    for cells in (4, 9, 20):
-        small = generator.integers(0, 256, (cells, cells, 3), np.uint8)
-        image = Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
-        made += np.asarray(image) / 3
-    return made.astype(np.uint8)
-
 
 SCENES = [scene(seed) for seed in range(20)]
 

@@ -1,5 +1,6 @@
 """The program: its commands, and how errors become one line and an exit status."""
 
+import errno
 import os
 import signal
 import sys
@@ -114,8 +115,9 @@ def main(arguments: list[str] | None = None) -> int:
         status = 0
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.filename is not None:  # a name that no file can have, or one that is locked away
-            status = console.fail(f"{str(error.filename)[:200]}: {reason}", 2)
+        if error.filename is not None:
+            status = 2 if error.errno == errno.ENAMETOOLONG else 3
+            status = console.fail(f"{str(error.filename)[:200]}: {reason}", status)
         else:
             # Standard output is full or gone; embedkit's own files have errors of their own.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
