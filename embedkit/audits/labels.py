@@ -1,7 +1,7 @@
 """Labels: how many are wrong, which they probably are, and what that leaves to be reached."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class Labels(Finding):
             without ground truth.
         ceiling: None without ground truth or without a test split.
         left_out: classes with too few independent images to be judged.
+        case: what is thought of every label; too much for the JSON.
     """
 
     ground_truth: bool
@@ -53,6 +54,7 @@ class Labels(Finding):
     seen: float | None
     ceiling: Ceiling | None
     left_out: tuple[str, ...]
+    case: Case = field(repr=False, compare=False)
 
     def left_out_sentence(self) -> list[str]:
         """Say which classes are not judged; nothing where all are."""
@@ -152,6 +154,7 @@ def check_labels(
         seen=None,
         ceiling=None,
         left_out=left_out,
+        case=case,
     )
     if not ground_truth:
         disputed = ~alike[0] & ~alike[1]

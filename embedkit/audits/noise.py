@@ -44,11 +44,14 @@ def estimate_noise(
     label surprises it as often where it is sure. So each label is taken to have the probability
     (1 - e) p + e (1 - p) / (c - 1), where p is what a head that never saw the image gives its
     class, to a power b, scaled to sum to 1: b mends how sure the head is, e is the rate. Both are
-    those that make the labels most probable, e from 0 to a half. The interval is the wider, at
-    either end, of a bootstrap over clusters, each draw of which chooses both anew, and of the
-    likelihood ratio, each cluster counted as one image: the first knows nothing of wrong labels
-    that happen not to be there, the second nothing of images that hang together. The floor under errors is what psychophysics calls a lapse rate
-    (F. Wichmann and N. Hill, "The psychometric function", Perception & Psychophysics 63, 2001).
+    those that make the labels most probable, e from 0 to a half. The floor under errors is what
+    psychophysics calls a lapse rate (F. Wichmann and N. Hill, "The psychometric function",
+    Perception & Psychophysics 63, 2001).
+
+    The interval is the wider, at either end, of a bootstrap over clusters, each draw of which
+    chooses both anew, and of the likelihood ratio, each cluster counted as one image: the first
+    knows nothing of wrong labels that happen not to be there, the second nothing of images that
+    hang together.
 
     Args:
         probabilities: (n, c) of each image by a head that saw neither it nor its relatives.
