@@ -157,31 +157,33 @@ def main() -> None:
         "labels.py",
         f"""# Swapped labels
 
-Labels of real pictures ({sizes} images) are swapped, each to any other class, {len(SEEDS)} draws at each
-rate. All methods have the same vectors, and the first three the same folds of whole clusters
-(equal pixels; for anime, crops of one drawing). *cleanlab* ranks the out-of-fold probabilities by
-`normalized_margin`, its default for a list, or by `self_confidence`; *neighbours* are the nearest
-images of other clusters, as many as agree with most labels. embedkit ranks by the head and the
-neighbours together, the head trained anew without the {PRUNED:.0%} most suspicious images, in {DIVISIONS}
-other divisions into folds.
+Labels of real pictures ({sizes} images) are swapped, each to any other class,
+{len(SEEDS)} draws at each rate. All methods have the same vectors, and the first three the same
+folds of whole clusters (equal pixels; for anime, crops of one drawing). *cleanlab* ranks the
+out-of-fold probabilities by `normalized_margin`, its default for a list, or by `self_confidence`;
+*neighbours* are the nearest images of other clusters, as many as agree with most labels. embedkit
+ranks by the head and the neighbours together, the head trained anew without the {PRUNED:.0%} most
+suspicious images, in {DIVISIONS} other divisions into folds.
 
 ## Found, at the planted number
 
-Of the images whose label was swapped, the percentage that is among as many most suspicious ones (its
-precision and its recall are then one number), with intervals over images. The sets have wrong labels of their own,
-which count against every method.
+Of the images whose label was swapped, the percentage that is among as many most suspicious ones
+(precision and recall are then one number), with intervals over images. The sets have wrong labels
+of their own, which count against every method.
 
 {table(precision)}
 
-That the list has both, that heads learn anew without suspicious images, and in how many divisions,
-was settled on other draws of swapped labels on the anime and the UTKFace gender labels with
-MobileNetV2; the other lines had no part in it.
+That heads learn anew without suspicious images, in how many divisions, and that neighbours have a
+say, was settled on other draws of swapped labels, on the anime and the UTKFace gender labels with
+MobileNetV2. When the score was chosen (the probability of the label, no margin), other draws of
+every line had been seen. So the first two sets flatter embedkit; the others less.
 
 ## Estimated, beside nothing planted
 
-The rate is what was planted and what the set brought along, which nobody knows. *Hold it*: intervals that hold the planted
-rate alone. *Seen of 5% more*: by how much the estimate rises when another {SWAPPED:.0%} is swapped on purpose; what is
-not seen is in the upper limit. *cleanlab lists* as many as confident learning calls label issues.
+What is estimated is what was planted and what the set brought along, which nobody knows. *Hold it*:
+intervals that hold the planted rate alone. *Seen of {SWAPPED:.0%} more*: by how much the estimate
+rises when another {SWAPPED:.0%} is swapped on purpose; what is not seen is in the upper limit.
+*cleanlab lists* as many as confident learning calls label issues.
 
 {table(rates)}
 """,
