@@ -135,7 +135,7 @@ def check_labels(
     opinion = panel.head
     if ground_truth:
         noise = estimate_noise(panel.head, y, clusters, seed=seed)
-        opinion = panel.without(_first(noise.wrong, PRUNED), divisions=DIVISIONS)
+        opinion = panel.without(_worst(noise.wrong, y), divisions=DIVISIONS)
     case = Case(rows, labels, y, _together(opinion, voters.votes), panel.head, voters, confident)
     certain = least_wrong(twins.pairs, twins.near, given)
     known = conflicting(twins.pairs, case, items.ids, ground_truth=ground_truth)
@@ -164,7 +164,7 @@ def check_labels(
     seen = _seen(panel, noise, seed)
     blind = max(0.0, SWAPPED - seen)
     rate = _at_least(_allowing(noise.rate, blind), certain / len(rows))
-    order = _order(case, confident | ~alike[1])[: round(rate.value * len(rows))]
+    order = _order(case, confident | ~alike[1])[: max(0, round(rate.value * len(rows)) - certain)]
     ceiling = None
     if split is not None:
         test = np.array([items.splits[row] == split for row in rows])
@@ -220,10 +220,14 @@ def _confident(y: IntArray, probabilities: DoubleArray) -> BoolArray:
     return np.asarray(find_label_issues(y, probabilities, n_jobs=1), bool)
 
 
-def _first(suspicion: DoubleArray, share: float) -> BoolArray:
-    """Mark a share of the images, the most suspicious."""
-    marked = np.zeros(len(suspicion), bool)
-    marked[np.argsort(-suspicion, kind="stable")[: round(share * len(suspicion))]] = True
+def _worst(suspicion: DoubleArray, y: IntArray) -> BoolArray:
+    """Mark the `PRUNED` most suspicious images, at most half of any class."""
+    marked = np.zeros(len(y), bool)
+    marked[np.argsort(-suspicion, kind="stable")[: round(PRUNED * len(y))]] = True
+    for number in np.unique(y[marked]):
+        of_class = np.flatnonzero(marked & (y == number))
+        spared = of_class[np.argsort(-suspicion[of_class], kind="stable")]
+        marked[spared[np.sum(y == number) // 2 :]] = False
     return marked
 
 

@@ -48,7 +48,7 @@ class Panel:
         self.vectors, self.y, self.clusters = vectors, y, clusters
         self.n_classes, self.seed = n_classes, seed
         self.folds = fold_numbers(y, clusters, seed=seed)
-        self.values: list[float] = []
+        self.values: dict[int, float] = {}
         self.head = self._answers(y, self.folds, np.zeros(len(y), bool))
 
     def with_labels(self, y: IntArray) -> DoubleArray:
@@ -68,7 +68,11 @@ class Panel:
         for draw in range(divisions):
             seed = int(np.random.default_rng([self.seed, draw, 1]).integers(2**31))
             folds = fold_numbers(self.y, self.clusters, seed=seed)
-            made.append(self._answers(self.y, folds, left_out, value=float(np.median(self.values))))
+            made.append(
+                self._answers(
+                    self.y, folds, left_out, value=float(np.median(list(self.values.values())))
+                )
+            )
         return np.asarray(np.mean(made, axis=0))
 
     def _answers(
@@ -88,10 +92,10 @@ class Panel:
                 self.clusters[inside],
                 n_classes=len(classes),
                 seed=self.seed,
-                value=None if choosing else value or self.values[fold],
+                value=None if choosing else value or self.values.get(fold),
             )
             if choosing:
-                self.values.append(fitted.choice.value)
+                self.values[fold] = fitted.choice.value
             answers[np.ix_(asked, classes)] = fitted.probabilities(self.vectors[asked])
         return answers
 
