@@ -29,7 +29,7 @@ class Panel:
 
     Attributes:
         folds: (n,) fold of each image; clusters are whole.
-        values: of C, that each fold's head chose inside its own training part.
+        value: of C, chosen inside the training part of the first fold; the others take it over.
         head: (n, c) probabilities by heads that were trained on the other folds.
     """
 
@@ -48,17 +48,17 @@ class Panel:
         self.vectors, self.y, self.clusters = vectors, y, clusters
         self.n_classes, self.seed = n_classes, seed
         self.folds = fold_numbers(y, clusters, seed=seed)
-        self.values: dict[int, float] = {}
+        self.value: float | None = None
         self.head = self._answers(y, self.folds, np.zeros(len(y), bool))
 
     def with_labels(self, y: IntArray) -> DoubleArray:
-        """Return what `head` would be with other labels, each fold's C kept."""
+        """Return what `head` would be with other labels, C kept."""
         return self._answers(y, self.folds, np.zeros(len(y), bool))
 
     def without(self, left_out: BoolArray, *, divisions: int) -> DoubleArray:
         """Return the mean answers of heads that were trained without some images.
 
-        Each division into folds is a new one; C is the middle one of those chosen.
+        Each division into folds is a new one.
 
         Args:
             left_out: (n,) images that teach nothing, but are asked about.
@@ -68,18 +68,11 @@ class Panel:
         for draw in range(divisions):
             seed = int(np.random.default_rng([self.seed, draw, 1]).integers(2**31))
             folds = fold_numbers(self.y, self.clusters, seed=seed)
-            made.append(
-                self._answers(
-                    self.y, folds, left_out, value=float(np.median(list(self.values.values())))
-                )
-            )
+            made.append(self._answers(self.y, folds, left_out))
         return np.asarray(np.mean(made, axis=0))
 
-    def _answers(
-        self, y: IntArray, folds: IntArray, left_out: BoolArray, value: float | None = None
-    ) -> DoubleArray:
+    def _answers(self, y: IntArray, folds: IntArray, left_out: BoolArray) -> DoubleArray:
         answers = np.zeros((len(y), self.n_classes))
-        choosing = not self.values
         for fold in range(int(folds.max()) + 1):
             inside, asked = (folds != fold) & ~left_out, np.flatnonzero(folds == fold)
             classes, numbers = np.unique(y[inside], return_inverse=True)
@@ -92,10 +85,9 @@ class Panel:
                 self.clusters[inside],
                 n_classes=len(classes),
                 seed=self.seed,
-                value=None if choosing else value or self.values.get(fold),
+                value=self.value,
             )
-            if choosing:
-                self.values[fold] = fitted.choice.value
+            self.value = fitted.choice.value
             answers[np.ix_(asked, classes)] = fitted.probabilities(self.vectors[asked])
         return answers
 
