@@ -128,7 +128,7 @@ def main() -> None:
         "fer2013": (data / "fer2013", "mtcnn"),
     }
     stores = {
-        name: embed(source, work / f"{name}-store", backbone=backbone)
+        name: embed(source, work / f"{name}-store", backbone=backbone, precision="fp32")
         for name, (source, backbone) in sources.items()
     }
     worlds = [read(stores[name], name, column, space) for name, column, space, _ in CASES]

@@ -216,10 +216,10 @@ def test_terminal_lines_are_no_wider_than_they_need_to_be(planted_store, result)
     assert beside[0] == result["ledger"].resplits.sentence
     assert [line.split(":")[0] for line in beside[1:]] == ["logistic", "knn"]
     lines = [line for line in every if not line.startswith(" ")]
-    # Four answers, and a line for each reason why something did not run.
-    assert [line.split()[0] for line in lines[4:]] == ["--", "--"]
-    assert re.match(r"-- not run\s+siblings", lines[4])
-    assert re.match(r"-- not run\s+shortcuts, labels", lines[5])
+    # Five answers, and a line for each reason why something did not run.
+    assert [line.split()[0] for line in lines[5:]] == ["--", "--"]
+    assert re.match(r"-- not run\s+siblings", lines[5])
+    assert re.match(r"-- not run\s+shortcuts, bias", lines[6])
 
 
 @pytest.mark.browser

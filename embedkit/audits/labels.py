@@ -278,6 +278,7 @@ def _judge(made: Labels, rate: Estimate, seen: float, material: float) -> Labels
             f"of the {SWAPPED:.0%} of labels that were swapped on purpose {max(0.0, seen):.1%} "
             "was seen: the head is right too seldom to tell a wrong label from a hard picture"
         )
+    # The rate's own interval is its test.
     verdict = effect_verdict(rate, tested, p=0.0, material=material)
     if made.certain:
         verdict = Verdict.PRESENT
