@@ -285,8 +285,10 @@ def _judge(made: Labels, rate: Estimate, seen: float, material: float) -> Labels
     elif missed and verdict is Verdict.ABSENT:
         verdict = Verdict.INCONCLUSIVE
     listed = len(made.images)
+    are = "are" if verdict is Verdict.PRESENT else "may be"
     sentences = [
-        f"An estimated {_percent(rate)} of {rate.n} labels are wrong; {listed} are listed."
+        f"An estimated {_percent(rate)} of {rate.n} labels {are} wrong; {listed} to look at are "
+        "listed."
     ]
     if not listed:
         sentences = [
