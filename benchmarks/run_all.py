@@ -14,6 +14,7 @@ SCRIPTS = (
     "cases.py",
     "scale.py",
     "parity.py",
+    "labels.py",
     "embedding_speed.py",
     "embedding.py",
 )

@@ -35,6 +35,7 @@ LEAVES = {
     "typer": ("cli/",),
     "rich": ("cli/",),
     "sklearn": ("embedkit/heads/",),
+    "cleanlab": ("embedkit/audits/labels.py",),
     "safetensors": ("embedkit/heads/saving.py", "embedkit/backbones/weights.py"),
     "torchvision": ("embedkit/backbones/",),
     "timm": ("embedkit/backbones/",),

@@ -26,6 +26,9 @@ def audit(
     material: Annotated[
         float, typer.Option(metavar="POINTS", help="Accuracy points that are worth a headline.")
     ] = 1,
+    no_ground_truth: Annotated[
+        bool, typer.Option("--no-ground-truth", help="Labels are opinions: none is called wrong.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write the page with the pictures.")
     ] = None,
@@ -70,6 +73,7 @@ def audit(
         backbone=backbone,
         predictions=predictions,
         material=material,
+        ground_truth=not no_ground_truth,
         seed=seed,
     )
     reasons = exceeded(result, limits, allow_not_run=allow_not_run)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict, not_run
+from embedkit.audits.labels import Labels, check_labels
 from embedkit.audits.leakage import measure_leakage
-from embedkit.audits.ledger import keep_ledger
+from embedkit.audits.ledger import Ledger, keep_ledger
 from embedkit.audits.parity import check_parity
 from embedkit.audits.siblings import Siblings, find_siblings
 from embedkit.audits.twins import Twins, find_twins
@@ -73,6 +74,7 @@ def audit(
     heads: tuple[str, ...] = tuple(HEADS),
     predictions: str | Path | None = None,
     material: float = 100 * MATERIAL,
+    ground_truth: bool = True,
     seed: int = 0,
 ) -> Audit:
     """Run every audit that can run, or those named.
@@ -86,6 +88,8 @@ def audit(
         heads: kinds of heads that the ledger trains.
         predictions: file of a model's own answers for the test images, for the ledger.
         material: accuracy points from which an effect is worth a headline.
+        ground_truth: whether a label can be wrong at all; if not, `labels` says how far labels
+            are shared, and calls none wrong.
         seed: of everything drawn.
 
     Raises:
@@ -100,12 +104,13 @@ def audit(
             raise InputError(f"no audit is called {name!r}; known are {', '.join(AUDITS)}{hint}")
     space = store.space(backbone)
     answers = None if predictions is None else Path(predictions)
-    run = _Run(store, label, space.name, heads, seed, answers, material / 100)
+    run = _Run(store, label, space.name, heads, seed, answers, material / 100, ground_truth)
     wanted = [name for name in AUDITS if name in (tuple(checks) or AUDITS) and name not in skip]
     if not wanted:
         raise InputError("every audit that was asked for is left out again, so nothing would run")
     settings = {"label": label, "backbone": space.name, "heads": list(heads), "seed": seed}
     settings["material"] = material
+    settings["ground_truth"] = ground_truth
     return Audit(store, tuple(run.finding(name) for name in wanted), settings)
 
 
@@ -136,6 +141,7 @@ class _Run:
         seed: int,
         predictions: Path | None,
         material: float,
+        ground_truth: bool,
     ) -> None:
         self.store = store
         self.label = label
@@ -144,6 +150,8 @@ class _Run:
         self.seed = seed
         self.predictions = predictions
         self.material = material
+        self.ground_truth = ground_truth
+        self._ledger: Ledger | None = None
         self.split = held_out_split(store, label)
         self.held_out = held_out(store)
         store.items.label_column(label)  # an unknown column is an error before any work
@@ -167,6 +175,9 @@ class _Run:
         if name == "siblings":
             known = self.siblings
             return not_run(name, known) if isinstance(known, str) else known
+        if name == "labels":
+            made = self.labels()
+            return not_run(name, made) if isinstance(made, str) else made
         if name not in ("leakage", "ledger", "parity"):
             return not_run(name, "this version of embedkit does not have it yet")
         train = {
@@ -203,7 +214,7 @@ class _Run:
                 heads=self.heads,
                 seed=self.seed,
             )
-        return keep_ledger(
+        self._ledger = keep_ledger(
             self.store,
             self.twins,
             None if isinstance(known, str) else known,
@@ -212,6 +223,23 @@ class _Run:
             backbone=self.backbone,
             heads=self.heads,
             predictions=self.predictions,
+            material=self.material,
+            seed=self.seed,
+        )
+        return self._ledger
+
+    def labels(self) -> Labels | str:
+        """Judge the labels, or say why they cannot be judged."""
+        known = self.siblings
+        return check_labels(
+            self.store,
+            self.twins,
+            self.twins.near if isinstance(known, str) else known.identity,
+            label=self.label,
+            backbone=self.backbone,
+            split=self.split,
+            reported=() if self._ledger is None else self._ledger.reported(),
+            ground_truth=self.ground_truth,
             material=self.material,
             seed=self.seed,
         )

@@ -17,7 +17,7 @@ from embedkit.audits.resplits import Resplits, compare_with_resplits
 from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins
 from embedkit.heads.training import HEADS
-from embedkit.statistics import holm
+from embedkit.statistics import Estimate, holm
 from embedkit.store import Store
 
 
@@ -29,6 +29,11 @@ class Ledger(Finding):
     heads: tuple[HeadLedger, ...]
     resplits: Resplits
     yours: Yours | None = None
+
+    def reported(self) -> list[tuple[str, Estimate]]:
+        """Return the accuracy of each head, and of the user's own model, by name."""
+        named = [(f"the {head.head} head", head.reported) for head in self.heads]
+        return named + ([] if self.yours is None else [("your model", self.yours.reported)])
 
     def details(self) -> dict[str, Any]:
         """Return the ledger of each head, and of the user's own model."""

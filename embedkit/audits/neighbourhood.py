@@ -67,6 +67,19 @@ class Neighbourhood:
             value[missing] = index.search(self.vectors[queries[missing]], 1).similarities[:, 0]
         return np.asarray(value)
 
+    def strangers(self) -> tuple[IntArray, DoubleArray]:
+        """Return each image's nearest `STRANGERS` of other clusters, closest first.
+
+        Returns:
+            (n, k) images, -1 where there are fewer, and (n, k) cosines.
+        """
+        own = self.clusters[:, None]
+        relative = self.clusters[self._rows] == own
+        place = np.argsort(relative, axis=1, kind="stable")[:, :STRANGERS]
+        rows = np.take_along_axis(self._rows, place, axis=1)
+        similarities = np.take_along_axis(self._similarities, place, axis=1)
+        return np.where(self.clusters[rows] != own, rows, -1), similarities
+
     def vote(self, asked: IntArray, rows: IntArray, y: IntArray, k: int) -> DoubleArray:
         """Return the probabilities that a kNN head on some images gives others; see `knn.vote`.
 

@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 import embedkit
 from embedkit.audits import Audit, Verdict
+from embedkit.audits.labels import Labels
 from embedkit.audits.ledger import Ledger
 from embedkit.audits.lines import HeadLedger
 from embedkit.audits.parity import Parity
@@ -73,6 +74,8 @@ def render(result: Audit, *, command: str = "") -> str:
     ledger = next((one for one in result.findings if isinstance(one, Ledger)), None)
     twins = next((one for one in result.findings if isinstance(one, Twins)), None)
     parity = next((one for one in result.findings if isinstance(one, Parity)), None)
+    labels = next((one for one in result.findings if isinstance(one, Labels)), None)
+    suspects = labels.images if labels else ()
     pairs = _most_telling(twins.pairs) if twins else []
     return template.render(
         style=style,
@@ -91,6 +94,10 @@ def render(result: Audit, *, command: str = "") -> str:
         difference=difference,
         pairs=[_shown(result, pair) for pair in pairs[:MOST_PAIRS]],
         n_pairs=len(twins.pairs) if twins else 0,
+        suspects=[
+            (one, data_uri(result.store.items.path(one.id))) for one in suspects[:MOST_PAIRS]
+        ],
+        n_suspects=len(suspects),
         to_drop=_to_drop(twins.pairs) if twins else [],
         data=_data_card(result),
         unreadable=result.store.unreadable,
