@@ -1,4 +1,4 @@
-"""Associations: how much each nuisance column says of the label, with all columns tested at once."""
+"""Associations: what each nuisance column says of the label, all columns tested at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from embedkit.audits.base import ALPHA, Statement, rounded
 from embedkit.audits.columns import Coded
 from embedkit.audits.nuisance import SETS
+from embedkit.audits.relabellings import Relabelled
 from embedkit.statistics import Estimate, bootstrap, weighted_means
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
@@ -106,7 +107,7 @@ def associate(
     coded: Sequence[Coded],
     y: IntArray,
     labels: Sequence[str],
-    drawn: IntArray,
+    drawn: Relabelled,
     clusters: IntArray,
     folds: IntArray,
     *,
@@ -136,7 +137,9 @@ def associate(
     """
     if not coded:
         return ()
-    information = mutual_information(coded, np.concatenate([y[None], drawn]), len(labels))
+    information = mutual_information(
+        coded, np.concatenate([y[None].astype(np.int16), drawn]), len(labels)
+    )
     chance = information[:, 1:].mean(axis=1)
     entropy = _entropy(np.bincount(y, minlength=len(labels))[None].astype(np.float64))[0]
     explained = np.clip((information[:, 0] - chance) / (entropy - chance), 0, 1)
@@ -184,7 +187,7 @@ def associate(
     )
 
 
-def mutual_information(coded: Sequence[Coded], y: IntArray, n_classes: int) -> DoubleArray:
+def mutual_information(coded: Sequence[Coded], y: Relabelled, n_classes: int) -> DoubleArray:
     """Return the mutual information of columns with many labellings, in nats.
 
     Args:
@@ -248,7 +251,7 @@ def value_counts(codes: IntArray, y: IntArray, n_values: int, n_classes: int) ->
     return np.asarray(made.reshape(n_values, n_classes))
 
 
-def _counts(values: FloatArray, y: IntArray, n_classes: int) -> DoubleArray:
+def _counts(values: FloatArray, y: Relabelled, n_classes: int) -> DoubleArray:
     """Count values by class; whole numbers below 2^24, which float32 adds without an error."""
     hot = np.empty((values.shape[1], len(y), n_classes), np.float32)
     for k in range(n_classes):

@@ -9,6 +9,7 @@ import numpy as np
 from embedkit.audits.base import MATERIAL, Statement, Verdict, effect_verdict, rounded
 from embedkit.audits.columns import Coded, matrix
 from embedkit.audits.nuisance import SETS
+from embedkit.audits.relabellings import Relabelled
 from embedkit.heads.nuisance import NUISANCE_HEADS, nuisance_probabilities
 from embedkit.statistics import Estimate, bootstrap, holm, weighted_means, wilson
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
@@ -67,6 +68,10 @@ class Blindfold:
     split: Score
     probabilities: DoubleArray = field(repr=False, compare=False)
 
+    def tells(self, material: float = MATERIAL) -> bool:
+        """Whether it knows more than the commonest class, on all images or on the test split."""
+        return Verdict.PRESENT in (self.crossed.verdict(material), self.split.verdict(material))
+
     def log_loss(self, y: IntArray) -> float:
         """Return the mean -log p of the images' classes."""
         own = self.probabilities[np.arange(len(y)), y]
@@ -87,7 +92,7 @@ class Blindfold:
 def blindfold(
     coded: Sequence[Coded],
     y: IntArray,
-    drawn: IntArray,
+    drawn: Relabelled,
     clusters: IntArray,
     folds: IntArray,
     train: BoolArray,
@@ -158,7 +163,7 @@ def _scores(
     probabilities: Sequence[DoubleArray],
     commonest: IntArray,
     y: IntArray,
-    drawn: IntArray,
+    drawn: Relabelled,
     clusters: IntArray,
     *,
     seed: int,

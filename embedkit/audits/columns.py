@@ -1,5 +1,6 @@
 """Columns as numbers: nuisances of files as codes that can be counted, and as inputs of a head."""
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def _numbers(column: Column, values: DoubleArray, rows: IntArray) -> Coded:
         raw = np.searchsorted(edges, values, side="left")
         limits = [f"{edge:.4g}" for edge in edges]
         names = [f"up to {limits[0]}"]
-        names += [f"{low} to {high}" for low, high in zip(limits, limits[1:], strict=False)]
+        names += [f"{low} to {high}" for low, high in itertools.pairwise(limits)]
         names.append(f"above {limits[-1]}")
     raw = np.where(missing, len(names), raw)
     used, codes = np.unique(raw, return_inverse=True)

@@ -1,14 +1,17 @@
 """Relabellings: the labels as they could as well have been, if nothing but relatives tied them."""
 
 import numpy as np
+import numpy.typing as npt
 
 from embedkit.vectors import IntArray
+
+Relabelled = npt.NDArray[np.int16]  # (draws, n); a thousand of them are held at once
 
 STEP = 1.25  # clusters whose sizes differ by less than this factor may exchange labels
 ENOUGH = 10  # clusters that exchange among themselves
 
 
-def relabellings(y: IntArray, clusters: IntArray, *, draws: int, seed: int) -> IntArray:
+def relabellings(y: IntArray, clusters: IntArray, *, draws: int, seed: int) -> Relabelled:
     """Draw labels for a permutation test that respects clusters.
 
     Clusters of about the same size exchange all their labels, and the images of a cluster exchange
@@ -17,7 +20,7 @@ def relabellings(y: IntArray, clusters: IntArray, *, draws: int, seed: int) -> I
     cluster that gives its labels to a larger one repeats some, to a smaller one loses some.
 
     Args:
-        y: (n,) class numbers, below 256.
+        y: (n,) class numbers.
         clusters: (n,) images that hang together.
         draws: how many.
         seed: of the draws.
@@ -27,14 +30,14 @@ def relabellings(y: IntArray, clusters: IntArray, *, draws: int, seed: int) -> I
     """
     generator = np.random.default_rng(seed)
     if len(np.unique(clusters)) == len(y):
-        return np.stack([generator.permutation(y) for _ in range(draws)])
+        return np.stack([generator.permutation(y).astype(np.int16) for _ in range(draws)])
     _, member, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
     member = member.ravel()
     order = np.argsort(member, kind="stable")
     starts = np.cumsum(sizes) - sizes
     groups = _exchanging(sizes)
     place = np.arange(len(y)) - np.repeat(starts, sizes)  # of each image in its cluster
-    made = np.empty((draws, len(y)), np.int64)
+    made = np.empty((draws, len(y)), np.int16)
     for draw in range(draws):
         giver = np.empty(len(sizes), np.int64)
         for group in groups:
