@@ -277,21 +277,35 @@ def _standardised(information: DoubleArray) -> DoubleArray:
 
 
 def _marker(coded: Coded, y: IntArray, labels: Sequence[str]) -> Marker:
-    counts = value_counts(coded.codes, y, len(coded.names), len(labels)).astype(np.float64)
-    others = counts.sum(axis=1, keepdims=True) - counts
-    inside, outside = counts / counts.sum(axis=0), others / others.sum(axis=0)
-    tried = [(name, inside[v], outside[v]) for v, name in enumerate(coded.names)]
+    counts = value_counts(coded.codes, y, len(coded.names), len(labels))
+    tried = list(zip(coded.names, counts, strict=True))
     if not isinstance(coded.column.values, tuple):
         values = coded.column.values[coded.rows]
-        known = [v for v, name in enumerate(coded.names) if name != "missing"]
-        for v in known[:-1]:
-            most = values[coded.codes == v].max()
-            below = inside[: v + 1].sum(axis=0), outside[: v + 1].sum(axis=0)
-            tried.append((f"at most {most:.4g}", *below))
-        for v in known[1:]:
-            least = values[coded.codes == v].min()
-            above = inside[v : known[-1] + 1].sum(axis=0), outside[v : known[-1] + 1].sum(axis=0)
-            tried.append((f"at least {least:.4g}", *above))
-    best = max(tried, key=lambda one: float((one[1] - one[2]).max()))
-    k = int((best[1] - best[2]).argmax())
-    return Marker(best[0], labels[k], float(best[1][k]), float(best[2][k]))
+        known = np.flatnonzero(np.isfinite(values))
+        order = known[np.argsort(values[known], kind="stable")]
+        below = np.cumsum(y[order][:, None] == np.arange(len(labels)), axis=0)
+        # Where one value ends and the next begins: two ways to part the numbers.
+        ends = np.flatnonzero(np.diff(values[order]) > 0)
+        if len(ends):
+            low = ends[_apart(below[ends], y).argmax()]
+            above = below[-1] - below[ends]
+            high = ends[_apart(above, y).argmax()]
+            tried.append((f"at most {values[order[low]]:.4g}", below[low]))
+            tried.append((f"at least {values[order[high + 1]]:.4g}", below[-1] - below[high]))
+    best = max(tried, key=lambda one: float(_apart(one[1][None], y)[0]))
+    inside, outside = _shares(best[1][None], y)
+    k = int((inside - outside)[0].argmax())
+    return Marker(best[0], labels[k], float(inside[0, k]), float(outside[0, k]))
+
+
+def _apart(counts: IntArray, y: IntArray) -> DoubleArray:
+    """Return how far the class is told apart that is told best (Youden's index), (m,)."""
+    inside, outside = _shares(counts, y)
+    return np.asarray((inside - outside).max(axis=1))
+
+
+def _shares(counts: IntArray, y: IntArray) -> tuple[DoubleArray, DoubleArray]:
+    """Return the share of each class that has a value, and of all others, from (m, k) counts."""
+    size = np.bincount(y, minlength=counts.shape[1])
+    others = counts.sum(axis=1, keepdims=True) - counts
+    return counts / size, others / (len(y) - size)

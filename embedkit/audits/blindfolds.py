@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from embedkit.audits.base import MATERIAL, Statement, Verdict, effect_verdict, rounded
+from embedkit.audits.base import ALPHA, Statement, rounded
 from embedkit.audits.columns import Coded, matrix
 from embedkit.audits.nuisance import SETS
 from embedkit.audits.relabellings import Relabelled
@@ -33,9 +33,9 @@ class Score:
     p: float
     adjusted: float
 
-    def verdict(self, material: float = MATERIAL) -> Verdict:
-        """Whether it knows more than the commonest class."""
-        return effect_verdict(self.gain, self.accuracy, p=self.adjusted, material=material)
+    def tells(self, material: float) -> bool:
+        """Whether it knows more than the commonest class, and enough to matter."""
+        return self.gain.low > 0 and self.adjusted < ALPHA and self.gain.value >= material
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -68,9 +68,9 @@ class Blindfold:
     split: Score
     probabilities: DoubleArray = field(repr=False, compare=False)
 
-    def tells(self, material: float = MATERIAL) -> bool:
+    def tells(self, material: float) -> bool:
         """Whether it knows more than the commonest class, on all images or on the test split."""
-        return Verdict.PRESENT in (self.crossed.verdict(material), self.split.verdict(material))
+        return self.crossed.tells(material) or self.split.tells(material)
 
     def log_loss(self, y: IntArray) -> float:
         """Return the mean -log p of the images' classes."""

@@ -1,5 +1,7 @@
 """Reliance: does a head on pictures do worse where a nuisance points to the wrong class?"""
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +19,12 @@ from embedkit.statistics import (
 )
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
-# The nuisance is confident where it makes the odds of the image's class twice what they are among
-# all images, or half; fixed, and the same for two classes, for many and for rare ones.
+# What the nuisance says is how much it changes the odds of a class from what they are among all
+# images; limits on that are the same for two classes, for many and for rare ones, and fixed.
+LEANS = 1.25  # times the odds, or less than one in so many
 SURE = 2.0
-BANDS = (1 / 4, 1 / SURE, SURE, 4)  # odds ratios between which accuracies are listed
+MOST = 4.0  # beyond which the nuisance cannot be surer
+BANDS = (1 / MOST, 1 / SURE, 1 / LEANS, LEANS, SURE, MOST)
 FEWEST = 20  # clusters of test images on which the nuisance is right, and on which it is wrong
 HARDNESS = 3  # strata of a class by similarity to the nearest training image
 PER_STRATUM = 30  # test images of a class for each
@@ -125,12 +129,14 @@ def measure_reliance(
 ) -> Reliance:
     """Compare a head's accuracy where a nuisance is right with that where it is wrong.
 
-    Each image has a sign: +1 where the nuisance is confident of its class, -1 where it is confident
-    of others, else 0. The slope of "answered rightly" on the sign within strata is half the gap;
-    without zeros the gap is Mantel's and Haenszel's difference of risks (S. Greenland, J. Robins,
-    Biometrics 41, 1985). The effect is the slope times the mean sign, less the mean sign that the
-    same images would have with their classes drawn anew: how much a nuisance can be worth depends
-    on how often it is right, and that of one which knows nothing is no more often than by chance.
+    Each image has a sign: +1 where the nuisance points to its class, -1 where it points away, else
+    0. The slope of "answered rightly" on the sign within strata is half the gap; without zeros the
+    gap is Mantel's and Haenszel's difference of risks (S. Greenland, J. Robins, Biometrics 41,
+    1985). The effect is the slope times how much larger the mean sign is than if the classes of the
+    same images were drawn anew: a nuisance that is right no more often than by chance is worth
+    nothing, however closely it is followed. It is made of two slopes, where the nuisance is `SURE`
+    and where it but leans to one side: the head may follow one and not the other. The p-value is
+    that of the slope on the logarithm of the odds ratio.
 
     Args:
         cause: name.
@@ -142,15 +148,15 @@ def measure_reliance(
         clusters: (n,) of relatives.
         seed: of the draws.
     """
-    k = len(prior)
     ratio = odds(probabilities) / odds(prior)
-    signs = np.sign(np.log(ratio)) * (np.maximum(ratio, 1 / ratio) >= SURE)
+    logs = np.clip(np.log(ratio), -np.log(MOST), np.log(MOST))
+    signs = np.sign(logs) * (np.abs(logs) >= np.log(LEANS))
     own = np.arange(len(y)), y
     sign = signs[own]
     limits = (0.0, *BANDS, np.inf)
     bands = tuple(
         (low, high, proportion(right[part], clusters[part], seed=seed))
-        for low, high in zip(limits, limits[1:], strict=False)
+        for low, high in itertools.pairwise(limits)
         for part in [(ratio[own] > low) & (ratio[own] <= high)]
     )
     reported = proportion(right, clusters, seed=seed)
@@ -165,23 +171,26 @@ def measure_reliance(
     if min(counts) < FEWEST:
         few = "right" if counts[0] < counts[1] else "wrong"
         reason = (
-            f"it is clearly {few} on too few test images ({min(counts)} independent ones; "
+            f"it is {few} on too few test images ({min(counts)} independent ones; "
             f"{FEWEST} are needed)"
         )
         return Reliance(
             cause, reported, aligned, conflicting, bands, nothing, nothing, np.nan, np.nan,
             kappa, kappa_p, least, reason,
         )  # fmt: skip
-    centred, product = _products(sign, right, strata)
-    if not centred.any():
+    if not _centred(sign, strata).any():
         reason = "within classes and strata of hardness the nuisance does not vary"
         return Reliance(
             cause, reported, aligned, conflicting, bands, nothing, nothing, np.nan, np.nan,
             kappa, kappa_p, least, reason,
         )  # fmt: skip
     gap, effect = bootstrap(
-        _slope(sign, signs, y, right, strata, k), clusters, seed=seed, lowest=-1.0
+        _slopes(signs, np.abs(logs) >= np.log(SURE), y, right, strata),
+        clusters,
+        seed=seed,
+        lowest=-1.0,
     )
+    product = _centred(logs[own], strata) * _centred(right, strata)
     p = sign_flip(product, clusters, seed=seed)
     return Reliance(
         cause, reported, aligned, conflicting, bands, gap, effect, p, p,
@@ -195,47 +204,69 @@ def odds(probabilities: DoubleArray) -> DoubleArray:
     return np.asarray(p / (1 - p))
 
 
-def _products(sign: DoubleArray, right: BoolArray, strata: IntArray) -> tuple[DoubleArray, ...]:
-    """Return the sign without its stratum's mean, and its product with "right" likewise."""
-    size = np.bincount(strata)
-    a = sign - (np.bincount(strata, weights=sign) / size)[strata]
-    b = right - (np.bincount(strata, weights=right) / size)[strata]
-    return a, a * b
+def _centred(values: DoubleArray | BoolArray, strata: IntArray) -> DoubleArray:
+    """Return values without the mean of their stratum."""
+    means = np.bincount(strata, weights=values) / np.maximum(np.bincount(strata), 1)
+    return np.asarray(values - means[strata])
 
 
-def _slope(  # type: ignore[no-untyped-def]
-    sign: DoubleArray, signs: DoubleArray, y: IntArray, right: BoolArray, strata: IntArray, k: int
-):
-    """Return the statistic (gap, effect) for `bootstrap`."""
+def _slopes(
+    signs: DoubleArray, sure: BoolArray, y: IntArray, right: BoolArray, strata: IntArray
+) -> Callable[[DoubleArray], DoubleArray]:
+    """Return the statistic (gap, effect) for `bootstrap`.
+
+    Args:
+        signs: (n, k) of each image for each class.
+        sure: (n, k) whether the nuisance is.
+        y: (n,) class numbers.
+        right: (n,) whether the head is.
+        strata: (n,) numbers.
+    """
+    own = np.arange(len(y)), y
     member = (strata[:, None] == np.arange(strata.max() + 1)).astype(np.float64)
-    of_class = (y[:, None] == np.arange(k)).astype(np.float64)
-    columns = [np.ones(len(y)), sign, 1.0 * right, sign * sign, sign * right]
-    parts = [member * column[:, None] for column in columns]
+    of_class = (y[:, None] == np.arange(signs.shape[1])).astype(np.float64)
+    levels = [signs * sure, signs * ~sure]
+    one, other = levels[0][own], levels[1][own]
+
+    def summed(weights: DoubleArray, values: DoubleArray | BoolArray) -> DoubleArray:
+        return np.asarray(weights @ (member * values[:, None]))  # (m, strata)
 
     def statistic(weights: DoubleArray) -> DoubleArray:
-        n, s, r, ss, sr = (weights @ part for part in parts)  # (m, strata)
-        size = np.maximum(n, 1)
-        spread = (ss - s * s / size).sum(axis=1)
-        slope = (sr - s * r / size).sum(axis=1) / np.where(spread > 1e-9, spread, np.nan)
-        total = weights.sum(axis=1)
-        shares = weights @ of_class / total[:, None]
-        by_chance = (shares * (weights @ signs) / total[:, None]).sum(axis=1)
-        tilt = weights @ sign / total - by_chance
-        return np.stack([2 * slope, slope * tilt], axis=1)
+        size = np.maximum(weights @ member, 1)
+        a, b, r = (summed(weights, values) for values in (one, other, right))
+
+        def product(of: DoubleArray, s: DoubleArray, t: DoubleArray) -> DoubleArray:
+            return np.asarray((summed(weights, of) - s * t / size).sum(axis=1))
+
+        aa, bb, ab = product(one**2, a, a), product(other**2, b, b), product(one * other, a, b)
+        ar, br = product(one * right, a, r), product(other * right, b, r)
+        spread = aa + bb + 2 * ab
+        gap = 2 * (ar + br) / np.where(spread > 1e-9, spread, np.nan)
+        matrix = np.stack([np.stack([aa, ab], axis=1), np.stack([ab, bb], axis=1)], axis=1)
+        # A level that no image has gets a slope of zero.
+        slopes = (
+            np.linalg.pinv(matrix, rcond=1e-9, hermitian=True) @ np.stack([ar, br], 1)[:, :, None]
+        )
+        total = weights.sum(axis=1, keepdims=True)
+        shares = weights @ of_class / total
+        tilts = [
+            (weights @ level[own] - (shares * (weights @ level)).sum(axis=1)) / total[:, 0]
+            for level in levels
+        ]
+        effect = (slopes[:, :, 0] * np.stack(tilts, axis=1)).sum(axis=1)
+        return np.stack([gap, effect], axis=1)
 
     return statistic
 
 
 def _agreement(right: BoolArray, answered: BoolArray, y: IntArray) -> tuple[float, DoubleArray]:
     """Return Cohen's kappa of two sets of errors within classes, and what a sign test sums up."""
-    size = np.bincount(y)
-    a = (np.bincount(y, weights=right) / np.maximum(size, 1))[y]
-    b = (np.bincount(y, weights=answered) / np.maximum(size, 1))[y]
+    first, second = _centred(right, y), _centred(answered, y)
+    a, b = right - first, answered - second  # means of the image's class
     expected = float((a * b + (1 - a) * (1 - b)).mean())
     if expected > 1 - 1e-9:
         return float("nan"), np.zeros(len(y))
-    kappa = (float((right == answered).mean()) - expected) / (1 - expected)
-    return kappa, (right - a) * (answered - b)
+    return (float((right == answered).mean()) - expected) / (1 - expected), first * second
 
 
 def _detectable_gap(accuracy: Estimate, first: int, second: int) -> float:

@@ -22,7 +22,7 @@ from embedkit.audits.reliance import Reliance, hardness, measure_reliance
 from embedkit.audits.sources import LeftOut, Source, find_sources, leave_sources_out
 from embedkit.audits.suspicions import ALL, judge, sighted
 from embedkit.heads.classifier import fold_numbers
-from embedkit.statistics import holm
+from embedkit.statistics import holm, proportion
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
@@ -167,7 +167,15 @@ def find_shortcuts(
     adjusted = holm([one.p for one in asked])
     reliances = tuple(replace(one, adjusted=p) for one, p in zip(asked, adjusted, strict=True))
     telling = tuple(one for one in found if one.present and one.set != SETS[-1])
-    judged = judge(telling, reliances, sighted(heads), bool(told), head=head, material=material)
+    judged = judge(
+        telling,
+        reliances,
+        sighted(heads),
+        bool(told),
+        proportion(right, near[test], seed=seed),
+        head=head,
+        material=material,
+    )
     notes = [
         judged.summary,
         _of_thumbnail(heads, material),

@@ -1,4 +1,4 @@
-"""Sources: where files come from, by what their headers share; purity of labels, accuracy without."""
+"""Sources: files that share a header or a border, how pure their labels are, and what is lost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -181,7 +181,7 @@ def leave_sources_out(bench: Bench, one: Coded) -> LeftOut:
         return LeftOut(name, nothing, nothing, nothing, lost, reason)
     figures = np.stack([unseen, seen, seen - unseen])[:, judged]
     made = bootstrap(weighted_means(figures), clusters[judged], seed=bench.seed, lowest=-1.0)
-    return LeftOut(name, *made, lost)
+    return LeftOut(name, made[0], made[1], made[2], lost)
 
 
 def _divides(one: Coded) -> bool:

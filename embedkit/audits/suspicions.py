@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embedkit.audits.associations import Association
-from embedkit.audits.base import Statement, Verdict
+from embedkit.audits.base import Statement, Verdict, effect_verdict
 from embedkit.audits.blindfolds import Blindfold
 from embedkit.audits.nuisance import SETS
 from embedkit.audits.reliance import Reliance
@@ -37,6 +37,7 @@ def judge(
     reliances: Sequence[Reliance],
     heads: Sequence[Blindfold],
     told: bool,
+    reported: Estimate,
     *,
     head: str,
     material: float,
@@ -53,11 +54,12 @@ def judge(
         reliances: of the first of them, and of all together.
         heads: on nuisances without the thumbnail.
         told: whether those know more than the commonest class.
+        reported: accuracy of the head on pictures on the test split.
         head: kind of the head on pictures.
         material: least accuracy that is worth a headline.
     """
     if not telling and not told:
-        return _nothing(heads, material)
+        return _nothing(heads, reported, material)
     verdicts = [one.verdict(material) for one in reliances]
     used = [r for r, v in zip(reliances, verdicts, strict=True) if v is Verdict.PRESENT]
     wide = [one for one in telling if one.marker.class_wide]
@@ -115,17 +117,16 @@ def judge(
     )
 
 
-def _nothing(heads: Sequence[Blindfold], material: float) -> Judged:
+def _nothing(heads: Sequence[Blindfold], reported: Estimate, material: float) -> Judged:
     if not heads:  # only the thumbnail varies
         nothing = Estimate(np.nan, np.nan, np.nan, 0)
         text = "Nothing but the thumbnail varies."
         return Judged(Verdict.INCONCLUSIVE, Statement.ASSOCIATION, text, nothing)
     score = _best(heads).crossed
-    verdict = score.verdict(material)
+    verdict = effect_verdict(score.gain, reported, p=1.0, material=material)
     least = 100 * max(material, detectable(score.gain))
     unsure = ""
     if verdict is not Verdict.ABSENT:
-        verdict = Verdict.INCONCLUSIVE
         unsure = f" Four of five such tests would find {least:.1f} points."
     text = (
         f"No column says enough of the class to be named; a head that sees nothing but such "

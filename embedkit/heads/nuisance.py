@@ -19,7 +19,7 @@ def _linear(_: int) -> LogisticRegression:
 
 def _trees(seed: int) -> ExtraTreesClassifier:
     return ExtraTreesClassifier(
-        n_estimators=60,
+        n_estimators=40,
         max_depth=10,
         min_samples_leaf=5,
         max_features=0.3,
