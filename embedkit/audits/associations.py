@@ -5,20 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from embedkit.audits.base import ALPHA, Statement, rounded
 from embedkit.audits.columns import Coded
 from embedkit.audits.nuisance import SETS
 from embedkit.audits.relabellings import Relabelled
 from embedkit.statistics import Estimate, bootstrap, weighted_means
-from embedkit.vectors import DoubleArray, FloatArray, IntArray
+from embedkit.vectors import DoubleArray, IntArray
 
 DRAWS = 999
 LEAST = 0.01  # share of what there is to know of the label that is worth naming a column
 NEARLY_ALL = 0.95  # of a class, and of the others without it, for a property of the whole class
 SHOWN = 12  # columns that get an interval
-CELLS = 40_000_000  # of a table that is held at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,28 +197,14 @@ def mutual_information(coded: Sequence[Coded], y: Relabelled, n_classes: int) ->
         (c, m).
     """
     draws, n = y.shape
-    step = max(1, min(draws, CELLS // 10 // (n * n_classes)))
+    of_class = _xlogx(np.stack([np.bincount(row, minlength=n_classes) for row in y])).sum(axis=1)
+    total = n * np.log(n) - of_class
     made = np.empty((len(coded), draws))
-    start = 0
-    while start < len(coded):
-        end, width = start, 0
-        while end < len(coded) and (end == start or (width + len(coded[end].names)) * n <= CELLS):
-            width += len(coded[end].names)
-            end += 1
-        block = coded[start:end]
-        places = np.cumsum([0, *(len(one.names) for one in block)])[:-1]
-        values = np.zeros((width, n), np.float32)
-        for place, one in zip(places, block, strict=True):
-            values[place + one.codes, np.arange(n)] = 1
-        for first in range(0, draws, step):
-            part = y[first : first + step]
-            counts = _counts(values, part, n_classes)  # (width, m, k)
-            joint = np.add.reduceat(_xlogx(counts).sum(axis=2), places, axis=0)
-            of_value = np.add.reduceat(_xlogx(counts.sum(axis=2)), places, axis=0)
-            of_class = _xlogx(np.stack([(part == k).sum(axis=1) for k in range(n_classes)]))
-            total = n * np.log(n) - of_class.sum(axis=0)
-            made[start:end, first : first + step] = (joint - of_value + total) / n
-        start = end
+    for c, one in enumerate(coded):
+        values = len(one.names)
+        counts = np.stack([value_counts(one.codes, row, values, n_classes) for row in y])
+        joint, of_value = _xlogx(counts).sum(axis=(1, 2)), _xlogx(np.bincount(one.codes)).sum()
+        made[c] = (joint - of_value + total) / n
     return np.asarray(made.clip(min=0))
 
 
@@ -245,20 +229,12 @@ def crossfitted(
     return right, commonest
 
 
-def value_counts(codes: IntArray, y: IntArray, n_values: int, n_classes: int) -> IntArray:
+def value_counts(
+    codes: IntArray, y: IntArray | Relabelled, n_values: int, n_classes: int
+) -> IntArray:
     """Return the (n_values, n_classes) images of each value and class."""
     made = np.bincount(codes * n_classes + y, minlength=n_values * n_classes)
     return np.asarray(made.reshape(n_values, n_classes))
-
-
-def _counts(values: FloatArray, y: Relabelled, n_classes: int) -> DoubleArray:
-    """Count values by class; whole numbers below 2^24, which float32 adds without an error."""
-    hot = np.empty((values.shape[1], len(y), n_classes), np.float32)
-    for k in range(n_classes):
-        hot[:, :, k] = (y == k).T
-    with threadpool_limits(1, user_api="blas"):
-        made = values @ hot.reshape(values.shape[1], -1)
-    return made.reshape(len(values), len(y), n_classes).astype(np.float64)
 
 
 def _xlogx(counts: DoubleArray | IntArray) -> DoubleArray:

@@ -159,7 +159,8 @@ def _tied(
     others = [one.name for one in telling if one is not first]
     if others:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-        text += f" So are {', '.join(others[:3])}{more}."
+        also = "So is" if len(others) == 1 else "So are"
+        text += f" {also} {', '.join(others[:3])}{more}."
     return text
 
 

@@ -1,10 +1,12 @@
 """Heads on nuisances: a linear one and trees, each with one fixed setting, for a few columns."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
@@ -63,6 +65,8 @@ def nuisance_probabilities(
         made[:, classes] = 1.0
         return made
     model = NUISANCE_HEADS[kind](seed)
-    with threadpool_limits(1):
+    with threadpool_limits(1), warnings.catch_warnings():
+        # An optimum to three digits is enough, and no head has to be the best of its kind.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         made[:, classes] = model.fit(x, y).predict_proba(asked)
     return made
