@@ -117,8 +117,8 @@ def main() -> None:
 {options.seeds} drawn data sets a row, each of {IMAGES} images in two classes of the same size, a
 third of them test, {DIMENSION} numbers an image, and {NOISE + 1} columns: {NOISE} know nothing,
 one is set by the class in a share of images (the strength) and drawn in the others; the vectors
-show it. The true points are what the same head loses on {FRESH:,} fresh images whose column has nothing to do
-with their class.
+show it. The true points are what the same head loses on {FRESH:,} fresh images whose column has
+nothing to do with their class.
 
 {table(rows)}
 

@@ -132,7 +132,7 @@ def test_what_is_tied_to_the_label_and_not_used_is_no_shortcut():
     assert found.associations[0].present
     assert found.verdict is Verdict.ABSENT
     assert found.statement is Statement.MATCHED
-    assert "does not follow it" in found.summary
+    assert "does not follow JPEG quality" in found.summary
     few = World(n=300, strength=0.6, signal=1.0, seen=0.0, seed=4).find()
     assert few.verdict is Verdict.INCONCLUSIVE
     assert few.statement is Statement.ASSOCIATION
@@ -221,6 +221,7 @@ def test_too_few_images_are_an_answer():
 def test_a_rare_class_is_left_out_and_named():
     found = World(n=900, shares=(0.5, 0.495, 0.005), strength=0.7, seed=10).find()
     assert found.rare_classes == ("class 2",)
+    assert "too few images to be compared: class 2." in found.summary
     assert found.verdict is Verdict.PRESENT
 
 

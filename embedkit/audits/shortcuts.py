@@ -98,7 +98,7 @@ def find_shortcuts(
 
     Args:
         store: with labels, a train and a test split.
-        columns: of all its images.
+        columns: of all its images, under different names.
         clusters: (n,) images that are related.
         split: the test split.
         label: column with the class.
@@ -136,6 +136,7 @@ def find_shortcuts(
             "would",
         )
     labels = [name for name, kept in zip(bench.labels, enough, strict=True) if kept]
+    rare = tuple(name for name in bench.labels if name not in labels)
     y = (np.cumsum(enough) - 1)[bench.y[rows]]
     near, k = bench.clusters[rows], len(labels)
     train, test = np.isin(rows, bench.train), np.isin(rows, bench.test)
@@ -181,6 +182,7 @@ def find_shortcuts(
         _of_thumbnail(heads, material),
         _of_sources(sources, left_out),
         _of_constant(without),
+        f"Classes with too few images to be compared: {', '.join(rare)}." if rare else "",
     ]
     return Shortcuts(
         name="shortcuts",
@@ -194,7 +196,7 @@ def find_shortcuts(
         head=head,
         images=len(rows),
         without=without,
-        rare_classes=tuple(n for n, kept in zip(bench.labels, enough, strict=True) if not kept),
+        rare_classes=rare,
         associations=found,
         blindfolds=heads,
         reliances=reliances,

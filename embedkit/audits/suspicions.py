@@ -67,7 +67,7 @@ def judge(
         # A column with a name says more than all of them, even where all are worth more.
         named = [one for one in used if one.cause != ALL]
         best = max(named or used, key=lambda one: one.effect.value)
-        first = next((one for one in telling if one.name == best.cause), None)
+        first = next((one for one in telling if one.name == best.cause), next(iter(telling), None))
         text = f"{_tied(first, telling, heads)} {_uses(best, head)}"
         if wide and first is not wide[0]:
             text = f"{_tied(wide[0], (), heads)} {text}"
@@ -77,15 +77,13 @@ def judge(
     first = telling[0] if telling else None
     text = _tied(first, telling, heads)
     if wide:
-        text += f" {_unknown(reliances[0], head)}"
+        asked = _unused if verdicts[0] is Verdict.ABSENT else _unknown
+        text += f" {asked(reliances[0], head)}"
         return Judged(Verdict.PRESENT, Statement.ASSOCIATION, text, wide[0].gain)
     measured = [one for one in reliances if not one.reason]
     if measured and all(v is Verdict.ABSENT for v in verdicts):
         worst = max(measured, key=lambda one: one.effect.high)
-        text += (
-            f" The {head} head does not follow it: that would carry {_points(worst.effect)} of its "
-            "accuracy, which is nothing that matters."
-        )
+        text += f" {_unused(worst, head)}"
         return Judged(
             Verdict.ABSENT,
             Statement.MATCHED,
@@ -171,6 +169,13 @@ def _uses(one: Reliance, head: str) -> str:
         f"class, on {one.conflicting.value:.1%} of {one.conflicting.n} where it points to another. "
         f"Class and hardness alike, that carries {_points(one.effect)} of "
         f"{one.reported.value:.1%}."
+    )
+
+
+def _unused(one: Reliance, head: str) -> str:
+    return (
+        f"The {head} head does not follow {'them' if one.cause == ALL else one.cause}: that would "
+        f"carry {_points(one.effect)} of its accuracy, which is nothing that matters."
     )
 
 
