@@ -132,7 +132,7 @@ def test_what_is_tied_to_the_label_and_not_used_is_no_shortcut():
     assert found.associations[0].present
     assert found.verdict is Verdict.ABSENT
     assert found.statement is Statement.MATCHED
-    assert "does not follow JPEG quality" in found.summary
+    assert "The logistic head does not follow" in found.summary
     few = World(n=300, strength=0.6, signal=1.0, seen=0.0, seed=4).find()
     assert few.verdict is Verdict.INCONCLUSIVE
     assert few.statement is Statement.ASSOCIATION

@@ -274,7 +274,8 @@ def _of_constant(without: Sequence[tuple[str, str]]) -> str:
         return ""
     names = ", ".join(name for name, _ in without[:NAMED])
     more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
+    do = "column does" if len(without) == 1 else "columns do"
     return (
-        f"{len(without)} columns do not vary ({names}{more}): nothing can be said of those, "
-        "not that they are no shortcut."
+        f"{len(without)} {do} not vary ({names}{more}): of that nothing can be said, not that it "
+        "is no shortcut."
     )

@@ -174,7 +174,7 @@ def _uses(one: Reliance, head: str) -> str:
 
 def _unused(one: Reliance, head: str) -> str:
     return (
-        f"The {head} head does not follow {'them' if one.cause == ALL else one.cause}: that would "
+        f"The {head} head does not follow {one.cause}: that would "
         f"carry {_points(one.effect)} of its accuracy, which is nothing that matters."
     )
 
