@@ -112,8 +112,15 @@ def test_a_planted_column_that_the_head_sees_is_found_named_and_worth_its_points
     assert found.points == pytest.approx(100 * found.estimate.value)
 
 
-def test_nothing_planted_raises_few_alarms():
-    found = [World(n=300, signal=1.0, seed=seed).find() for seed in range(40)]
+@pytest.mark.slow
+def test_nothing_planted_raises_few_alarms(monkeypatch):
+    trees = NUISANCE_HEADS["trees"]
+    monkeypatch.setitem(
+        NUISANCE_HEADS, "trees", lambda seed: trees(seed).set_params(n_estimators=8)
+    )
+    worlds = [World(n=300, signal=1.0, seed=seed) for seed in range(40)]
+    # Without columns that divide the files into sources, which only take time here.
+    found = [one.find([c for c in one.columns() if "noise" in c.name]) for one in worlds]
     assert sum(one.verdict is Verdict.PRESENT for one in found) <= 2
     named = sum(any(column.present for column in one.associations) for one in found)
     assert named <= 5  # 5% of the sets, by max-T
