@@ -11,6 +11,7 @@ SCRIPTS = (
     "twins.py",
     "siblings.py",
     "coverage.py",
+    "shortcuts.py",
     "cases.py",
     "scale.py",
     "parity.py",

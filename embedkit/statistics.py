@@ -202,6 +202,15 @@ def weighted_mean(values: npt.ArrayLike) -> Callable[[DoubleArray], DoubleArray]
     return statistic
 
 
+def weighted_means(values: DoubleArray) -> Callable[[DoubleArray], DoubleArray]:
+    """Return the statistic "weighted mean of each row of `values`", (p, n), for `bootstrap`."""
+
+    def statistic(weights: DoubleArray) -> DoubleArray:
+        return np.asarray(weights @ values.T / weights.sum(axis=1, keepdims=True))
+
+    return statistic
+
+
 def proportion(successes: BoolArray, clusters: npt.NDArray[np.generic], *, seed: int) -> Estimate:
     """Estimate a proportion: Wilson where images are independent, else a bootstrap over clusters.
 

@@ -1,22 +1,26 @@
 """Audits: a store becomes findings, each one figure with its certainty and its evidence."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict, not_run
-from embedkit.audits.labels import Labels, check_labels
+from embedkit.audits.labels import check_labels
 from embedkit.audits.leakage import measure_leakage
-from embedkit.audits.ledger import Ledger, keep_ledger
+from embedkit.audits.ledger import keep_ledger
+from embedkit.audits.nuisance import nuisance_columns
 from embedkit.audits.parity import check_parity
+from embedkit.audits.shortcuts import find_shortcuts
 from embedkit.audits.siblings import Siblings, find_siblings
 from embedkit.audits.twins import Twins, find_twins
 from embedkit.errors import InputError
 from embedkit.heads.training import HEADS, held_out_split
+from embedkit.statistics import Estimate
 from embedkit.store import Store
+from embedkit.vectors import IntArray
 
 __all__ = ["AUDITS", "Audit", "Finding", "Statement", "Verdict", "audit"]
 
@@ -151,9 +155,9 @@ class _Run:
         self.predictions = predictions
         self.material = material
         self.ground_truth = ground_truth
-        self._ledger: Ledger | None = None
         self.split = held_out_split(store, label)
         self.held_out = held_out(store)
+        self.reported: list[tuple[str, Estimate]] = []  # by the ledger, once it has run
         store.items.label_column(label)  # an unknown column is an error before any work
 
     @cached_property
@@ -168,56 +172,55 @@ class _Run:
             return "there is no train split, or no test (or valid) split"
         return find_siblings(self.store, self.twins, split=self.held_out, seed=self.seed)
 
-    def finding(self, name: str) -> Finding:
-        """Run one audit, or say why it cannot run."""
-        if name == "twins":
-            return self.twins
-        if name == "siblings":
-            known = self.siblings
-            return not_run(name, known) if isinstance(known, str) else known
-        if name == "labels":
-            made = self.labels()
-            return not_run(name, made) if isinstance(made, str) else made
-        if name not in ("leakage", "ledger", "parity"):
-            return not_run(name, "this version of embedkit does not have it yet")
-        train = {
-            given
-            for given, side in zip(
-                self.store.items.label_column(self.label), self.store.items.splits, strict=True
-            )
-            if side == "train" and given is not None
-        }
-        if name == "leakage":
-            if self.held_out is None:
-                return not_run(name, "there is no train split, or no test (or valid) split")
-            known = self.siblings
-            return measure_leakage(
-                self.store,
-                self.twins,
-                None if isinstance(known, str) else known,
-                split=self.held_out,
-                seed=self.seed,
-            )
+    @cached_property
+    def people(self) -> Siblings | None:
+        """The people of the store; None where they cannot be told apart."""
+        return None if isinstance(self.siblings, str) else self.siblings
+
+    @cached_property
+    def kin(self) -> IntArray:
+        """Return (n,) which images are related: by person if that is known, else by photograph."""
+        return self.twins.near if self.people is None else self.people.identity
+
+    @cached_property
+    def unlearnable(self) -> str:
+        """Why no head could be trained and tested; empty where one can."""
+        sides = zip(self.store.items.label_column(self.label), self.store.items.splits, strict=True)
+        train = {given for given, side in sides if side == "train" and given is not None}
         if self.split is None or not train:
             what = "a test (or valid) split" if train else "a train split"
-            return not_run(name, f"there is no labelled image in {what}")
-        if len(train) < 2:
-            return not_run(name, f"train holds one class only ({min(train)!r})")
-        known = self.siblings
-        if name == "parity":
-            return check_parity(
-                self.store,
-                self.twins.near if isinstance(known, str) else known.identity,
-                split=self.split,
-                label=self.label,
-                backbone=self.backbone,
-                heads=self.heads,
-                seed=self.seed,
-            )
-        self._ledger = keep_ledger(
+            return f"there is no labelled image in {what}"
+        return "" if len(train) > 1 else f"train holds one class only ({min(train)!r})"
+
+    def finding(self, name: str) -> Finding:
+        """Run one audit, or say why it cannot run."""
+        runners: dict[str, Callable[[], Finding | str]] = {
+            "twins": lambda: self.twins,
+            "siblings": lambda: self.siblings,
+            "leakage": self._leakage,
+            "ledger": self._ledger,
+            "parity": self._parity,
+            "shortcuts": self._shortcuts,
+            "labels": self._labels,
+        }
+        runner = runners.get(name)
+        made = runner() if runner else "this version of embedkit does not have it yet"
+        return not_run(name, made) if isinstance(made, str) else made
+
+    def _leakage(self) -> Finding | str:
+        if self.held_out is None:
+            return "there is no train split, or no test (or valid) split"
+        return measure_leakage(
+            self.store, self.twins, self.people, split=self.held_out, seed=self.seed
+        )
+
+    def _ledger(self) -> Finding | str:
+        if self.split is None or self.unlearnable:
+            return self.unlearnable
+        made = keep_ledger(
             self.store,
             self.twins,
-            None if isinstance(known, str) else known,
+            self.people,
             split=self.split,
             label=self.label,
             backbone=self.backbone,
@@ -226,19 +229,46 @@ class _Run:
             material=self.material,
             seed=self.seed,
         )
-        return self._ledger
+        self.reported = made.reported()
+        return made
 
-    def labels(self) -> Labels | str:
-        """Judge the labels, or say why they cannot be judged."""
-        known = self.siblings
+    def _parity(self) -> Finding | str:
+        if self.split is None or self.unlearnable:
+            return self.unlearnable
+        return check_parity(
+            self.store,
+            self.kin,
+            split=self.split,
+            label=self.label,
+            backbone=self.backbone,
+            heads=self.heads,
+            seed=self.seed,
+        )
+
+    def _shortcuts(self) -> Finding | str:
+        if self.split is None or self.unlearnable:
+            return self.unlearnable
+        return find_shortcuts(
+            self.store,
+            nuisance_columns(self.store.items, label=self.label),
+            self.kin,
+            split=self.split,
+            label=self.label,
+            backbone=self.backbone,
+            head=self.heads[0],
+            material=self.material,
+            seed=self.seed,
+        )
+
+    def _labels(self) -> Finding | str:
         return check_labels(
             self.store,
             self.twins,
-            self.twins.near if isinstance(known, str) else known.identity,
+            self.kin,
             label=self.label,
             backbone=self.backbone,
             split=self.split,
-            reported=() if self._ledger is None else self._ledger.reported(),
+            reported=self.reported,
             ground_truth=self.ground_truth,
             material=self.material,
             seed=self.seed,

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 import embedkit
-from embedkit.audits import Audit, Verdict
+from embedkit.audits import Audit, Finding, Verdict
 from embedkit.audits.labels import Labels
 from embedkit.audits.ledger import Ledger
 from embedkit.audits.lines import HeadLedger
@@ -71,6 +72,7 @@ def render(result: Audit, *, command: str = "") -> str:
     style = (templates / "style.css").read_text(encoding="utf-8")
     template = environment.from_string((templates / "audit.html").read_text(encoding="utf-8"))
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    ran = [one for one in result.findings if one.verdict != Verdict.NOT_RUN]
     ledger = next((one for one in result.findings if isinstance(one, Ledger)), None)
     twins = next((one for one in result.findings if isinstance(one, Twins)), None)
     parity = next((one for one in result.findings if isinstance(one, Parity)), None)
@@ -81,10 +83,8 @@ def render(result: Audit, *, command: str = "") -> str:
         style=style,
         style_hash=f"sha256-{digest}",
         name=result.store.items.root.name,
-        headline=_headline(ledger),
-        findings=[
-            (one, *MARKS[one.verdict]) for one in result.findings if one.verdict != Verdict.NOT_RUN
-        ],
+        headline=_headline(ledger, ran),
+        findings=[(one, *MARKS[one.verdict]) for one in ran],
         not_run=[one for one in result.findings if one.verdict == Verdict.NOT_RUN],
         ledger=ledger,
         waterfalls=[(one, _waterfall(one)) for one in ledger.heads] if ledger else [],
@@ -105,7 +105,7 @@ def render(result: Audit, *, command: str = "") -> str:
     )
 
 
-def _headline(ledger: Ledger | None) -> dict[str, str]:
+def _headline(ledger: Ledger | None, ran: Sequence[Finding]) -> dict[str, str]:
     """Return the page's first sentence and the one after it."""
     if ledger is None:
         return {
@@ -143,11 +143,14 @@ def _headline(ledger: Ledger | None) -> dict[str, str]:
         + (f"told: {first.missed}." if first.missed else "told from this many test images."),
         Verdict.NOT_RUN: "",
     }[ledger.verdict]
-    missing = "shortcuts have" if people else "the same person on both sides and shortcuts have"
+    looked = any(one.name == "shortcuts" for one in ran)
+    missing = [] if people else ["the same person on both sides"]
+    missing += [] if looked else ["shortcuts"]
+    rest = f": {' and '.join(missing)} may be in it still" if missing else ""
     return {
         "title": title,
         "text": f"{text} The second figure takes {kin} away and nothing else; for pictures of "
-        f"somebody new, taken elsewhere, expect less: {missing} not been looked for.",
+        f"somebody new, taken elsewhere, expect less{rest}.",
     }
 
 

@@ -1,0 +1,64 @@
+"""Relabellings: the labels as they could as well have been, if nothing but relatives tied them."""
+
+import numpy as np
+import numpy.typing as npt
+
+from embedkit.vectors import IntArray
+
+Relabelled = npt.NDArray[np.int16]  # (draws, n); a thousand of them are held at once
+
+STEP = 1.25  # clusters whose sizes differ by less than this factor may exchange labels
+ENOUGH = 10  # clusters that exchange among themselves
+
+
+def relabellings(y: IntArray, clusters: IntArray, *, draws: int, seed: int) -> Relabelled:
+    """Draw labels for a permutation test that respects clusters.
+
+    Clusters of about the same size exchange all their labels, and the images of a cluster exchange
+    theirs among themselves: a cluster of one class stays one of one class. Among clusters of equal
+    size, and so where every image is its own cluster, each draw is an exact permutation; a
+    cluster that gives its labels to a larger one repeats some, to a smaller one loses some.
+
+    Args:
+        y: (n,) class numbers.
+        clusters: (n,) images that hang together.
+        draws: how many.
+        seed: of the draws.
+
+    Returns:
+        (draws, n) class numbers.
+    """
+    generator = np.random.default_rng(seed)
+    if len(np.unique(clusters)) == len(y):
+        return np.stack([generator.permutation(y).astype(np.int16) for _ in range(draws)])
+    _, member, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
+    member = member.ravel()
+    order = np.argsort(member, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    groups = _exchanging(sizes)
+    place = np.arange(len(y)) - np.repeat(starts, sizes)  # of each image in its cluster
+    made = np.empty((draws, len(y)), np.int16)
+    for draw in range(draws):
+        giver = np.empty(len(sizes), np.int64)
+        for group in groups:
+            giver[group] = generator.permutation(group)
+        mixed = np.lexsort((generator.random(len(y)), member))
+        source = np.repeat(giver, sizes)
+        made[draw, order] = y[mixed[starts[source] + place % sizes[source]]]
+    return made
+
+
+def _exchanging(sizes: IntArray) -> list[IntArray]:
+    """Divide clusters into groups of about the same size, each of `ENOUGH` where there are."""
+    by_size = np.argsort(sizes, kind="stable")
+    steps = np.floor(np.log(sizes[by_size]) / np.log(STEP)).astype(np.int64)
+    groups: list[list[int]] = [[]]
+    last = steps[0]
+    for cluster, step in zip(by_size.tolist(), steps.tolist(), strict=True):
+        if step != last and len(groups[-1]) >= ENOUGH:
+            groups.append([])
+        groups[-1].append(cluster)
+        last = step
+    if len(groups) > 1 and len(groups[-1]) < ENOUGH:
+        groups[-2] += groups.pop()
+    return [np.array(group, np.int64) for group in groups]

@@ -1,0 +1,197 @@
+"""Suspicions: what associations and reliance together say of a shortcut, in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedkit.audits.associations import Association
+from embedkit.audits.base import Statement, Verdict, effect_verdict
+from embedkit.audits.blindfolds import Blindfold
+from embedkit.audits.nuisance import SETS
+from embedkit.audits.reliance import Reliance
+from embedkit.statistics import Estimate, detectable
+
+ALL = "all columns together"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An answer; see `Finding`."""
+
+    verdict: Verdict
+    statement: Statement
+    summary: str
+    estimate: Estimate
+    points: float | None = None
+    detectable: float | None = None
+
+
+def sighted(heads: Sequence[Blindfold]) -> list[Blindfold]:
+    """Return the heads that see no thumbnail, in which the subject may be seen too."""
+    return [one for one in heads if one.sets[-1] != SETS[-1]]
+
+
+def judge(
+    telling: Sequence[Association],
+    reliances: Sequence[Reliance],
+    heads: Sequence[Blindfold],
+    told: bool,
+    reported: Estimate,
+    *,
+    head: str,
+    material: float,
+) -> Judged:
+    """Judge.
+
+    A shortcut is present where the head on pictures is shown to follow what is tied to the label;
+    and, as an association, where a column marks the whole of a class, for then (nearly) no image
+    is left that could show it. It is absent where nothing is tied to the label, or where the head
+    is shown not to follow what is.
+
+    Args:
+        telling: columns that are tied to the label.
+        reliances: of the first of them, and of all together.
+        heads: on nuisances without the thumbnail.
+        told: whether those know more than the commonest class.
+        reported: accuracy of the head on pictures on the test split.
+        head: kind of the head on pictures.
+        material: least accuracy that is worth a headline.
+    """
+    if not telling and not told:
+        return _nothing(heads, reported, material)
+    verdicts = [one.verdict(material) for one in reliances]
+    used = [r for r, v in zip(reliances, verdicts, strict=True) if v is Verdict.PRESENT]
+    wide = [one for one in telling if one.marker.class_wide]
+    if used:
+        # A column with a name says more than all of them, even where all are worth more.
+        named = [one for one in used if one.cause != ALL]
+        best = max(named or used, key=lambda one: one.effect.value)
+        first = next((one for one in telling if one.name == best.cause), next(iter(telling), None))
+        text = f"{_tied(first, telling, heads)} {_uses(best, head)}"
+        if wide and first is not wide[0]:
+            text = f"{_tied(wide[0], (), heads)} {text}"
+        return Judged(
+            Verdict.PRESENT, Statement.MATCHED, text, best.effect, 100 * best.effect.value
+        )
+    first = telling[0] if telling else None
+    text = _tied(first, telling, heads)
+    if wide:
+        asked = _unused if verdicts[0] is Verdict.ABSENT else _unknown
+        text += f" {asked(reliances[0], head)}"
+        return Judged(Verdict.PRESENT, Statement.ASSOCIATION, text, wide[0].gain)
+    measured = [one for one in reliances if not one.reason]
+    if measured and all(v is Verdict.ABSENT for v in verdicts):
+        worst = max(measured, key=lambda one: one.effect.high)
+        text += f" {_unused(worst, head)}"
+        return Judged(
+            Verdict.ABSENT,
+            Statement.MATCHED,
+            text,
+            worst.effect,
+            100 * worst.effect.value,
+            100 * max(material, detectable(worst.effect)),
+        )
+    text += f" {_unknown(reliances[0], head)}"
+    if not measured:
+        estimate = first.gain if first is not None else _best(heads).crossed.gain
+        least = reliances[0].least
+        return Judged(
+            Verdict.INCONCLUSIVE,
+            Statement.ASSOCIATION,
+            text,
+            estimate,
+            None,
+            None if np.isnan(least) else 100 * least,
+        )
+    worst = max(measured, key=lambda one: one.effect.high)
+    return Judged(
+        Verdict.INCONCLUSIVE,
+        Statement.ASSOCIATION,
+        text,
+        worst.effect,
+        100 * worst.effect.value,
+        100 * max(material, detectable(worst.effect)),
+    )
+
+
+def _nothing(heads: Sequence[Blindfold], reported: Estimate, material: float) -> Judged:
+    if not heads:  # only the thumbnail varies
+        nothing = Estimate(np.nan, np.nan, np.nan, 0)
+        text = "Nothing but the thumbnail varies."
+        return Judged(Verdict.INCONCLUSIVE, Statement.ASSOCIATION, text, nothing)
+    score = _best(heads).crossed
+    verdict = effect_verdict(score.gain, reported, p=1.0, material=material)
+    least = 100 * max(material, detectable(score.gain))
+    unsure = ""
+    if verdict is not Verdict.ABSENT:
+        unsure = f" Four of five such tests would find {least:.1f} points."
+    text = (
+        f"No column says enough of the class to be named; a head that sees nothing but such "
+        f"columns is right on {score.accuracy.value:.1%}, the commonest class on "
+        f"{score.majority.value:.1%}.{unsure}"
+    )
+    return Judged(verdict, Statement.ASSOCIATION, text, score.gain, None, least)
+
+
+def _best(heads: Sequence[Blindfold]) -> Blindfold:
+    return max(heads, key=lambda one: one.crossed.gain.value)
+
+
+def _tied(
+    first: Association | None, telling: Sequence[Association], heads: Sequence[Blindfold]
+) -> str:
+    if first is None:
+        best = _best(heads).crossed
+        return (
+            f"The class can be read off the file: a head that sees no picture is right on "
+            f"{best.accuracy.value:.1%} (commonest class "
+            f"{best.majority.value:.1%}), by several columns together."
+        )
+    whole = "marks a whole class" if first.marker.class_wide else "is tied to the class"
+    majority = first.accuracy - first.gain.value
+    text = (
+        f"{first.name} {whole}: {first.marker.sentence()}; alone it is right on "
+        f"{first.accuracy:.1%} (commonest class {majority:.1%})."
+    )
+    others = [one.name for one in telling if one is not first]
+    if others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        also = "So is" if len(others) == 1 else "So are"
+        text += f" {also} {', '.join(others[:3])}{more}."
+    return text
+
+
+def _uses(one: Reliance, head: str) -> str:
+    return (
+        f"The {head} head follows {'them' if one.cause == ALL else 'it'}: it is right on "
+        f"{one.aligned.value:.1%} of {one.aligned.n} test images where the file points to their "
+        f"class, on {one.conflicting.value:.1%} of {one.conflicting.n} where it points to another. "
+        f"Class and hardness alike, that carries {_points(one.effect)} of "
+        f"{one.reported.value:.1%}."
+    )
+
+
+def _unused(one: Reliance, head: str) -> str:
+    return (
+        f"The {head} head does not follow {one.cause}: that would "
+        f"carry {_points(one.effect)} of its accuracy, which is nothing that matters."
+    )
+
+
+def _unknown(one: Reliance, head: str) -> str:
+    if one.reason:
+        least = (
+            ""
+            if np.isnan(one.least)
+            else f"; four of five such tests would find a gap of {100 * one.least:.0f} points"
+        )
+        return f"Whether the {head} head uses {one.cause} cannot be told: {one.reason}{least}."
+    return (
+        f"It is an association: that the {head} head uses {one.cause} is neither shown nor "
+        f"excluded ({_points(one.effect)})."
+    )
+
+
+def _points(effect: Estimate) -> str:
+    return f"{100 * effect.value:.1f} points [{100 * effect.low:.1f}, {100 * effect.high:.1f}]"
