@@ -24,9 +24,6 @@ UNLEARNED = 0.8  # least threshold with fewer, when nobody knows how alike other
 LOWEST = (0.1, 0.2, 0.3, 0.4)  # of scores, all far below what a copy has
 QUANTILES = (0.2, 0.4, 0.6, 0.8)  # of the scores that are left when what may be copies is set aside
 MOST = 0.999
-# Between what look-alikes reach and half of the copies exceed, in Fisher's z: 0.68 to 1 in real
-# sets of strangers, 0.1 to 0.56 in drawn faces, below 0 in photographs taken within minutes.
-ROOM = 0.62
 LIMIT = float(np.arctanh(MOST))
 
 
@@ -44,7 +41,7 @@ class Calibration:
         false_pairs: pairs above the threshold expected to be no copies; None as above.
         decoys: (above the threshold, all) pairs that cannot be copies: a picture and a neighbour of
             it, stood on its head.
-        crowded: whether look-alikes reach nearly as high as planted copies do, such as other
+        crowded: whether look-alikes reach as high as planted copies begin, such as other
             photographs of one person that hardly differ: the score alone cannot tell them from
             copies then, and a second witness has to agree.
     """
@@ -82,13 +79,15 @@ class Calibration:
 def calibrate(
     scores: DoubleArray, planes: Planes, pairs: IntArray, originals: Sequence[Pixels], *, seed: int
 ) -> Calibration:
-    """Set the threshold half-way between look-alikes and copies.
+    """Set the threshold half-way between look-alikes and copies, or say that they overlap.
 
     Look-alikes: the scores of the candidates themselves, nearly all of which are no copies. Their
     quantiles lie on a line in Fisher's z; where it leads, the best of so many pairs is met. The
     lowest scores draw it first, what lies beyond is set aside, and it is drawn again. Copies:
-    seeded pictures of the set, changed in known ways and registered with their originals. With too
-    few candidates to learn from, the threshold is where copies lie, and `UNLEARNED` at least.
+    seeded pictures of the set, changed in known ways and registered with their originals; they
+    begin where all but one in a hundred lie. Where look-alikes reach that, the threshold is what
+    they reach, and a second witness has to agree. With too few candidates to learn from, the
+    threshold is where copies lie, and `UNLEARNED` at least.
 
     Args:
         scores: (m,) of the candidates.
@@ -105,9 +104,8 @@ def calibrate(
         threshold, reach, expected = max(copies, UNLEARNED), None, None
     else:
         reach = _reach(len(scores), *line)
-        threshold = reach
-        crowded = bool(np.arctanh(min(np.median(every), MOST)) - np.arctanh(reach) < ROOM)
-        if reach < copies:
+        threshold, crowded = reach, reach >= copies
+        if not crowded:
             threshold = float(np.tanh((np.arctanh(reach) + np.arctanh(min(copies, MOST))) / 2))
         expected = round(_expected(threshold, len(scores), *line), 4)
     threshold = round(threshold, 4)

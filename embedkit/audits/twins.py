@@ -331,7 +331,7 @@ def _summary(
             agreed = ""
             if calibration.crowded:
                 agreed = (
-                    ". Other pictures here are nearly as alike as copies are, so hash or vectors "
+                    ". Other pictures here are as alike as some copies are, so hash or vectors "
                     "had to agree"
                 )
             parts.append(f"{said}; {expected}{agreed}.")
