@@ -162,7 +162,7 @@ class Books:
     def _followed(self) -> Reliance | None:
         return followed(self._asked, self.material)
 
-    def _shortcut(self) -> ShortcutLine | None:
+    def shortcut(self) -> ShortcutLine | None:
         """Return the line of what follows the files; None where nothing is known of them."""
         if self.clues is None:
             return None
@@ -219,7 +219,7 @@ class Books:
         if last.control_answers is not None:
             by_control = float((last.control_answers != bench.first).mean())
         p = self._p(shares.total, some=self.marks[-1])
-        shortcut = self._shortcut()
+        shortcut = self.shortcut()
         honest = self._honest(first - shares.total, of=self.marks[-1])
         if shortcut is not None and shortcut.counted:
             honest = less(honest, shortcut.effect)
