@@ -222,13 +222,13 @@ def verdict_words(case: Case, head: dict[str, Any]) -> str:
             "much for relatives, and the honest accuracy is as much too low. Cross-validation "
             "below, whose folds are equally large, is the one to read."
         )
-    if head["verdict"] == "present":
+    if head["total"]["verdict"] == "present":
         reported, honest = (100 * head[name]["value"] for name in ("reported", "honest"))
         return (
             f"- **{kind}**: of its {reported:.1f}%, relatives carry {worth}; {honest:.1f}% is what "
             "photographs related to nobody in train can expect."
         )
-    if head["verdict"] == "absent":
+    if head["total"]["verdict"] == "absent":
         return (
             f"- **{kind}**: relatives carry {worth}, too little to matter beside the uncertainty "
             "of the accuracy itself."
@@ -240,7 +240,7 @@ def judged(head: dict[str, Any]) -> str:
     """Return a head's verdict, and whether no control stood beside it."""
     last = purges(head)[-1]
     alone = last["removed_from_train"] and last["control"] is None
-    return head["verdict"] + (", without a control" if alone else "")
+    return head["total"]["verdict"] + (", without a control" if alone else "")
 
 
 def _why_undecided(case: Case, head: dict[str, Any]) -> str:

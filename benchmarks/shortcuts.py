@@ -121,7 +121,7 @@ def judged(job: tuple[str, str, float, int]) -> dict[str, Any]:
     options = {"split": "test", "label": "label", "backbone": None, "seed": seed}
     bench = Bench(world, "logistic", [], **options)
     clues = find_clues(bench, mixed([one[1] for one in both], second), split="test")
-    found = find_shortcuts(clues, bench, split="test")
+    found = find_shortcuts(clues, bench, world.items.ids, split="test")
     line = Books(bench, [("exact_twins", np.arange(n))], clues).shortcut()
     answers = [bench.whole.answers(one[bench.test]) == bench.y[bench.test] for one in vectors]
     reported = (bench.first == bench.y[bench.test]).mean()
@@ -244,7 +244,8 @@ in a share of the pictures (the *strength*), drawn in the others. Vectors of `mt
 strongest of these is one that names the plant, by a list written down before the first run
 (`PLANTS`). *Present*: the finding. *True points*: what the same head is right less often on the
 same test pictures if the version of each is drawn anew, which is known, for each is embedded in
-both. The *line* is the ledger's, whether or not it is taken off the honest accuracy; at 100% no picture
+both.
+The *line* is the ledger's, whether or not it is taken off the honest accuracy; at 100% no picture
 goes against the column, so it cannot be measured, and the finding is an association that marks a
 whole class.
 

@@ -296,16 +296,22 @@ def widened(estimate: Estimate, variance: float) -> Estimate:
     return Estimate(estimate.value, estimate.value - low, estimate.value + high, estimate.n)
 
 
-def less(first: Estimate, second: Estimate) -> Estimate:
-    """Return a proportion less a part of it, the two taken as independent.
+def plus(first: Estimate, second: Estimate) -> Estimate:
+    """Return the sum of two figures, taken as independent.
 
     Source: G. Y. Zou, A. Donner, "Construction of confidence limits about effect measures",
     Statistics in Medicine 27 (2008): the interval is made from those of both.
     """
-    value = first.value - second.value
-    low = value - math.hypot(first.value - first.low, second.high - second.value)
-    high = value + math.hypot(first.high - first.value, second.value - second.low)
-    value, low, high = (min(1.0, max(0.0, x)) for x in (value, low, high))
+    value = first.value + second.value
+    low = value - math.hypot(first.value - first.low, second.value - second.low)
+    high = value + math.hypot(first.high - first.value, second.high - second.value)
+    return Estimate(value, low, high, first.n)
+
+
+def less(first: Estimate, second: Estimate) -> Estimate:
+    """Return a proportion less a part of it, 0 at least; see `plus`."""
+    made = plus(first, Estimate(-second.value, -second.high, -second.low, second.n))
+    value, low, high = (min(1.0, max(0.0, x)) for x in (made.value, made.low, made.high))
     return Estimate(value, low, high, first.n)
 
 

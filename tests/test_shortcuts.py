@@ -100,7 +100,7 @@ class World:
         clues = find_clues(bench, columns, split="test", **options)
         if isinstance(clues, str):
             return not_run("shortcuts", clues)
-        return find_shortcuts(clues, bench, split="test", **options)
+        return find_shortcuts(clues, bench, self.items.ids, split="test", **options)
 
 
 # The finding.

@@ -272,7 +272,8 @@ class _Run:
             return self.unlearnable
         if isinstance(self.clues, str):
             return self.clues
-        return find_shortcuts(self.clues, self.bench, split=self.split, material=self.material)
+        ids = self.store.items.ids
+        return find_shortcuts(self.clues, self.bench, ids, split=self.split, material=self.material)
 
     def _labels(self) -> Finding | str:
         return check_labels(

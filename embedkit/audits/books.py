@@ -221,7 +221,7 @@ class Books:
         p = self._p(shares.total, some=self.marks[-1])
         shortcut = self.shortcut()
         honest = self._honest(first - shares.total, of=self.marks[-1])
-        if shortcut is not None and shortcut.counted:
+        if shortcut is not None and shortcut.counted:  # see `HeadLedger.lost`
             honest = less(honest, shortcut.effect)
         novel = ~np.isin(bench.clusters[bench.test], bench.clusters[bench.train])
         return HeadLedger(

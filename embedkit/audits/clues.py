@@ -40,6 +40,7 @@ class Clues:
         told: whether one that sees no thumbnail knows more than the commonest class.
         sources: columns that divide the files into sources.
         purest: of these the one that says most; None without any.
+        named: the columns among the causes, by name.
         causes: (n, classes) probabilities by each column that a head is asked about, made on other
             folds; and by all together.
     """
@@ -56,6 +57,7 @@ class Clues:
     told: bool
     sources: tuple[Source, ...]
     purest: Coded | None
+    named: dict[str, Coded]
     causes: dict[str, DoubleArray]
 
     @property
@@ -156,6 +158,7 @@ def find_clues(
         told=bool(told),
         sources=sources,
         purest=None if purest is None else named[purest.name],
+        named={name: named[name] for name in tied[:ASKED]},
         causes=causes,
     )
 

@@ -111,11 +111,11 @@ def keep_ledger(
     order = (Verdict.PRESENT, Verdict.INCONCLUSIVE, Verdict.ABSENT)
     verdict = next(verdict for verdict in order if verdict in verdicts)
     # The head that loses most is the headline; one that could not be trained again goes before all.
-    worst = max(ledgers, key=lambda one: np.nan_to_num(one.total.value, nan=np.inf))
+    worst = max(ledgers, key=lambda one: np.nan_to_num(one.lost.value, nan=np.inf))
     return Ledger(
         name="ledger",
         verdict=verdict,
-        statement=Statement.CAUSAL,
+        statement=Statement.CAUSAL if worst.follows is None else Statement.MATCHED,
         missed=twins.missed,
         summary=" ".join(
             [
@@ -124,8 +124,8 @@ def keep_ledger(
                 *([f"Near copies may have been missed: {twins.missed}."] if twins.missed else []),
             ]
         ),
-        estimate=worst.total,
-        points=None if np.isnan(worst.total.value) else 100 * worst.total.value,
+        estimate=worst.lost,
+        points=None if np.isnan(worst.lost.value) else 100 * worst.lost.value,
         detectable=worst.detectable,
         split=split,
         heads=tuple(ledgers),

@@ -11,7 +11,7 @@ from embedkit.audits.crossval import CrossValidation
 from embedkit.audits.floor import Floor
 from embedkit.audits.novelty import Novelty
 from embedkit.audits.refits import CONTROLS
-from embedkit.statistics import Estimate, detectable
+from embedkit.statistics import Estimate, detectable, plus
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
 CAUSES = ("exact_twins", "near_twins", "siblings", "shortcuts")
@@ -184,10 +184,25 @@ class HeadLedger:
     missed: str = ""
 
     @property
-    def verdict(self) -> Verdict:
-        """Whether the causes carry accuracy."""
+    def of_relatives(self) -> Verdict:
+        """Whether what the purges take away carries accuracy."""
         verdict = effect_verdict(self.total, self.reported, p=self.adjusted, material=self.material)
         return Verdict.INCONCLUSIVE if self.missed and verdict is Verdict.ABSENT else verdict
+
+    @property
+    def follows(self) -> ShortcutLine | None:
+        """The shortcut, where the head is shown to take it."""
+        return self.shortcut if self.shortcut is not None and self.shortcut.counted else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether anything that is taken away carries accuracy."""
+        return self.of_relatives if self.follows is None else Verdict.PRESENT
+
+    @property
+    def lost(self) -> Estimate:
+        """Reported less honest."""
+        return self.total if self.follows is None else plus(self.total, self.follows.effect)
 
     @property
     def detectable(self) -> float | None:
@@ -220,10 +235,10 @@ class HeadLedger:
         """
         head, reported = self.head, f"{self.reported.value:.1%} on {split}"
         follows = ""
-        if self.shortcut is not None and self.shortcut.counted:
-            effect = self.shortcut.effect
+        if self.follows is not None:
+            effect = self.follows.effect
             follows = (
-                f" Following {self.shortcut.column} carries {100 * effect.value:.1f} points "
+                f" Following {self.follows.column} carries {100 * effect.value:.1f} points "
                 f"[{100 * effect.low:.1f}, {100 * effect.high:.1f}] of "
                 f"{'what is left' if self.removed else 'them'} (matched)."
             )
@@ -244,7 +259,7 @@ class HeadLedger:
             else "what fewer images cost included"
         )
         unsure = ""
-        if self.verdict is Verdict.INCONCLUSIVE:
+        if self.of_relatives is Verdict.INCONCLUSIVE:
             unsure = f" Four of five such tests would find {self.detectable:.1f} points."
         return (
             f"{head}: {reported} becomes {self.honest.value:.1%}: the {self.removed} training "
@@ -266,7 +281,8 @@ class HeadLedger:
             "lines": lines,
             "verdict": self.verdict.value,
             "total": self.total.to_dict()
-            | {"p": rounded(self.p), "p_adjusted": rounded(self.adjusted)},
+            | {"p": rounded(self.p), "p_adjusted": rounded(self.adjusted)}
+            | {"verdict": self.of_relatives.value},
             "detectable": None if self.detectable is None else round(self.detectable, 4),
             "honest": self.honest.to_dict(),
             "honest_covers": covered,

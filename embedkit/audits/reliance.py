@@ -48,6 +48,8 @@ class Reliance:
         kappa: agreement of the head's errors with the nuisance's, within classes.
         kappa_p: of that.
         least: gap that 4 of 5 such tests would find; NaN where nothing can be said.
+        leaning: (n,) logarithm of how many times likelier the nuisance makes each image's class;
+            zero below `LEANS`.
         shares: (n,) what each test image gives to the effect, which is their mean; zero where
             nothing can be said.
         reason: why the gap cannot be judged; empty if it can.
@@ -65,6 +67,7 @@ class Reliance:
     kappa: float
     kappa_p: float
     least: float
+    leaning: DoubleArray = field(repr=False, compare=False)
     shares: DoubleArray = field(repr=False, compare=False)
     reason: str = ""
 
@@ -154,9 +157,10 @@ def measure_reliance(
     """
     ratio = odds(probabilities) / odds(prior)
     logs = np.clip(np.log(ratio), -np.log(MOST), np.log(MOST))
-    signs = np.sign(logs) * (np.abs(logs) >= np.log(LEANS))
+    leans = np.abs(logs) >= np.log(LEANS)
+    signs = np.sign(logs) * leans
     own = np.arange(len(y)), y
-    sign = signs[own]
+    sign, leaning = signs[own], (logs * leans)[own]
     limits = (0.0, *BANDS, np.inf)
     bands = tuple(
         (low, high, proportion(right[part], clusters[part], seed=seed))
@@ -180,13 +184,13 @@ def measure_reliance(
         )
         return Reliance(
             cause, reported, aligned, conflicting, bands, nothing, nothing, np.nan, np.nan,
-            kappa, kappa_p, least, np.zeros(len(y)), reason,
+            kappa, kappa_p, least, leaning, np.zeros(len(y)), reason,
         )  # fmt: skip
     if not _centred(sign, strata).any():
         reason = "within classes and strata of hardness the nuisance does not vary"
         return Reliance(
             cause, reported, aligned, conflicting, bands, nothing, nothing, np.nan, np.nan,
-            kappa, kappa_p, least, np.zeros(len(y)), reason,
+            kappa, kappa_p, least, leaning, np.zeros(len(y)), reason,
         )  # fmt: skip
     slopes = _Slopes(signs, np.abs(logs) >= np.log(SURE), y, right, strata)
     gap, effect = bootstrap(slopes.statistic, clusters, seed=seed, lowest=-1.0)
@@ -194,7 +198,7 @@ def measure_reliance(
     p = sign_flip(product, clusters, seed=seed)
     return Reliance(
         cause, reported, aligned, conflicting, bands, gap, effect, p, p,
-        kappa, kappa_p, detectable(gap), slopes.shares(),
+        kappa, kappa_p, detectable(gap), leaning, slopes.shares(),
     )  # fmt: skip
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from embedkit.audits.associations import DRAWS
 from embedkit.audits.base import ALPHA, MATERIAL, Finding, rounded
 from embedkit.audits.blindfolds import Blindfold
@@ -12,10 +14,33 @@ from embedkit.audits.nuisance import SETS
 from embedkit.audits.refits import Bench
 from embedkit.audits.reliance import Reliance
 from embedkit.audits.sources import LeftOut, Source, leave_sources_out
-from embedkit.audits.suspicions import judge, sighted
+from embedkit.audits.suspicions import followed, judge, sighted
 from embedkit.statistics import proportion
+from embedkit.vectors import BoolArray
 
 NAMED = 4
+SHOWN = 8  # pictures of each kind of evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """A test image as evidence.
+
+    Attributes:
+        id: of the image.
+        label: that it carries.
+        value: of the column, in words; empty for several columns.
+        right: whether the head answers it rightly.
+    """
+
+    id: str
+    label: str
+    value: str
+    right: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {"id": self.id, "label": self.label, "value": self.value, "right": self.right}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +52,9 @@ class Shortcuts(Finding):
         head: kind of head that is asked.
         clues: what the files say; too much for the JSON as it is.
         reliances: whether the head on pictures uses what is associated.
+        cause: that the evidence is of; empty without any.
+        aligned: test images whose class the cause points to, those answered rightly first.
+        conflicting: those where it points away from it, those answered wrongly first.
         left_out: accuracy on sources that were not seen, of the column that says most.
     """
 
@@ -34,6 +62,9 @@ class Shortcuts(Finding):
     head: str
     clues: Clues = field(repr=False, compare=False)
     reliances: tuple[Reliance, ...]
+    cause: str
+    aligned: tuple[Exhibit, ...]
+    conflicting: tuple[Exhibit, ...]
     left_out: LeftOut | None
 
     def details(self) -> dict[str, Any]:
@@ -56,13 +87,18 @@ class Shortcuts(Finding):
             "nuisance_accuracy": None if best is None else rounded(best.value),
             "nuisance_heads": [one.to_dict() for one in clues.blindfolds],
             "does_the_head_use_it": [one.to_dict() for one in self.reliances],
+            "evidence": {
+                "cause": self.cause or None,
+                "points_to_the_class": [one.to_dict() for one in self.aligned],
+                "points_away": [one.to_dict() for one in self.conflicting],
+            },
             "sources": [one.to_dict() for one in clues.sources],
             "leave_one_source_out": None if self.left_out is None else self.left_out.to_dict(),
         }
 
 
 def find_shortcuts(
-    clues: Clues, bench: Bench, *, split: str, material: float = MATERIAL
+    clues: Clues, bench: Bench, ids: Sequence[str], *, split: str, material: float = MATERIAL
 ) -> Shortcuts:
     """Say which columns tell the class, and ask whether a head follows them.
 
@@ -73,6 +109,7 @@ def find_shortcuts(
     Args:
         clues: of the store's files.
         bench: of the head that is asked.
+        ids: of all images of the store.
         split: name of the test split.
         material: least accuracy, 0 to 1, that is worth a headline.
     """
@@ -88,6 +125,7 @@ def find_shortcuts(
         head=bench.kind,
         material=material,
     )
+    shown = followed(reliances, material) or next(iter(reliances), None)
     rare = ", ".join(clues.rare)
     notes = [
         judged.summary,
@@ -108,7 +146,31 @@ def find_shortcuts(
         head=bench.kind,
         clues=clues,
         reliances=reliances,
+        cause="" if shown is None else shown.cause,
+        aligned=() if shown is None else _exhibits(clues, shown, right, ids, 1),
+        conflicting=() if shown is None else _exhibits(clues, shown, right, ids, -1),
         left_out=left_out,
+    )
+
+
+def _exhibits(
+    clues: Clues, shown: Reliance, right: BoolArray, ids: Sequence[str], side: int
+) -> tuple[Exhibit, ...]:
+    """Return the test images on one side that show most plainly what a head that follows does."""
+    leaning = side * shown.leaning
+    some = np.flatnonzero(leaning > 0)
+    typical = right[some] if side > 0 else ~right[some]
+    chosen = some[np.lexsort((some, -np.round(leaning[some], 6), ~typical))][:SHOWN]
+    places = np.flatnonzero(clues.test)[chosen]
+    column = clues.named.get(shown.cause)
+    return tuple(
+        Exhibit(
+            ids[clues.rows[place]],
+            clues.labels[clues.y[place]],
+            "" if column is None else column.names[column.codes[place]],
+            bool(right[test]),
+        )
+        for place, test in zip(places, chosen, strict=True)
     )
 
 
