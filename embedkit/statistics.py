@@ -311,7 +311,7 @@ def plus(first: Estimate, second: Estimate) -> Estimate:
 def less(first: Estimate, second: Estimate) -> Estimate:
     """Return a proportion less a part of it, 0 at least; see `plus`."""
     made = plus(first, Estimate(-second.value, -second.high, -second.low, second.n))
-    value, low, high = (min(1.0, max(0.0, x)) for x in (made.value, made.low, made.high))
+    value, low, high = (float(np.clip(x, 0.0, 1.0)) for x in (made.value, made.low, made.high))
     return Estimate(value, low, high, first.n)
 
 
