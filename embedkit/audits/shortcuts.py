@@ -10,12 +10,14 @@ from embedkit.audits.associations import (
     DRAWS,
     Association,
     associate,
-    value_counts,
+    by_value,
 )
 from embedkit.audits.base import ALPHA, MATERIAL, Finding, not_run
 from embedkit.audits.blindfolds import Blindfold, blindfold
 from embedkit.audits.columns import RARE, Coded, code
+from embedkit.audits.cues import Cues
 from embedkit.audits.nuisance import SETS, Column
+from embedkit.audits.prompted import Prompts, name_causes
 from embedkit.audits.refits import Bench
 from embedkit.audits.relabellings import relabellings
 from embedkit.audits.reliance import Reliance, hardness, measure_reliance
@@ -47,6 +49,7 @@ class Shortcuts(Finding):
         reliances: whether the head on pictures uses what is associated.
         sources: columns that divide the files into sources.
         left_out: accuracy on sources that were not seen, of the column that says most.
+        prompted: causes named by prompts; or why none were asked about.
     """
 
     split: str
@@ -59,6 +62,7 @@ class Shortcuts(Finding):
     reliances: tuple[Reliance, ...]
     sources: tuple[Source, ...]
     left_out: LeftOut | None
+    prompted: Prompts | str
 
     def details(self) -> dict[str, Any]:
         """Return every column, head and source."""
@@ -75,6 +79,8 @@ class Shortcuts(Finding):
             "does_the_head_use_it": [one.to_dict() for one in self.reliances],
             "sources": [one.to_dict() for one in self.sources],
             "leave_one_source_out": None if self.left_out is None else self.left_out.to_dict(),
+            "prompted": None if isinstance(self.prompted, str) else self.prompted.to_dict(),
+            "prompted_not_run": self.prompted if isinstance(self.prompted, str) else None,
         }
 
 
@@ -87,6 +93,7 @@ def find_shortcuts(
     label: str = "label",
     backbone: str | None = None,
     head: str = "logistic",
+    cues: Cues | str = "nobody asked",
     material: float = MATERIAL,
     seed: int = 0,
 ) -> Finding:
@@ -104,6 +111,7 @@ def find_shortcuts(
         label: column with the class.
         backbone: which space.
         head: kind of head that is asked.
+        cues: what CLIP guesses of the images, or why there is none.
         material: least accuracy, 0 to 1, that is worth a headline.
         seed: of everything drawn.
 
@@ -151,7 +159,7 @@ def find_shortcuts(
         left_out = leave_sources_out(bench, next(o for o in coded if o.column.name == best.name))
     # Of what is tied to the label: each by itself, and all together as the better head sees them.
     causes = {
-        one.name: _by_value(next(o for o in coded if o.column.name == one.name), y, folds, k)
+        one.name: by_value(next(o for o in coded if o.column.name == one.name), y, folds, k)
         for one in [o for o in found if o.present and o.set != SETS[-1]][:CAUSES]
     }
     told = [one for one in sighted(heads) if one.tells(material)]
@@ -161,10 +169,11 @@ def find_shortcuts(
     right = bench.right(bench.first)[of_test]
     strata = hardness(y[test], bench.nearest[of_test])
     prior = np.bincount(y) / len(y)
-    asked = [
-        measure_reliance(name, p[test], prior, y[test], right, strata, near[test], seed=seed)
-        for name, p in causes.items()
-    ]
+
+    def follows(name: str, p: DoubleArray) -> Reliance:
+        return measure_reliance(name, p[test], prior, y[test], right, strata, near[test], seed=seed)
+
+    asked = [follows(name, p) for name, p in causes.items()]
     adjusted = holm([one.p for one in asked])
     reliances = tuple(replace(one, adjusted=p) for one, p in zip(asked, adjusted, strict=True))
     telling = tuple(one for one in found if one.present and one.set != SETS[-1])
@@ -177,8 +186,16 @@ def find_shortcuts(
         head=head,
         material=material,
     )
+    prompted = (
+        cues
+        if isinstance(cues, str)
+        else name_causes(cues, rows, y, labels, drawn, near, folds, follows, seed=seed)
+    )
     notes = [
         judged.summary,
+        f"Causes in words, such as a smile, were not looked for: {prompted}."
+        if isinstance(prompted, str)
+        else prompted.sentence(head, material),
         _of_thumbnail(heads, material),
         _of_sources(sources, left_out),
         _of_constant(without),
@@ -202,6 +219,7 @@ def find_shortcuts(
         reliances=reliances,
         sources=sources,
         left_out=left_out,
+        prompted=prompted,
     )
 
 
@@ -226,18 +244,6 @@ def _sameness(one: Coded) -> str:
     if len(one.names) == 1:
         return f"no variation by construction: {one.names[0]} in every image"
     return f"fewer than {RARE} images differ"
-
-
-def _by_value(one: Coded, y: IntArray, folds: IntArray, k: int) -> DoubleArray:
-    """Return (n, k) probabilities of the classes by a column's value, counted on other folds."""
-    made = np.zeros((len(y), k))
-    for fold in np.unique(folds):
-        inside, asked = folds != fold, folds == fold
-        counts = value_counts(one.codes[inside], y[inside], len(one.names), k)
-        prior = np.bincount(y[inside], minlength=k) / inside.sum()
-        smooth = (counts + k * prior) / (counts.sum(axis=1, keepdims=True) + k)
-        made[asked] = smooth[one.codes[asked]]
-    return made
 
 
 def _of_thumbnail(heads: Sequence[Blindfold], material: float) -> str:
