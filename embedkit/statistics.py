@@ -296,6 +296,19 @@ def widened(estimate: Estimate, variance: float) -> Estimate:
     return Estimate(estimate.value, estimate.value - low, estimate.value + high, estimate.n)
 
 
+def less(first: Estimate, second: Estimate) -> Estimate:
+    """Return a proportion less a part of it, the two taken as independent.
+
+    Source: G. Y. Zou, A. Donner, "Construction of confidence limits about effect measures",
+    Statistics in Medicine 27 (2008): the interval is made from those of both.
+    """
+    value = first.value - second.value
+    low = value - math.hypot(first.value - first.low, second.high - second.value)
+    high = value + math.hypot(first.high - first.value, second.value - second.low)
+    value, low, high = (min(1.0, max(0.0, x)) for x in (value, low, high))
+    return Estimate(value, low, high, first.n)
+
+
 def detectable(effect: Estimate) -> float:
     """Return the effect that would have been found in 4 of 5 cases, at the 5% level.
 

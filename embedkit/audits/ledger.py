@@ -8,6 +8,7 @@ import numpy as np
 
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict
 from embedkit.audits.books import Books, levels_of
+from embedkit.audits.clues import Clues
 from embedkit.audits.controls import PIXELS, check_controls
 from embedkit.audits.floor import check_floor
 from embedkit.audits.lines import HeadLedger
@@ -49,6 +50,7 @@ def keep_ledger(
     store: Store,
     twins: Twins,
     siblings: Siblings | None,
+    clues: Clues | None = None,
     *,
     split: str,
     label: str = "label",
@@ -70,6 +72,7 @@ def keep_ledger(
         store: with labels, a train and a test split.
         twins: of that store.
         siblings: of that store; None where nothing tells people apart.
+        clues: what its files say of the class; None where that is not known.
         split: the test split.
         label: column with the class.
         backbone: which space.
@@ -97,7 +100,8 @@ def keep_ledger(
     pixels = store.spaces[PIXELS].vectors if PIXELS in store.spaces else None
     ledgers = []
     for kind, bench in zip(heads, benches, strict=True):
-        made = Books(bench, levels).ledger(material, pixels, missed=twins.missed)
+        books = Books(bench, levels, clues, material=material)
+        made = books.ledger(pixels, missed=twins.missed)
         check_floor(kind, made.floor)
         check_controls(kind, made.controls)
         ledgers.append(made)

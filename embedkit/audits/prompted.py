@@ -1,21 +1,24 @@
 """Causes named by prompts: does the label go with what CLIP sees, more than with anything else?"""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from embedkit.audits.associations import LEAST, by_value
+from embedkit.audits.associations import DRAWS, LEAST, by_value
 from embedkit.audits.base import ALPHA, Statement, Verdict, rounded
 from embedkit.audits.causes import Cause
+from embedkit.audits.clues import Clues
 from embedkit.audits.columns import code
 from embedkit.audits.cues import Cues
 from embedkit.audits.nuisance import SETS, Column
-from embedkit.audits.relabellings import Relabelled
+from embedkit.audits.refits import Bench
+from embedkit.audits.relabellings import Relabelled, relabellings
 from embedkit.audits.reliance import Reliance
+from embedkit.heads.classifier import fold_numbers
 from embedkit.statistics import Estimate, bootstrap, holm
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
@@ -23,9 +26,6 @@ PAIRS = 1999  # of unrelated things, each against another
 STEP = 250  # of those, or of labellings, at once
 SHOWN = 12  # causes that get an interval
 SAID = 2  # causes that get a sentence of their own
-
-# Asks whether the head on pictures follows a cause: its name, (n, k) probabilities of the classes.
-Asked = Callable[[str, DoubleArray], Reliance]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +142,7 @@ class Prompts:
         )
 
 
-def name_causes(
-    cues: Cues,
-    rows: IntArray,
-    y: IntArray,
-    labels: Sequence[str],
-    drawn: Relabelled,
-    clusters: IntArray,
-    folds: IntArray,
-    asked: Asked,
-    *,
-    seed: int,
-) -> Prompts:
+def name_causes(cues: Cues, clues: Clues, bench: Bench) -> Prompts:
     """Test every cause against the label, what says most of it first.
 
     In a space of CLIP any direction goes with any label a little, for pictures of one class have
@@ -164,65 +153,59 @@ def name_causes(
 
     Args:
         cues: of all images of the store.
-        rows: (n,) those that are compared.
-        y: (n,) class numbers.
-        labels: names of the classes.
-        drawn: (draws, n) of `relabellings`.
-        clusters: (n,) of relatives.
-        folds: (n,) of whole clusters.
-        asked: whether the head follows a cause, given probabilities of the classes.
-        seed: of pairs and bootstraps.
+        clues: which images are compared, and their classes.
+        bench: of the head that is asked whether it follows what is named.
     """
-    k, n_causes = len(labels), len(cues.causes)
-    ranks = _ranks(cues.scores[rows])
-    seen = _explained(y[None], ranks, k)[0]
-    by_chance = _explained(drawn, ranks, k)
-    p = (1 + (by_chance >= seen - 1e-9).sum(axis=0)) / (1 + len(drawn))
-    others, reached = _unrelated(cues.unrelated[rows], y, k, seed=seed)
-    unrelated_p = (1 + (others[:, None] >= seen - 1e-9).sum(axis=0)) / (1 + len(others))
+    y, labels, seed = clues.y, clues.labels, bench.seed
+    k, scores = len(labels), cues.scores[clues.rows]
+    drawn = relabellings(y, clues.clusters, draws=DRAWS, seed=seed)
+    folds = fold_numbers(y, clues.clusters, seed=seed)
+    ranks = _ranks(scores)
+    seen, by_chance = _explained(y[None], ranks, k)[0], _explained(drawn, ranks, k)
+    others, reached = _unrelated(cues.unrelated[clues.rows], y, k, seed=seed)
+    p, unrelated_p = (
+        (1 + (values >= seen - 1e-9).sum(axis=0)) / (1 + len(values))
+        for values in (by_chance, others[:, None])
+    )
     adjusted = holm(np.maximum(p, unrelated_p).tolist())
-    order = sorted(range(n_causes), key=lambda c: (adjusted[c] >= ALPHA, -seen[c], c))
     areas = _areas(y, ranks, k)
-    found = []
-    for place, c in enumerate(order):
+    found: list[Prompted] = []
+    told: dict[str, DoubleArray] = {}
+    for c in sorted(range(len(seen)), key=lambda c: (adjusted[c] >= ALPHA, -seen[c], c)):
+        cause, area = cues.causes[c], areas[:, c].tolist()
         # Of two classes one scores as much higher as the other lower: the higher one is named.
-        best = max(
-            range(k), key=lambda label: (round(abs(areas[label, c] - 0.5), 9), areas[label, c])
-        )
-        more = bool(areas[best, c] >= 0.5)
+        best = max(range(k), key=lambda label: (round(abs(area[label] - 0.5), 9), area[label]))
+        more = area[best] >= 0.5
         one = Prompted(
-            cues.causes[c],
+            cause,
             labels[best],
             more,
-            Estimate(max(areas[best, c], 1 - areas[best, c]), np.nan, np.nan, len(y)),
+            Estimate(max(area[best], 1 - area[best]), np.nan, np.nan, len(y)),
             float(seen[c]),
             float(p[c]),
             float(unrelated_p[c]),
             adjusted[c],
             float(reached[best]),
         )
-        if place < SHOWN or one.present:
-            signed = cues.scores[rows, c] if more else -cues.scores[rows, c]
-            statistic = _weighted_area(signed, y == best)
-            one = replace(one, pairs=bootstrap(statistic, clusters, seed=seed)[0])
+        if one.present or len(found) < SHOWN:
+            statistic = _weighted_area(scores[:, c] if more else -scores[:, c], y == best)
+            one = replace(one, pairs=bootstrap(statistic, clues.clusters, seed=seed)[0])
         if one.present:
-            column = Column(one.cause.name, SETS[-1], cues.scores[:, c])
-            one = replace(
-                one, reliance=asked(one.cause.name, by_value(code(column, rows), y, folds, k))
-            )
+            coded = code(Column(cause.name, SETS[-1], cues.scores[:, c]), clues.rows)
+            told[cause.name] = by_value(coded, y, folds, k)
         found.append(one)
-    of_heads = holm([np.nan if one.reliance is None else one.reliance.p for one in found])
-    found = [
-        one if one.reliance is None else replace(one, reliance=replace(one.reliance, adjusted=q))
-        for one, q in zip(found, of_heads, strict=True)
-    ]
-    limits = [_limit(values, n_causes) for values in (others, *by_chance.T)]
+    used = {one.cause: one for one in clues.reliances(bench, bench.first, told)} if told else {}
+    limits = [_limit(values, len(seen)) for values in (others, *by_chance.T)]
     sizes = np.bincount(y, minlength=k)
     share = float(sizes.max() / len(y))
     # Of a class that is all that differs, for which both figures say the same.
     needed = min(1.0, 0.5 + np.sqrt(max(LEAST, *limits) / (12 * share * (1 - share))))
     return Prompts(
-        cues.backbone, len(others), labels[int(sizes.argmax())], float(needed), tuple(found)
+        cues.backbone,
+        len(others),
+        labels[int(sizes.argmax())],
+        float(needed),
+        tuple(replace(one, reliance=used.get(one.cause.name)) for one in found),
     )
 
 

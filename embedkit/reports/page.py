@@ -160,26 +160,30 @@ def _waterfall(ledger: HeadLedger) -> list[Bar]:
     for line in ledger.lines:
         name = f"− {CAUSES[line.cause]} ({line.removed - gone} removed)"
         gone = line.removed
-        effect = line.effect
         if line.reason:
             bars.append(Bar(name, f"not measured: {line.reason}", "loss", 0, 0, 0, 0))
             continue
-        below = min(level, level - effect.value)
-        bars.append(
-            Bar(
-                name,
-                line.reason or _points(effect),
-                "loss" if effect.value >= 0 else "gain",
-                BAR * below,
-                BAR * abs(effect.value),
-                BAR * max(0.0, level - effect.high),
-                BAR * min(1.0, level - effect.low),
-            )
-        )
-        level -= effect.value
+        bars.append(_step(name, line.effect, level))
+        level -= line.effect.value
+    if ledger.shortcut is not None and ledger.shortcut.counted:
+        name = f"− following {ledger.shortcut.column}"
+        bars.append(_step(name, ledger.shortcut.effect, level))
     if np.isnan(ledger.honest.value):
         return bars
     return [*bars, _bar("what is left", ledger.honest, "total")]
+
+
+def _step(label: str, effect: Estimate, level: float) -> Bar:
+    """Return the bar of what is taken off from some level."""
+    return Bar(
+        label,
+        _points(effect),
+        "loss" if effect.value >= 0 else "gain",
+        BAR * min(level, level - effect.value),
+        BAR * abs(effect.value),
+        BAR * max(0.0, level - effect.high),
+        BAR * min(1.0, level - effect.low),
+    )
 
 
 def _bar(label: str, estimate: Estimate, kind: str) -> Bar:
