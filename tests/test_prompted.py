@@ -16,7 +16,14 @@ from embedkit.audits.causes import CAUSES, MOST, TEMPLATES, UNRELATED, read_caus
 from embedkit.audits.clues import Clues, find_clues
 from embedkit.audits.cues import Cues, read_cues, score
 from embedkit.audits.nuisance import Column
-from embedkit.audits.prompted import PAIRS, _areas, _explained, _ranks, _weighted_area, name_causes
+from embedkit.audits.prompted import PAIRS, name_causes
+from embedkit.audits.rankings import (
+    areas_by_class,
+    areas_of,
+    explained_by_class,
+    placements,
+    ranks_of,
+)
 from embedkit.audits.refits import Bench
 from embedkit.audits.shortcuts import find_shortcuts
 from embedkit.backbones import load_again
@@ -203,11 +210,13 @@ def quick(monkeypatch):
     monkeypatch.setattr("embedkit.audits.prompted.DRAWS", 299)
 
 
+@pytest.mark.slow
 def test_labels_that_mean_nothing_have_no_cause(quick):
     worlds = [World(n=240, seed=seed) for seed in range(40)]
     assert few(sum(bool(present(one.named())) for one in worlds), len(worlds))
 
 
+@pytest.mark.slow
 def test_what_goes_with_any_prompt_is_no_cause(quick):
     """The classes lie apart in the largest direction of the vectors, of which any prompt has some.
 
@@ -220,6 +229,7 @@ def test_what_goes_with_any_prompt_is_no_cause(quick):
     assert few(sum(bool(present(prompts)) for prompts in found), len(worlds))
 
 
+@pytest.mark.slow
 def test_photographs_of_one_picture_count_once(quick):
     """Each is there six times, so by images alone labels that mean nothing would seem tied."""
     worlds = [World(n=240, copies=6, seed=seed) for seed in range(30)]
@@ -269,23 +279,32 @@ def test_explained_is_kruskal_and_walliss_and_areas_are_mann_and_whitneys():
     generator = np.random.default_rng(8)
     scores = generator.integers(8, size=(60, 3)) / 4.0
     y = generator.integers(3, size=60)
-    ranks = _ranks(scores)
+    ranks = ranks_of(scores)
     for c in range(3):
         groups = [scores[y == label, c] for label in range(3)]
         h = stats.kruskal(*groups).statistic
-        assert _explained(y[None], ranks, 3)[0, c] == pytest.approx(h / 59)
+        assert explained_by_class(y[None], ranks, 3)[0, c] == pytest.approx(h / 59)
         for label in range(3):
             inside, outside = groups[label], scores[y != label, c]
             u = stats.mannwhitneyu(inside, outside).statistic / (len(inside) * len(outside))
-            assert _areas(y, ranks, 3)[label, c] == pytest.approx(u)
-            area = _weighted_area(scores[:, c], y == label)
-            assert area(np.ones((1, 60)))[0, 0] == pytest.approx(u)
-    # An image drawn twice is two images.
-    weights = generator.integers(3, size=60).astype(float)
-    often = np.repeat(np.arange(60), weights.astype(int))
-    inside = scores[often, 0][y[often] == 1], scores[often, 0][y[often] != 1]
-    u = stats.mannwhitneyu(*inside).statistic / (len(inside[0]) * len(inside[1]))
-    assert _weighted_area(scores[:, 0], y == 1)(weights[None])[0, 0] == pytest.approx(u)
+            assert areas_by_class(y, ranks, 3)[label, c] == pytest.approx(u)
+            marked = y == label
+            placed = placements(scores[:, c], marked)
+            assert placed[marked].mean() == pytest.approx(u)
+            assert placed[~marked].mean() == pytest.approx(u)
+
+
+def test_an_area_of_images_drawn_anew_is_mann_and_whitneys_of_those_images():
+    generator = np.random.default_rng(8)
+    y = generator.integers(2, size=(600, 1)) == 1
+    scores = generator.normal(size=(600, 1)) + y
+    statistic = areas_of(placements(scores[:, 0], y[:, 0])[:, None], y.astype(float))
+    for _ in range(5):
+        often = generator.integers(600, size=600)
+        weights = np.bincount(often, minlength=600)[None].astype(float)
+        inside, outside = scores[often][y[often]], scores[often][~y[often]]
+        u = stats.mannwhitneyu(inside, outside).statistic / (len(inside) * len(outside))
+        assert statistic(weights)[0, 0] == pytest.approx(u, abs=0.002)
 
 
 def test_a_cause_is_the_mean_of_its_prompts_less_that_of_their_opposites():
@@ -368,7 +387,7 @@ def test_the_command_refuses_a_wrong_file_before_any_audit(planted_store, tmp_pa
 
 def test_a_store_that_knows_no_texts_says_what_would(planted_store):
     reason = read_cues(planted_store)
-    assert "knows no texts" in reason
+    assert "no space of the store knows texts" in reason
     assert "embedkit weights get clip" in reason
     assert "-b clip" in reason
     found = audit(planted_store, checks=["shortcuts"], backbone="pixels")["shortcuts"]
@@ -391,6 +410,7 @@ def clip_store(planted, weights_of, tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_the_towers_of_clip_are_asked_about_every_picture(clip_store, monkeypatch, tmp_path):
     """Its weights are random, so all that it says is noise, but it says it all the way."""
     monkeypatch.setattr("embedkit.audits.cues.UNRELATED", UNRELATED[:12])

@@ -1,12 +1,9 @@
 """Causes named by prompts: does the label go with what CLIP sees, more than with anything else?"""
 
-import itertools
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from embedkit.audits.associations import DRAWS, LEAST, by_value
 from embedkit.audits.base import ALPHA, Statement, Verdict, rounded
@@ -15,15 +12,22 @@ from embedkit.audits.clues import Clues
 from embedkit.audits.columns import code
 from embedkit.audits.cues import Cues
 from embedkit.audits.nuisance import SETS, Column
+from embedkit.audits.rankings import (
+    areas_by_class,
+    areas_of,
+    explained_by_class,
+    placements,
+    ranks_of,
+)
 from embedkit.audits.refits import Bench
-from embedkit.audits.relabellings import Relabelled, relabellings
+from embedkit.audits.relabellings import relabellings
 from embedkit.audits.reliance import Reliance
 from embedkit.heads.classifier import fold_numbers
 from embedkit.statistics import Estimate, bootstrap, holm
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
 PAIRS = 1999  # of unrelated things, each against another
-STEP = 250  # of those, or of labellings, at once
+STEP = 250  # of those at once
 SHOWN = 12  # causes that get an interval
 SAID = 2  # causes that get a sentence of their own
 
@@ -160,17 +164,19 @@ def name_causes(cues: Cues, clues: Clues, bench: Bench) -> Prompts:
     k, scores = len(labels), cues.scores[clues.rows]
     drawn = relabellings(y, clues.clusters, draws=DRAWS, seed=seed)
     folds = fold_numbers(y, clues.clusters, seed=seed)
-    ranks = _ranks(scores)
-    seen, by_chance = _explained(y[None], ranks, k)[0], _explained(drawn, ranks, k)
+    ranks = ranks_of(scores)
+    seen, by_chance = explained_by_class(y[None], ranks, k)[0], explained_by_class(drawn, ranks, k)
     others, reached = _unrelated(cues.unrelated[clues.rows], y, k, seed=seed)
     p, unrelated_p = (
         (1 + (values >= seen - 1e-9).sum(axis=0)) / (1 + len(values))
         for values in (by_chance, others[:, None])
     )
     adjusted = holm(np.maximum(p, unrelated_p).tolist())
-    areas = _areas(y, ranks, k)
+    areas = areas_by_class(y, ranks, k)
     found: list[Prompted] = []
     told: dict[str, DoubleArray] = {}
+    inside: list[BoolArray] = []
+    placed: list[DoubleArray] = []
     for c in sorted(range(len(seen)), key=lambda c: (adjusted[c] >= ALPHA, -seen[c], c)):
         cause, area = cues.causes[c], areas[:, c].tolist()
         # Of two classes one scores as much higher as the other lower: the higher one is named.
@@ -188,12 +194,18 @@ def name_causes(cues: Cues, clues: Clues, bench: Bench) -> Prompts:
             float(reached[best]),
         )
         if one.present or len(found) < SHOWN:
-            statistic = _weighted_area(scores[:, c] if more else -scores[:, c], y == best)
-            one = replace(one, pairs=bootstrap(statistic, clues.clusters, seed=seed)[0])
+            inside.append(y == best)
+            placed.append(placements(scores[:, c] if more else -scores[:, c], inside[-1]))
         if one.present:
             coded = code(Column(cause.name, SETS[-1], cues.scores[:, c]), clues.rows)
             told[cause.name] = by_value(coded, y, folds, k)
         found.append(one)
+    statistic = areas_of(np.stack(placed, axis=1), np.stack(inside, axis=1).astype(np.float64))
+    pairs = bootstrap(statistic, clues.clusters, seed=seed)
+    found = [
+        *(replace(one, pairs=made) for one, made in zip(found, pairs, strict=False)),
+        *found[len(pairs) :],
+    ]
     used = {one.cause: one for one in clues.reliances(bench, bench.first, told)} if told else {}
     limits = [_limit(values, len(seen)) for values in (others, *by_chance.T)]
     sizes = np.bincount(y, minlength=k)
@@ -209,36 +221,6 @@ def name_causes(cues: Cues, clues: Clues, bench: Bench) -> Prompts:
     )
 
 
-def _ranks(scores: DoubleArray) -> DoubleArray:
-    """Return the ranks of each column, 1 to n; equal scores share theirs."""
-    return np.asarray(stats.rankdata(scores, axis=0), np.float64)
-
-
-def _explained(y: Relabelled | IntArray, ranks: DoubleArray, k: int) -> DoubleArray:
-    """Return the share of the variance of c columns of ranks between classes, (m, c).
-
-    Args:
-        y: (m, n) labellings.
-        ranks: (n, c).
-        k: classes.
-    """
-    centred = ranks - (len(ranks) + 1) / 2
-    whole = np.maximum((centred**2).sum(axis=0), 1e-9)
-    made = np.zeros((len(y), ranks.shape[1]))
-    for start, label in itertools.product(range(0, len(y), STEP), range(k)):
-        part = slice(start, start + STEP)
-        inside = (y[part] == label).astype(np.float64)
-        made[part] += (inside @ centred) ** 2 / np.maximum(inside.sum(axis=1), 1)[:, None]
-    return np.asarray(made / whole)
-
-
-def _areas(y: IntArray, ranks: DoubleArray, k: int) -> DoubleArray:
-    """Return the share of pairs in which an image of a class ranks above another, (k, c)."""
-    inside = (y == np.arange(k)[:, None]).astype(np.float64)
-    size = inside.sum(axis=1, keepdims=True)
-    return np.asarray((inside @ ranks - size * (size + 1) / 2) / (size * (len(y) - size)))
-
-
 def _unrelated(
     scores: DoubleArray, y: IntArray, k: int, *, seed: int
 ) -> tuple[DoubleArray, DoubleArray]:
@@ -252,9 +234,9 @@ def _unrelated(
     explained, reached = [], np.full(k, 0.5)
     for start in range(0, len(chosen), STEP):
         part = chosen[start : start + STEP]
-        ranks = _ranks(scores[:, first[part]] - scores[:, second[part]])
-        explained.append(_explained(y[None], ranks, k)[0])
-        away = np.abs(_areas(y, ranks, k) - 0.5).max(axis=1)
+        ranks = ranks_of(scores[:, first[part]] - scores[:, second[part]])
+        explained.append(explained_by_class(y[None], ranks, k)[0])
+        away = np.abs(areas_by_class(y, ranks, k) - 0.5).max(axis=1)
         reached = np.maximum(reached, 0.5 + away)
     return np.concatenate(explained), reached
 
@@ -263,24 +245,6 @@ def _limit(by_chance: DoubleArray, tests: int) -> float:
     """Return the value above which the smallest of several p-values, by Holm, is below `ALPHA`."""
     allowed = int(np.ceil(ALPHA / tests * (1 + len(by_chance)))) - 2
     return float(np.sort(by_chance)[::-1][allowed]) if allowed >= 0 else 1.0
-
-
-def _weighted_area(scores: DoubleArray, inside: BoolArray) -> Callable[[DoubleArray], DoubleArray]:
-    """Return the statistic "share of pairs in which one inside is above one outside"."""
-    _, place = np.unique(scores, return_inverse=True)
-    order = np.argsort(place.ravel(), kind="stable")
-    starts = np.flatnonzero(np.diff(place.ravel()[order], prepend=-1))
-
-    def statistic(weights: DoubleArray) -> DoubleArray:
-        sorted_ = weights[:, order]
-        above = np.add.reduceat(sorted_ * inside[order], starts, axis=1)
-        below = np.add.reduceat(sorted_ * ~inside[order], starts, axis=1)
-        total = above.sum(axis=1) * below.sum(axis=1)
-        beaten = np.cumsum(below, axis=1) - below / 2
-        pairs = (above * beaten).sum(axis=1)
-        return np.asarray(pairs / np.where(total > 0, total, np.nan))[:, None]
-
-    return statistic
 
 
 def _said(one: Prompted, backbone: str, unrelated: int) -> str:
