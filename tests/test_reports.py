@@ -98,6 +98,7 @@ def test_each_picture_is_shown_with_text_for_those_who_cannot_see_it(page, resul
     checker = parsed(page)
     pairs, suspects = len(result["twins"].pairs), len(result["labels"].images)
     shown = 2 * min(MOST_PAIRS, pairs) + min(MOST_PAIRS, suspects)
+    shown += len(result["shortcuts"].aligned) + len(result["shortcuts"].conflicting)
     assert pairs
     assert suspects
     assert checker.elements.count("img") == shown

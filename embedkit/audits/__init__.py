@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict, not_run
+from embedkit.audits.causes import Cause, read_causes, with_own
 from embedkit.audits.clues import Clues, find_clues
+from embedkit.audits.cues import read_cues
 from embedkit.audits.labels import check_labels
 from embedkit.audits.leakage import measure_leakage
 from embedkit.audits.ledger import keep_ledger
@@ -79,6 +81,7 @@ def audit(
     backbone: str | None = None,
     heads: tuple[str, ...] = tuple(HEADS),
     predictions: str | Path | None = None,
+    prompts: str | Path | None = None,
     material: float = 100 * MATERIAL,
     ground_truth: bool = True,
     seed: int = 0,
@@ -93,13 +96,15 @@ def audit(
         backbone: which space; can be left out where there is only one.
         heads: kinds of heads that the ledger trains.
         predictions: file of a model's own answers for the test images, for the ledger.
+        prompts: file of causes of your own that the label may go with, for `shortcuts`.
         material: accuracy points from which an effect is worth a headline.
         ground_truth: whether a label can be wrong at all; if not, `labels` says how far labels
             are shared, and calls none wrong.
         seed: of everything drawn.
 
     Raises:
-        InputError: no audit, column or space has that name, or the points are none.
+        InputError: no audit, column or space has that name, the points are none, or the prompts
+            are not of the form that they should have.
     """
     if not 0 < material < 100:
         raise InputError(f"{material:g} accuracy points are none; material lies between 0 and 100")
@@ -110,7 +115,8 @@ def audit(
             raise InputError(f"no audit is called {name!r}; known are {', '.join(AUDITS)}{hint}")
     space = store.space(backbone)
     answers = None if predictions is None else Path(predictions)
-    run = _Run(store, label, space.name, heads, seed, answers, material / 100, ground_truth)
+    causes = with_own(() if prompts is None else read_causes(Path(prompts)))
+    run = _Run(store, label, space.name, heads, seed, answers, material / 100, ground_truth, causes)
     wanted = [name for name in AUDITS if name in (tuple(checks) or AUDITS) and name not in skip]
     if not wanted:
         raise InputError("every audit that was asked for is left out again, so nothing would run")
@@ -148,6 +154,7 @@ class _Run:
         predictions: Path | None,
         material: float,
         ground_truth: bool,
+        causes: tuple[Cause, ...],
     ) -> None:
         self.store = store
         self.label = label
@@ -157,6 +164,7 @@ class _Run:
         self.predictions = predictions
         self.material = material
         self.ground_truth = ground_truth
+        self.causes = causes
         self.split = held_out_split(store, label)
         self.held_out = held_out(store)
         self.reported: list[tuple[str, Estimate]] = []  # by the ledger, once it has run
@@ -273,7 +281,10 @@ class _Run:
         if isinstance(self.clues, str):
             return self.clues
         ids = self.store.items.ids
-        return find_shortcuts(self.clues, self.bench, ids, split=self.split, material=self.material)
+        cues = read_cues(self.store, self.causes, backbone=self.backbone)
+        return find_shortcuts(
+            self.clues, self.bench, ids, split=self.split, cues=cues, material=self.material
+        )
 
     def _labels(self) -> Finding | str:
         return check_labels(
