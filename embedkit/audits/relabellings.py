@@ -60,5 +60,6 @@ def _exchanging(sizes: IntArray) -> list[IntArray]:
         groups[-1].append(cluster)
         last = step
     if len(groups) > 1 and len(groups[-1]) < ENOUGH:
-        groups[-2] += groups.pop()
+        few = groups.pop()
+        groups[-1] += few
     return [np.array(group, np.int64) for group in groups]

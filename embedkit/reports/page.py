@@ -16,6 +16,7 @@ from embedkit.audits.labels import Labels
 from embedkit.audits.ledger import Ledger
 from embedkit.audits.lines import HeadLedger
 from embedkit.audits.parity import Parity
+from embedkit.audits.quality import Quality
 from embedkit.audits.twins import Pair, Twins
 from embedkit.reports.pictures import data_uri
 from embedkit.reports.text import difference, share
@@ -77,6 +78,8 @@ def render(result: Audit, *, command: str = "") -> str:
     twins = next((one for one in result.findings if isinstance(one, Twins)), None)
     parity = next((one for one in result.findings if isinstance(one, Parity)), None)
     labels = next((one for one in result.findings if isinstance(one, Labels)), None)
+    quality = next((one for one in result.findings if isinstance(one, Quality)), None)
+    flagged = [one for one in quality.flagged if one.readable] if quality else []
     suspects = labels.images if labels else ()
     pairs = _most_telling(twins.pairs) if twins else []
     return template.render(
@@ -98,6 +101,9 @@ def render(result: Audit, *, command: str = "") -> str:
             (one, data_uri(result.store.items.path(one.id))) for one in suspects[:MOST_PAIRS]
         ],
         n_suspects=len(suspects),
+        quality=quality,
+        flagged=[(one, data_uri(result.store.items.path(one.id))) for one in flagged[:MOST_PAIRS]],
+        n_flagged=len(flagged),
         to_drop=_to_drop(twins.pairs) if twins else [],
         data=_data_card(result),
         unreadable=result.store.unreadable,
