@@ -136,17 +136,18 @@ def figures(case: Case) -> str:
         rows.append([name, *cells])
 
     add("reported accuracy", [percent(one["reported"]) for one in heads])
-    for place, line in enumerate(heads[0]["lines"]):
+    for place, line in enumerate(purges(heads[0])):
         count = f" ({line['removed_from_train']} training images out)"
-        lines = [one["lines"][place] for one in heads]
+        lines = [purges(one)[place] for one in heads]
         add(
             f"worth of {CAUSES[line['cause']]}{count}",
             [percent(one, points=True) if one["removed_from_train"] else "0" for one in lines],
         )
-    last = [one["lines"][-1] for one in heads]
+    last = [purges(one)[-1] for one in heads]
     add("accuracy without the related images", [percent(one["accuracy_after"]) for one in last])
     add("control: without as many unrelated ones", [percent(one["control"]) for one in last])
     add("**worth of all relatives**", [percent(one["total"], points=True) for one in heads])
+    add("worth of following the files", [followed(one) for one in heads])
     add("**honest accuracy**", [percent(one["honest"]) for one in heads])
     add("verdict", [judged(one) for one in heads])
     add("least effect that 4 of 5 such tests find", [least(one) for one in heads])
@@ -164,6 +165,24 @@ def figures(case: Case) -> str:
     add("random vectors", [percent(one["controls"]["random_vectors"]) for one in heads])
     add("always the commonest class", [percent(one["controls"]["majority"]) for one in heads])
     return table(rows)
+
+
+def purges(head: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the lines of a ledger for which a head was trained again."""
+    return [line for line in head["lines"] if line["cause"] != "shortcuts"]
+
+
+def followed(head: dict[str, Any]) -> str:
+    """Return what following the files is worth, of which column, and whether it is taken off."""
+    line = next((one for one in head["lines"] if one["cause"] == "shortcuts"), None)
+    if line is None:
+        return "not run"
+    if line["column"] is None:
+        return "no column is tied to the label"
+    if line["value"] is None:
+        return f"cannot be told ({line['column']})"
+    off = "" if line["taken_off"] else "; not taken off"
+    return f"{percent(line, points=True)} ({line['column']}{off})"
 
 
 def least(head: dict[str, Any]) -> str:
@@ -188,7 +207,7 @@ def related_words(case: Case) -> str:
 def verdict_words(case: Case, head: dict[str, Any]) -> str:
     """Say what a head's figures mean, and where they say nothing, why."""
     total, kind = head["total"], head["head"]
-    last = head["lines"][-1]
+    last = purges(head)[-1]
     if not last["removed_from_train"]:
         return (
             f"- **{kind}**: nothing in train is related to test, so there is nothing to take out."
@@ -203,13 +222,13 @@ def verdict_words(case: Case, head: dict[str, Any]) -> str:
             "much for relatives, and the honest accuracy is as much too low. Cross-validation "
             "below, whose folds are equally large, is the one to read."
         )
-    if head["verdict"] == "present":
+    if head["total"]["verdict"] == "present":
         reported, honest = (100 * head[name]["value"] for name in ("reported", "honest"))
         return (
             f"- **{kind}**: of its {reported:.1f}%, relatives carry {worth}; {honest:.1f}% is what "
             "photographs related to nobody in train can expect."
         )
-    if head["verdict"] == "absent":
+    if head["total"]["verdict"] == "absent":
         return (
             f"- **{kind}**: relatives carry {worth}, too little to matter beside the uncertainty "
             "of the accuracy itself."
@@ -219,9 +238,9 @@ def verdict_words(case: Case, head: dict[str, Any]) -> str:
 
 def judged(head: dict[str, Any]) -> str:
     """Return a head's verdict, and whether no control stood beside it."""
-    last = head["lines"][-1]
+    last = purges(head)[-1]
     alone = last["removed_from_train"] and last["control"] is None
-    return head["verdict"] + (", without a control" if alone else "")
+    return head["total"]["verdict"] + (", without a control" if alone else "")
 
 
 def _why_undecided(case: Case, head: dict[str, Any]) -> str:
@@ -241,10 +260,10 @@ def _why_undecided(case: Case, head: dict[str, Any]) -> str:
             f"The cause is the size of the test set: {leakage['n']} images find effects from "
             f"{needed:.1f} points on; this one, if it is there, is smaller."
         )
-    control = head["lines"][-1]["control"]
+    control = purges(head)[-1]["control"]
     above = 0.0 if control is None else 100 * (control["value"] - head["reported"]["value"])
     if above > 0.5:
-        removed = head["lines"][-1]["removed_from_train"]
+        removed = purges(head)[-1]["removed_from_train"]
         why += (
             f" Heads without {removed} random images did better than the one on all of train, by "
             f"{above:.1f} points, so part of the figure is chance in the choice of the control's "

@@ -296,6 +296,25 @@ def widened(estimate: Estimate, variance: float) -> Estimate:
     return Estimate(estimate.value, estimate.value - low, estimate.value + high, estimate.n)
 
 
+def plus(first: Estimate, second: Estimate) -> Estimate:
+    """Return the sum of two figures, taken as independent.
+
+    Source: G. Y. Zou, A. Donner, "Construction of confidence limits about effect measures",
+    Statistics in Medicine 27 (2008): the interval is made from those of both.
+    """
+    value = first.value + second.value
+    low = value - math.hypot(first.value - first.low, second.value - second.low)
+    high = value + math.hypot(first.high - first.value, second.high - second.value)
+    return Estimate(value, low, high, first.n)
+
+
+def less(first: Estimate, second: Estimate) -> Estimate:
+    """Return a proportion less a part of it, 0 at least; see `plus`."""
+    made = plus(first, Estimate(-second.value, -second.high, -second.low, second.n))
+    value, low, high = (float(np.clip(x, 0.0, 1.0)) for x in (made.value, made.low, made.high))
+    return Estimate(value, low, high, first.n)
+
+
 def detectable(effect: Estimate) -> float:
     """Return the effect that would have been found in 4 of 5 cases, at the 5% level.
 

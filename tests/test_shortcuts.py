@@ -11,7 +11,9 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from embedkit.audits.associations import associate, mutual_information
-from embedkit.audits.base import Statement, Verdict
+from embedkit.audits.base import Statement, Verdict, not_run
+from embedkit.audits.books import Books
+from embedkit.audits.clues import find_clues
 from embedkit.audits.columns import RARE, code, matrix
 from embedkit.audits.nuisance import SETS, Column
 from embedkit.audits.refits import Bench
@@ -87,11 +89,18 @@ class World:
             Column("subsampling", "header", ("4:2:0",) * n),
         ]
 
-    def find(self, columns=None, **options):
-        return find_shortcuts(
-            self, self.columns() if columns is None else columns, self.clusters, split="test",
-            **options,
-        )  # fmt: skip
+    def bench(self, head="logistic", seed=0):
+        return Bench(
+            self, head, [self.clusters], split="test", label="label", backbone=None, seed=seed
+        )
+
+    def find(self, columns=None, *, head="logistic", seed=0, **options):
+        bench = self.bench(head, seed)
+        columns = self.columns() if columns is None else columns
+        clues = find_clues(bench, columns, split="test", **options)
+        if isinstance(clues, str):
+            return not_run("shortcuts", clues)
+        return find_shortcuts(clues, bench, self.items.ids, split="test", **options)
 
 
 # The finding.
@@ -104,8 +113,8 @@ def test_a_planted_column_that_the_head_sees_is_found_named_and_worth_its_points
     assert found.verdict is Verdict.PRESENT
     assert found.statement is Statement.MATCHED
     assert found.summary.startswith("JPEG quality ")
-    assert found.associations[0].name == "JPEG quality"
-    assert sum(one.present for one in found.associations) == 1
+    assert found.clues.associations[0].name == "JPEG quality"
+    assert sum(one.present for one in found.clues.associations) == 1
     # The picture shows nothing but the quality, so without it half of the answers are right.
     honest = found.reliances[0].reported.value - 0.5
     assert found.estimate.low <= honest <= found.estimate.high
@@ -122,7 +131,7 @@ def test_nothing_planted_raises_few_alarms(monkeypatch):
     # Without columns that divide the files into sources, which only take time here.
     found = [one.find([c for c in one.columns() if "noise" in c.name]) for one in worlds]
     assert sum(one.verdict is Verdict.PRESENT for one in found) <= 2
-    named = sum(any(column.present for column in one.associations) for one in found)
+    named = sum(any(column.present for column in one.clues.associations) for one in found)
     assert named <= 5  # 5% of the sets, by max-T
 
 
@@ -135,8 +144,8 @@ def test_a_large_set_without_a_shortcut_is_absent():
 def test_what_is_tied_to_the_label_and_not_used_is_no_shortcut():
     """The vectors do not show the quality, so no head can follow it."""
     found = World(n=6000, strength=0.4, signal=2.0, seen=0.0, seed=4).find()
-    assert found.associations[0].name == "JPEG quality"
-    assert found.associations[0].present
+    assert found.clues.associations[0].name == "JPEG quality"
+    assert found.clues.associations[0].present
     assert found.verdict is Verdict.ABSENT
     assert found.statement is Statement.MATCHED
     assert "The logistic head does not follow" in found.summary
@@ -158,7 +167,7 @@ def test_all_images_of_a_class_dark_is_the_first_headline():
             Column("brightness", "colour", brightness),
         ]
     )
-    first = found.associations[0]
+    first = found.clues.associations[0]
     assert first.name == "brightness"
     assert first.marker.class_wide
     assert first.marker.label == "class 0"
@@ -183,8 +192,8 @@ def test_a_column_that_knows_nothing_is_none_however_large_a_class_is(shares):
     noise = 5 + 0.01 * world.generator.normal(size=900)
     found = world.find([Column("noise level", "colour", noise)])
     assert found.verdict is not Verdict.PRESENT
-    assert not found.associations[0].present
-    for head in found.blindfolds:
+    assert not found.clues.associations[0].present
+    for head in found.clues.blindfolds:
         assert head.crossed.gain.high < 0.05
         assert head.crossed.p > 0.01
         if shares[0] == 0.9:
@@ -204,13 +213,13 @@ def test_columns_that_do_not_vary_are_listed_and_never_passed():
         Column("width", "geometry", np.full(n, 48.0)),
     ]
     found = world.find([*same, Column("noise", "colour", world.generator.normal(size=n))])
-    why = dict(found.without)
+    why = dict(found.clues.without)
     assert why["subsampling"] == "no variation by construction: '4:2:0' in every image"
     assert why["EXIF"] == "no image has it"
     assert why["progressive"] == f"fewer than {RARE} images differ"
     assert why["file name"] == f"no value is on {RARE} images"
     assert why["width"] == "no variation by construction: 48 in every image"
-    assert [one.name for one in found.associations] == ["noise"]
+    assert [one.name for one in found.clues.associations] == ["noise"]
     assert "5 columns do not vary (subsampling" in found.summary
     nothing = world.find(same)
     assert nothing.verdict is Verdict.NOT_RUN
@@ -227,7 +236,7 @@ def test_too_few_images_are_an_answer():
 
 def test_a_rare_class_is_left_out_and_named():
     found = World(n=900, shares=(0.5, 0.495, 0.005), strength=0.7, seed=10).find()
-    assert found.rare_classes == ("class 2",)
+    assert found.clues.rare == ("class 2",)
     assert "too few images to be compared: class 2." in found.summary
     assert found.verdict is Verdict.PRESENT
 
@@ -237,8 +246,8 @@ def test_a_thumbnail_alone_is_no_shortcut():
     world = World(n=900, strength=0.8, seed=11)
     shown = Column("thumbnail 0, 0", "thumbnail", world.high + 0.1)
     found = world.find([shown, *(c for c in world.columns() if c.name != "JPEG quality")])
-    assert found.associations[0].name == "thumbnail 0, 0"
-    assert found.associations[0].present
+    assert found.clues.associations[0].name == "thumbnail 0, 0"
+    assert found.clues.associations[0].present
     assert found.verdict is not Verdict.PRESENT
     assert "a thumbnail may show the subject too" in found.summary
 
@@ -252,10 +261,10 @@ def test_several_columns_that_tell_the_class_only_together_are_found():
         Column("noise", "colour", world.generator.normal(size=2400)),
     ]
     found = world.find(columns)
-    assert not any(one.present for one in found.associations)
+    assert not any(one.present for one in found.clues.associations)
     assert found.verdict is Verdict.PRESENT
     assert "by several columns together" in found.summary
-    best = max(found.blindfolds, key=lambda one: one.crossed.gain.value)
+    best = max(found.clues.blindfolds, key=lambda one: one.crossed.gain.value)
     assert best.kind == "trees"  # no line parts them
 
 
@@ -272,8 +281,8 @@ def test_the_document_is_valid_and_the_same_for_one_seed_and_any_threads(head):
         jsonschema.Draft202012Validator(
             {"$ref": "#/$defs/finding", "$defs": SCHEMA["$defs"]}
         ).validate(one)
-    assert document["details"]["associations"][0]["column"] == "JPEG quality"
-    broken = document | {"details": {"associations": []}}
+    assert document["details"]["columns"][0]["column"] == "JPEG quality"
+    broken = document | {"details": {"columns": []}}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(broken, {"$ref": "#/$defs/finding", "$defs": SCHEMA["$defs"]})
 
@@ -310,6 +319,56 @@ def test_numbers_of_few_values_keep_each_and_ties_are_never_parted():
     assert matrix([few, few]).shape == (60, 4)
 
 
+# The ledger's line.
+
+
+def books_of(world, head):
+    bench = world.bench(head)
+    clues = find_clues(bench, world.columns(), split="test")
+    levels = [("exact_twins", np.arange(len(world.y)))]
+    return Books(bench, levels, clues)
+
+
+@pytest.mark.parametrize("head", ["logistic", "knn"])
+def test_what_the_files_carry_is_taken_off_and_each_image_has_its_part(head):
+    world = World(n=1500, strength=0.6, signal=0.8, seed=2)
+    books = books_of(world, head)
+    made, shares = books.ledger(None, missed=""), books.shares()
+    line = made.shortcut
+    assert line.counted
+    assert line.column == "JPEG quality"
+    assert line.effect.value > 0.05
+    assert line.effect.value == pytest.approx(shares.shortcuts.mean(), abs=1e-9)
+    assert made.honest.value == pytest.approx(shares.honest.mean(), abs=1e-9)
+    assert made.honest.value == pytest.approx(made.reported.value - line.effect.value, abs=1e-9)
+    # What this head answers where the quality says nothing of the class.
+    other = World(n=6000, strength=0.0, signal=0.8, seed=3)
+    elsewhere = (books.bench.whole.answers(other.vectors) == other.y).mean()
+    assert made.honest.low <= elsewhere <= made.honest.high
+    assert made.reported.low > elsewhere
+    document = made.to_dict()
+    assert document["lines"][-1]["taken_off"]
+    assert document["honest_covers"] == ["exact_twins", "shortcuts"]
+    assert "Following JPEG quality carries" in made.sentence("test")
+
+
+def test_what_no_head_follows_is_not_taken_off():
+    world = World(n=1500, strength=0.6, signal=1.5, seen=0.0, seed=4)
+    made = books_of(world, "logistic").ledger(None, missed="")
+    assert made.shortcut.column == "JPEG quality"
+    assert not made.shortcut.counted
+    assert made.honest.value == made.reported.value
+    assert not made.to_dict()["lines"][-1]["taken_off"]
+
+
+def test_without_clues_the_line_is_left_out_and_said_to_be():
+    world = World(n=600, signal=1.0, seed=5)
+    levels = [("exact_twins", np.arange(600))]
+    made = Books(world.bench(), levels, None).ledger(None, missed="")
+    assert made.shortcut is None
+    assert "shortcuts" in made.to_dict()["honest_does_not_cover"]
+
+
 # Permutations.
 
 
@@ -338,6 +397,19 @@ def test_images_of_a_cluster_exchange_among_themselves():
     drawn = relabellings(y, clusters, draws=50, seed=2)
     assert (drawn.reshape(50, 40, 2).sum(axis=2) == 1).all()
     assert drawn[:, 0].mean() == pytest.approx(0.5, abs=0.25)
+
+
+def test_every_cluster_gives_its_labels_to_some_other_whatever_the_sizes():
+    # Two large clusters are too few to exchange among themselves, beside groups of others.
+    sizes = np.repeat([1, 2, 4, 40], [30, 20, 12, 2])
+    clusters = np.repeat(np.arange(len(sizes)), sizes)
+    y = np.arange(len(clusters))
+    drawn = relabellings(y, clusters, draws=20, seed=3)
+    assert (clusters[drawn] != clusters).mean() > 0.5
+    for one in drawn:
+        givers = [clusters[one[clusters == cluster]] for cluster in range(len(sizes))]
+        assert all(len(set(giver.tolist())) == 1 for giver in givers)
+        assert sorted(giver[0] for giver in givers) == list(range(len(sizes)))
 
 
 def columns_of_people(generator, people=60, photographs=6):
@@ -427,11 +499,11 @@ def test_heads_see_one_set_more_each():
     world = World(n=450, strength=0.6, seed=14)
     more = [Column(name, name, world.generator.normal(size=450)) for name in SETS]
     found = world.find([*world.columns(), *more])
-    assert [one.sets for one in found.blindfolds[::2]] == [SETS[:d] for d in range(1, 6)]
-    assert [one.columns for one in found.blindfolds[::2]] == sorted(
-        one.columns for one in found.blindfolds[::2]
+    assert [one.sets for one in found.clues.blindfolds[::2]] == [SETS[:d] for d in range(1, 6)]
+    assert [one.columns for one in found.clues.blindfolds[::2]] == sorted(
+        one.columns for one in found.clues.blindfolds[::2]
     )
-    for one in found.blindfolds:
+    for one in found.clues.blindfolds:
         assert one.crossed.majority.value == pytest.approx(0.5, abs=0.06)
         assert one.tells(0.01)
 
@@ -548,7 +620,7 @@ def test_sources_of_one_class_are_found_and_what_they_are_worth_unseen():
         for high, place in zip(world.high, world.generator.integers(3, size=1200), strict=True)
     )
     found = world.find([Column("software", "header", site), *world.columns()])
-    by_name = {one.name: one for one in found.sources}
+    by_name = {one.name: one for one in found.clues.sources}
     assert set(by_name) == {"software", "camera", "JPEG quality"}
     assert by_name["software"].adjusted < 0.01
     assert by_name["software"].purity.value == pytest.approx(0.9, abs=0.03)

@@ -18,8 +18,10 @@ from embedkit.statistics import (
     detectable,
     effective_size,
     holm,
+    less,
     mcnemar,
     paired_difference,
+    plus,
     proportion,
     sign_flip,
     upper_limit,
@@ -272,3 +274,19 @@ def test_a_second_source_of_variance_widens_an_interval():
     assert made.low == pytest.approx(0.2 + np.percentile(drawn, 2.5), abs=1e-3)
     assert made.high == pytest.approx(0.2 + np.percentile(drawn, 97.5), abs=1e-3)
     assert widened(made, 0.0) == made
+
+
+def test_the_interval_of_a_sum_holds_it_as_often_as_those_it_is_made_of():
+    generator = np.random.default_rng(0)
+    truth, n, held = np.array([0.7, 0.1]), 300, []
+    for _ in range(400):
+        first, second = (wilson(int(generator.binomial(n, p)), n) for p in truth)
+        for made, right in ((plus(first, second), truth.sum()), (less(first, second), 0.6)):
+            held.append(made.low <= right <= made.high)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.025)
+
+
+def test_what_is_not_known_less_something_is_not_known():
+    nothing = Estimate(np.nan, np.nan, np.nan, 10)
+    assert np.isnan(less(nothing, wilson(1, 10)).value)
+    assert less(wilson(1, 10), wilson(9, 10)).value == 0

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict, not_run
+from embedkit.audits.clues import Clues, find_clues
 from embedkit.audits.labels import check_labels
 from embedkit.audits.leakage import measure_leakage
 from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.nuisance import nuisance_columns
 from embedkit.audits.parity import check_parity
 from embedkit.audits.quality import check_quality
+from embedkit.audits.refits import Bench
 from embedkit.audits.shortcuts import find_shortcuts
 from embedkit.audits.siblings import Siblings, find_siblings
 from embedkit.audits.twins import Twins, find_twins
@@ -184,6 +186,25 @@ class _Run:
         return self.twins.near if self.people is None else self.people.identity
 
     @cached_property
+    def bench(self) -> Bench:
+        """The first head's; see `unlearnable` before."""
+        return Bench(
+            self.store,
+            self.heads[0],
+            [self.kin],
+            split=self.split or "",
+            label=self.label,
+            backbone=self.backbone,
+            seed=self.seed,
+        )
+
+    @cached_property
+    def clues(self) -> Clues | str:
+        """What the files say of the class; see `unlearnable` before."""
+        columns = nuisance_columns(self.store.items, label=self.label)
+        return find_clues(self.bench, columns, split=self.split or "", material=self.material)
+
+    @cached_property
     def unlearnable(self) -> str:
         """Why no head could be trained and tested; empty where one can."""
         sides = zip(self.store.items.label_column(self.label), self.store.items.splits, strict=True)
@@ -223,6 +244,7 @@ class _Run:
             self.store,
             self.twins,
             self.people,
+            None if isinstance(self.clues, str) else self.clues,
             split=self.split,
             label=self.label,
             backbone=self.backbone,
@@ -250,17 +272,10 @@ class _Run:
     def _shortcuts(self) -> Finding | str:
         if self.split is None or self.unlearnable:
             return self.unlearnable
-        return find_shortcuts(
-            self.store,
-            nuisance_columns(self.store.items, label=self.label),
-            self.kin,
-            split=self.split,
-            label=self.label,
-            backbone=self.backbone,
-            head=self.heads[0],
-            material=self.material,
-            seed=self.seed,
-        )
+        if isinstance(self.clues, str):
+            return self.clues
+        ids = self.store.items.ids
+        return find_shortcuts(self.clues, self.bench, ids, split=self.split, material=self.material)
 
     def _labels(self) -> Finding | str:
         return check_labels(

@@ -84,7 +84,7 @@ class Association:
         return {
             "column": self.name,
             "set": self.set,
-            "explained": rounded(self.explained),
+            "statistic": rounded(self.explained),
             "accuracy": rounded(self.accuracy),
             "above_majority": self.gain.to_dict(),
             "p": rounded(self.p),

@@ -2,23 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from math import factorial
 
 import numpy as np
 
+from embedkit.audits.base import MATERIAL
+from embedkit.audits.clues import Clues
 from embedkit.audits.controls import run_controls
 from embedkit.audits.crossval import cross_validate
 from embedkit.audits.floor import random_label_floor
-from embedkit.audits.lines import HeadLedger, Line, Shares
+from embedkit.audits.lines import HeadLedger, Line, Shares, ShortcutLine
 from embedkit.audits.novelty import novelty_curve
 from embedkit.audits.refits import Bench
+from embedkit.audits.reliance import Reliance
 from embedkit.audits.siblings import Siblings
+from embedkit.audits.suspicions import followed, sighted, untold
 from embedkit.audits.twins import Twins
 from embedkit.statistics import (
     Estimate,
     benjamini_hochberg,
     effective_size,
+    less,
     mcnemar,
     proportion,
     sign_flip,
@@ -71,9 +77,25 @@ class _Worth:
 class Books:
     """The purges of one head, each made once."""
 
-    def __init__(self, bench: Bench, levels: Sequence[tuple[str, IntArray]]) -> None:
-        """Open the books of a head; see `levels_of`."""
+    def __init__(
+        self,
+        bench: Bench,
+        levels: Sequence[tuple[str, IntArray]],
+        clues: Clues | None,
+        *,
+        material: float = MATERIAL,
+    ) -> None:
+        """Open the books of a head.
+
+        Args:
+            bench: of the head.
+            levels: see `levels_of`.
+            clues: what the files say of the class; None where that is not known.
+            material: least accuracy, 0 to 1, that is worth a headline.
+        """
         self.bench = bench
+        self.material = material
+        self.clues = clues
         self.causes = [cause for cause, _ in levels]
         self.marks = [bench.related(clusters) for _, clusters in levels]
         # What each cause adds to those before it: parts that do not overlap.
@@ -117,19 +139,50 @@ class Books:
         right = self.bench.right(self.bench.first)
         worths = [self._worth(mark) for mark in self.marks]
         effects = np.stack([np.zeros(len(right)), *(worth.effect for worth in worths)])
+        shortcuts = np.zeros(len(right))
+        if self._followed is not None and self.clues is not None:
+            shortcuts[self.clues.places(self.bench)] = self._followed.shares
         return Shares(
             right,
             np.stack([worth.answers for worth in worths]),
             np.diff(effects, axis=0),
             effects[-1],
-            right - effects[-1],
+            shortcuts,
+            right - effects[-1] - shortcuts,
         )
 
-    def ledger(self, material: float, pixels: FloatArray | None, *, missed: str) -> HeadLedger:
+    @cached_property
+    def _asked(self) -> tuple[Reliance, ...]:
+        """What the head that the purges leave follows; nothing where nothing is tied."""
+        if self.clues is None:
+            return ()
+        return self.clues.reliances(self.bench, self._worth(self.marks[-1]).answers)
+
+    @property
+    def _followed(self) -> Reliance | None:
+        return followed(self._asked, self.material)
+
+    def shortcut(self) -> ShortcutLine | None:
+        """Return the line of what follows the files; None where nothing is known of them."""
+        if self.clues is None:
+            return None
+        n = len(self.bench.test)
+        one = self._followed or next(iter(self._asked), None)
+        if one is None:
+            heads = sighted(self.clues.blindfolds)
+            verdict = untold(heads, self._share(self.bench.right(self.bench.first)), self.material)
+            nothing = Estimate(0.0, 0.0, 0.0, n)
+            return ShortcutLine("", nothing, verdict, float("nan"), float("nan"))
+        part = len(one.shares) / n  # of the test images; classes that are too rare take no part
+        value, low, high = (part * x for x in (one.effect.value, one.effect.low, one.effect.high))
+        effect = Estimate(value, low, high, n)
+        verdict = one.verdict(self.material)
+        return ShortcutLine(one.cause, effect, verdict, one.p, one.adjusted, one.reason)
+
+    def ledger(self, pixels: FloatArray | None, *, missed: str) -> HeadLedger:
         """Return the figures, the means of `shares`, with all that stands beside them.
 
         Args:
-            material: least accuracy that is worth a headline.
             pixels: (n, d) vectors that only know the pixels; None where there are none.
             missed: why relatives may have been missed; empty if they were not.
         """
@@ -166,16 +219,21 @@ class Books:
         if last.control_answers is not None:
             by_control = float((last.control_answers != bench.first).mean())
         p = self._p(shares.total, some=self.marks[-1])
+        shortcut = self.shortcut()
+        honest = self._honest(first - shares.total, of=self.marks[-1])
+        if shortcut is not None and shortcut.counted:  # see `HeadLedger.lost`
+            honest = less(honest, shortcut.effect)
         novel = ~np.isin(bench.clusters[bench.test], bench.clusters[bench.train])
         return HeadLedger(
             bench.kind,
             self._share(first),
             tuple(lines),
+            shortcut,
             self._effect(shares.total, some=self.marks[-1], of=self.marks[-1]),
             p,
             p,
-            material,
-            self._honest(shares.honest, of=self.marks[-1]),
+            self.material,
+            honest,
             novelty_curve(bench, first, novel),
             self._share(flipped, unknown=bool(last.reason)),
             by_control,

@@ -97,7 +97,8 @@ class Part:
         cause: of the line.
         effect: its part of the line's effect; the line is the mean over all test images.
         answer: of the head that is trained without every relative of any test image, of this cause
-            and those above; None where that could not be trained.
+            and those above; None where that could not be trained, and for shortcuts, for which
+            none is.
     """
 
     cause: str

@@ -21,7 +21,9 @@ from embedkit.audits.cards import (
     Relative,
     Without,
 )
-from embedkit.audits.lines import Shares
+from embedkit.audits.clues import find_clues
+from embedkit.audits.lines import CAUSES, Shares
+from embedkit.audits.nuisance import nuisance_columns
 from embedkit.audits.refits import Bench, Refit
 from embedkit.audits.shadows import Added, with_pictures
 from embedkit.audits.siblings import Siblings
@@ -182,7 +184,10 @@ class _Desk:
     @cached_property
     def shares(self) -> Shares:
         """What each test image gives to the ledger."""
-        return Books(self.bench, self.levels).shares()
+        columns = nuisance_columns(self.store.items, label=self.label)
+        clues = find_clues(self.bench, columns, split=self.split or "")
+        known = None if isinstance(clues, str) else clues
+        return Books(self.bench, self.levels, known).shares()
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -251,10 +256,12 @@ class _Desk:
                 self.levels, shares.lines, shares.answers, strict=True
             )
         )
+        if shares.shortcuts.any():
+            parts += (Part(CAUSES[-1], float(shares.shortcuts[place]), None),)
         return Entry(
             float(shares.right[place]),
             parts,
-            float(shares.total[place]),
+            float(shares.total[place] + shares.shortcuts[place]),
             float(shares.honest[place]),
         )
 

@@ -77,7 +77,7 @@ class Labels(Finding):
             "swapped_on_purpose": swapped,
             "ceiling": None if self.ceiling is None else self.ceiling.to_dict(),
             "classes_left_out": list(self.left_out),
-            "images": [one.to_dict() for one in self.images],
+            "issues": [one.to_dict() for one in self.images],
         }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict
 from embedkit.audits.books import Books, levels_of
+from embedkit.audits.clues import Clues
 from embedkit.audits.controls import PIXELS, check_controls
 from embedkit.audits.floor import check_floor
 from embedkit.audits.lines import HeadLedger
@@ -49,6 +50,7 @@ def keep_ledger(
     store: Store,
     twins: Twins,
     siblings: Siblings | None,
+    clues: Clues | None = None,
     *,
     split: str,
     label: str = "label",
@@ -70,6 +72,7 @@ def keep_ledger(
         store: with labels, a train and a test split.
         twins: of that store.
         siblings: of that store; None where nothing tells people apart.
+        clues: what its files say of the class; None where that is not known.
         split: the test split.
         label: column with the class.
         backbone: which space.
@@ -97,7 +100,8 @@ def keep_ledger(
     pixels = store.spaces[PIXELS].vectors if PIXELS in store.spaces else None
     ledgers = []
     for kind, bench in zip(heads, benches, strict=True):
-        made = Books(bench, levels).ledger(material, pixels, missed=twins.missed)
+        books = Books(bench, levels, clues, material=material)
+        made = books.ledger(pixels, missed=twins.missed)
         check_floor(kind, made.floor)
         check_controls(kind, made.controls)
         ledgers.append(made)
@@ -107,11 +111,11 @@ def keep_ledger(
     order = (Verdict.PRESENT, Verdict.INCONCLUSIVE, Verdict.ABSENT)
     verdict = next(verdict for verdict in order if verdict in verdicts)
     # The head that loses most is the headline; one that could not be trained again goes before all.
-    worst = max(ledgers, key=lambda one: np.nan_to_num(one.total.value, nan=np.inf))
+    worst = max(ledgers, key=lambda one: np.nan_to_num(one.lost.value, nan=np.inf))
     return Ledger(
         name="ledger",
         verdict=verdict,
-        statement=Statement.CAUSAL,
+        statement=Statement.CAUSAL if worst.follows is None else Statement.MATCHED,
         missed=twins.missed,
         summary=" ".join(
             [
@@ -120,8 +124,8 @@ def keep_ledger(
                 *([f"Near copies may have been missed: {twins.missed}."] if twins.missed else []),
             ]
         ),
-        estimate=worst.total,
-        points=None if np.isnan(worst.total.value) else 100 * worst.total.value,
+        estimate=worst.lost,
+        points=None if np.isnan(worst.lost.value) else 100 * worst.lost.value,
         detectable=worst.detectable,
         split=split,
         heads=tuple(ledgers),

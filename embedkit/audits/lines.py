@@ -5,17 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from embedkit.audits.base import Verdict, effect_verdict, rounded
+from embedkit.audits.base import Statement, Verdict, effect_verdict, rounded
 from embedkit.audits.controls import Controls
 from embedkit.audits.crossval import CrossValidation
 from embedkit.audits.floor import Floor
 from embedkit.audits.novelty import Novelty
 from embedkit.audits.refits import CONTROLS
-from embedkit.statistics import Estimate, detectable
+from embedkit.statistics import Estimate, detectable, plus
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
-CAUSES = ("exact_twins", "near_twins", "siblings")
-UNMEASURED = ("shortcuts",)
+CAUSES = ("exact_twins", "near_twins", "siblings", "shortcuts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,7 @@ class Line:
     """One cause and what it is worth.
 
     Attributes:
-        cause: one of `CAUSES`.
+        cause: one of `CAUSES` but the last.
         effect: accuracy that the cause carries beyond the causes above it: control minus purged,
             less the same of the line above.
         removed: training images that the purge takes out, those of the lines above included.
@@ -75,6 +74,47 @@ class Line:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class ShortcutLine:
+    """The last line: what following the files is worth to the head that the purges leave.
+
+    Attributes:
+        column: whose value the head follows, or might; empty where none is tied to the label.
+        effect: accuracy that the head would lose if the column said nothing of the class.
+        verdict: whether it follows it; only then the line is taken off what is honest.
+        p: of that.
+        adjusted: the same by Holm over the columns asked about.
+        reason: why it cannot be told; empty if it can.
+    """
+
+    column: str
+    effect: Estimate
+    verdict: Verdict
+    p: float
+    adjusted: float
+    reason: str = ""
+
+    @property
+    def counted(self) -> bool:
+        """Whether the line is taken off."""
+        return self.verdict is Verdict.PRESENT
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "cause": CAUSES[-1],
+            **self.effect.to_dict(),
+            "control": None,
+            "column": self.column or None,
+            "statement": Statement.MATCHED.value,
+            "verdict": self.verdict.value,
+            "taken_off": self.counted,
+            "p": rounded(self.p),
+            "p_adjusted": rounded(self.adjusted),
+            "reason": self.reason or None,
+        }
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Shares:
     """What each test image gives to a ledger, whose figures are the means of these.
@@ -84,14 +124,16 @@ class Shares:
         answers: (causes, n) class number answered after each purge, of the first head where the
             purged one could not be trained.
         lines: (causes, n) each line's effect; NaN where it could not be measured.
-        total: (n,) what all lines carry; NaN likewise.
-        honest: (n,) right minus total.
+        total: (n,) what all of these carry; NaN likewise.
+        shortcuts: (n,) what following the files carries; zero where that is not shown.
+        honest: (n,) right minus total minus shortcuts.
     """
 
     right: BoolArray
     answers: IntArray
     lines: DoubleArray
     total: DoubleArray
+    shortcuts: DoubleArray
     honest: DoubleArray
 
 
@@ -102,12 +144,14 @@ class HeadLedger:
     Attributes:
         head: its kind.
         reported: accuracy of the head trained on all of train.
-        lines: one a cause, each on top of the one before.
-        total: what all of them carry; NaN where that could not be measured.
+        lines: one a purge, each on top of the one before.
+        shortcut: what is left by them and comes from following the files; None where nothing is
+            known of these.
+        total: what all purges carry; NaN where that could not be measured.
         p: of the total, by signs drawn for each cluster; NaN where nothing was taken out.
         adjusted: the same by Holm over the heads.
         material: least total that is worth a headline.
-        honest: reported minus total.
+        honest: reported minus total, and minus the shortcut where the head is shown to take it.
         novelty: accuracy by similarity to the nearest training image.
         look_up: share of test images answered otherwise once all relatives are out of train.
         look_up_control: the same for as many random images.
@@ -123,6 +167,7 @@ class HeadLedger:
     head: str
     reported: Estimate
     lines: tuple[Line, ...]
+    shortcut: ShortcutLine | None
     total: Estimate
     p: float
     adjusted: float
@@ -139,10 +184,25 @@ class HeadLedger:
     missed: str = ""
 
     @property
-    def verdict(self) -> Verdict:
-        """Whether the causes carry accuracy."""
+    def of_relatives(self) -> Verdict:
+        """Whether what the purges take away carries accuracy."""
         verdict = effect_verdict(self.total, self.reported, p=self.adjusted, material=self.material)
         return Verdict.INCONCLUSIVE if self.missed and verdict is Verdict.ABSENT else verdict
+
+    @property
+    def follows(self) -> ShortcutLine | None:
+        """The shortcut, where the head is shown to take it."""
+        return self.shortcut if self.shortcut is not None and self.shortcut.counted else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether anything that is taken away carries accuracy."""
+        return self.of_relatives if self.follows is None else Verdict.PRESENT
+
+    @property
+    def lost(self) -> Estimate:
+        """Reported less honest."""
+        return self.total if self.follows is None else plus(self.total, self.follows.effect)
 
     @property
     def detectable(self) -> float | None:
@@ -174,13 +234,22 @@ class HeadLedger:
             split: name of the test split.
         """
         head, reported = self.head, f"{self.reported.value:.1%} on {split}"
+        follows = ""
+        if self.follows is not None:
+            effect = self.follows.effect
+            follows = (
+                f" Following {self.follows.column} carries {100 * effect.value:.1f} points "
+                f"[{100 * effect.low:.1f}, {100 * effect.high:.1f}] of "
+                f"{'what is left' if self.removed else 'them'} (matched)."
+            )
         if self.reason:
             return (
                 f"{head}: {reported}; what relatives are worth cannot be measured: {self.reason}."
             )
         if not self.removed:
             seen = " seen" if self.missed else ""
-            return f"{head}: {reported}, no relatives of it{seen} in train."
+            becomes = f" becomes {self.honest.value:.1%}" if follows else ""
+            return f"{head}: {reported}{becomes}, no relatives of it{seen} in train.{follows}"
         total, last = self.total, self.lines[-1]
         mixed = "; related ones are among them, for too few others are left" if last.mixed else ""
         beyond = (
@@ -190,28 +259,34 @@ class HeadLedger:
             else "what fewer images cost included"
         )
         unsure = ""
-        if self.verdict is Verdict.INCONCLUSIVE:
+        if self.of_relatives is Verdict.INCONCLUSIVE:
             unsure = f" Four of five such tests would find {self.detectable:.1f} points."
         return (
             f"{head}: {reported} becomes {self.honest.value:.1%}: the {self.removed} training "
             f"images related to test images carry {100 * total.value:.1f} points "
-            f"[{100 * total.low:.1f}, {100 * total.high:.1f}], {beyond}.{unsure}"
+            f"[{100 * total.low:.1f}, {100 * total.high:.1f}], {beyond}.{unsure}{follows}"
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
         covered = [line.cause for line in self.lines if not line.reason]
+        lines = [line.to_dict() for line in self.lines]
+        if self.shortcut is not None:
+            lines.append(self.shortcut.to_dict())
+            if self.shortcut.verdict in (Verdict.PRESENT, Verdict.ABSENT):
+                covered.append(CAUSES[-1])
         return {
             "head": self.head,
             "reported": self.reported.to_dict(),
-            "lines": [line.to_dict() for line in self.lines],
+            "lines": lines,
             "verdict": self.verdict.value,
             "total": self.total.to_dict()
-            | {"p": rounded(self.p), "p_adjusted": rounded(self.adjusted)},
+            | {"p": rounded(self.p), "p_adjusted": rounded(self.adjusted)}
+            | {"verdict": self.of_relatives.value},
             "detectable": None if self.detectable is None else round(self.detectable, 4),
             "honest": self.honest.to_dict(),
             "honest_covers": covered,
-            "honest_does_not_cover": [c for c in (*CAUSES, *UNMEASURED) if c not in covered],
+            "honest_does_not_cover": [cause for cause in CAUSES if cause not in covered],
             "novelty": self.novelty.to_dict(),
             "look_up": self.look_up.to_dict() | {"control": rounded(self.look_up_control)},
             "random_labels": self.floor.to_dict(),

@@ -1,8 +1,8 @@
 """Reliance: does a head on pictures do worse where a nuisance points to the wrong class?"""
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from embedkit.statistics import (
     Estimate,
     bootstrap,
     detectable,
+    holm,
     proportion,
     sign_flip,
 )
@@ -47,6 +48,10 @@ class Reliance:
         kappa: agreement of the head's errors with the nuisance's, within classes.
         kappa_p: of that.
         least: gap that 4 of 5 such tests would find; NaN where nothing can be said.
+        leaning: (n,) logarithm of how many times likelier the nuisance makes each image's class;
+            zero below `LEANS`.
+        shares: (n,) what each test image gives to the effect, which is their mean; zero where
+            nothing can be said.
         reason: why the gap cannot be judged; empty if it can.
     """
 
@@ -62,6 +67,8 @@ class Reliance:
     kappa: float
     kappa_p: float
     least: float
+    leaning: DoubleArray = field(repr=False, compare=False)
+    shares: DoubleArray = field(repr=False, compare=False)
     reason: str = ""
 
     def verdict(self, material: float = MATERIAL) -> Verdict:
@@ -150,9 +157,10 @@ def measure_reliance(
     """
     ratio = odds(probabilities) / odds(prior)
     logs = np.clip(np.log(ratio), -np.log(MOST), np.log(MOST))
-    signs = np.sign(logs) * (np.abs(logs) >= np.log(LEANS))
+    leans = np.abs(logs) >= np.log(LEANS)
+    signs = np.sign(logs) * leans
     own = np.arange(len(y)), y
-    sign = signs[own]
+    sign, leaning = signs[own], (logs * leans)[own]
     limits = (0.0, *BANDS, np.inf)
     bands = tuple(
         (low, high, proportion(right[part], clusters[part], seed=seed))
@@ -176,25 +184,21 @@ def measure_reliance(
         )
         return Reliance(
             cause, reported, aligned, conflicting, bands, nothing, nothing, np.nan, np.nan,
-            kappa, kappa_p, least, reason,
+            kappa, kappa_p, least, leaning, np.zeros(len(y)), reason,
         )  # fmt: skip
     if not _centred(sign, strata).any():
         reason = "within classes and strata of hardness the nuisance does not vary"
         return Reliance(
             cause, reported, aligned, conflicting, bands, nothing, nothing, np.nan, np.nan,
-            kappa, kappa_p, least, reason,
+            kappa, kappa_p, least, leaning, np.zeros(len(y)), reason,
         )  # fmt: skip
-    gap, effect = bootstrap(
-        _slopes(signs, np.abs(logs) >= np.log(SURE), y, right, strata),
-        clusters,
-        seed=seed,
-        lowest=-1.0,
-    )
+    slopes = _Slopes(signs, np.abs(logs) >= np.log(SURE), y, right, strata)
+    gap, effect = bootstrap(slopes.statistic, clusters, seed=seed, lowest=-1.0)
     product = _centred(logs[own], strata) * _centred(right, strata)
     p = sign_flip(product, clusters, seed=seed)
     return Reliance(
         cause, reported, aligned, conflicting, bands, gap, effect, p, p,
-        kappa, kappa_p, detectable(gap),
+        kappa, kappa_p, detectable(gap), leaning, slopes.shares(),
     )  # fmt: skip
 
 
@@ -210,53 +214,70 @@ def _centred(values: DoubleArray | BoolArray, strata: IntArray) -> DoubleArray:
     return np.asarray(values - means[strata])
 
 
-def _slopes(
-    signs: DoubleArray, sure: BoolArray, y: IntArray, right: BoolArray, strata: IntArray
-) -> Callable[[DoubleArray], DoubleArray]:
-    """Return the statistic (gap, effect) for `bootstrap`.
+class _Slopes:
+    """The slope of right answers on what the nuisance says, and what that is worth."""
 
-    Args:
-        signs: (n, k) of each image for each class.
-        sure: (n, k) whether the nuisance is.
-        y: (n,) class numbers.
-        right: (n,) whether the head is.
-        strata: (n,) numbers.
-    """
-    own = np.arange(len(y)), y
-    member = (strata[:, None] == np.arange(strata.max() + 1)).astype(np.float64)
-    of_class = (y[:, None] == np.arange(signs.shape[1])).astype(np.float64)
-    levels = [signs * sure, signs * ~sure]
-    one, other = levels[0][own], levels[1][own]
+    def __init__(
+        self,
+        signs: DoubleArray,
+        sure: BoolArray,
+        y: IntArray,
+        right: BoolArray,
+        strata: IntArray,
+    ) -> None:
+        """Prepare it.
 
-    def summed(weights: DoubleArray, values: DoubleArray | BoolArray) -> DoubleArray:
-        return np.asarray(weights @ (member * values[:, None]))  # (m, strata)
+        Args:
+            signs: (n, k) of each image for each class.
+            sure: (n, k) whether the nuisance is.
+            y: (n,) class numbers.
+            right: (n,) whether the head is.
+            strata: (n,) numbers.
+        """
+        self._own = np.arange(len(y)), y
+        self._member = (strata[:, None] == np.arange(strata.max() + 1)).astype(np.float64)
+        self._of_class = (y[:, None] == np.arange(signs.shape[1])).astype(np.float64)
+        self._levels = [signs * sure, signs * ~sure]
+        self._right = right
 
-    def statistic(weights: DoubleArray) -> DoubleArray:
-        size = np.maximum(weights @ member, 1)
-        a, b, r = (summed(weights, values) for values in (one, other, right))
+    def statistic(self, weights: DoubleArray) -> DoubleArray:
+        """Return (m, 2) gap and effect for (m, n) weights of the images."""
+        gap, slopes = self._solved(weights)
+        total = weights.sum(axis=1, keepdims=True)
+        shares = weights @ self._of_class / total
+        tilts = [
+            (weights @ level[self._own] - (shares * (weights @ level)).sum(axis=1)) / total[:, 0]
+            for level in self._levels
+        ]
+        return np.stack([gap, (slopes * np.stack(tilts, axis=1)).sum(axis=1)], axis=1)
+
+    def shares(self) -> DoubleArray:
+        """Return the (n,) parts of the images in the effect, which is their mean."""
+        slopes = self._solved(np.ones((1, len(self._right))))[1][0]
+        classes = self._of_class.mean(axis=0)
+        tilts = [level[self._own] - level @ classes for level in self._levels]
+        return np.asarray(slopes @ np.stack(tilts))
+
+    def _solved(self, weights: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+        """Return the (m,) gaps and the (m, 2) slopes where the nuisance is sure and where not."""
+        one, other = (level[self._own] for level in self._levels)
+        size = np.maximum(weights @ self._member, 1)
+        a, b, r = (self._summed(weights, values) for values in (one, other, self._right))
 
         def product(of: DoubleArray, s: DoubleArray, t: DoubleArray) -> DoubleArray:
-            return np.asarray((summed(weights, of) - s * t / size).sum(axis=1))
+            return np.asarray((self._summed(weights, of) - s * t / size).sum(axis=1))
 
         aa, bb, ab = product(one**2, a, a), product(other**2, b, b), product(one * other, a, b)
-        ar, br = product(one * right, a, r), product(other * right, b, r)
+        ar, br = product(one * self._right, a, r), product(other * self._right, b, r)
         spread = aa + bb + 2 * ab
         gap = 2 * (ar + br) / np.where(spread > 1e-9, spread, np.nan)
         matrix = np.stack([np.stack([aa, ab], axis=1), np.stack([ab, bb], axis=1)], axis=1)
         # A level that no image has gets a slope of zero.
-        slopes = (
-            np.linalg.pinv(matrix, rcond=1e-9, hermitian=True) @ np.stack([ar, br], 1)[:, :, None]
-        )
-        total = weights.sum(axis=1, keepdims=True)
-        shares = weights @ of_class / total
-        tilts = [
-            (weights @ level[own] - (shares * (weights @ level)).sum(axis=1)) / total[:, 0]
-            for level in levels
-        ]
-        effect = (slopes[:, :, 0] * np.stack(tilts, axis=1)).sum(axis=1)
-        return np.stack([gap, effect], axis=1)
+        inverse = np.linalg.pinv(matrix, rcond=1e-9, hermitian=True)
+        return gap, (inverse @ np.stack([ar, br], axis=1)[:, :, None])[:, :, 0]
 
-    return statistic
+    def _summed(self, weights: DoubleArray, values: DoubleArray | BoolArray) -> DoubleArray:
+        return np.asarray(weights @ (self._member * values[:, None]))  # (m, strata)
 
 
 def _agreement(right: BoolArray, answered: BoolArray, y: IntArray) -> tuple[float, DoubleArray]:
@@ -275,3 +296,9 @@ def _detectable_gap(accuracy: Estimate, first: int, second: int) -> float:
     p = min(max(accuracy.value, 1 / (first + second)), 1 - 1 / (first + second))
     level, power = stats.norm.ppf([(1 + CONFIDENCE) / 2, 0.8])
     return float(min(1.0, (level + power) * np.sqrt(p * (1 - p) * (1 / first + 1 / second))))
+
+
+def adjusted(reliances: Sequence[Reliance]) -> tuple[Reliance, ...]:
+    """Return the same with p-values adjusted by Holm over all of them."""
+    ps = holm([one.p for one in reliances])
+    return tuple(replace(one, adjusted=p) for one, p in zip(reliances, ps, strict=True))

@@ -1,35 +1,46 @@
 """Shortcuts: can the class be read off the file, and does the head do so?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from embedkit.audits.associations import (
-    DRAWS,
-    Association,
-    associate,
-    value_counts,
-)
-from embedkit.audits.base import ALPHA, MATERIAL, Finding, not_run
-from embedkit.audits.blindfolds import Blindfold, blindfold
-from embedkit.audits.columns import RARE, Coded, code
-from embedkit.audits.nuisance import SETS, Column
+from embedkit.audits.associations import DRAWS
+from embedkit.audits.base import ALPHA, MATERIAL, Finding, rounded
+from embedkit.audits.blindfolds import Blindfold
+from embedkit.audits.clues import Clues
+from embedkit.audits.nuisance import SETS
 from embedkit.audits.refits import Bench
-from embedkit.audits.relabellings import relabellings
-from embedkit.audits.reliance import Reliance, hardness, measure_reliance
-from embedkit.audits.sources import LeftOut, Source, find_sources, leave_sources_out
-from embedkit.audits.suspicions import ALL, judge, sighted
-from embedkit.heads.classifier import fold_numbers
-from embedkit.statistics import holm, proportion
-from embedkit.store import Store
-from embedkit.vectors import BoolArray, DoubleArray, IntArray
+from embedkit.audits.reliance import Reliance
+from embedkit.audits.sources import LeftOut, Source, leave_sources_out
+from embedkit.audits.suspicions import followed, judge, sighted
+from embedkit.statistics import proportion
+from embedkit.vectors import BoolArray
 
-FEWEST = 100  # clusters of labelled images
-PER_CLASS = 10  # clusters, for a class to be compared with others
-CAUSES = 3  # columns of which it is asked whether the head uses them
 NAMED = 4
+SHOWN = 8  # pictures of each kind of evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """A test image as evidence.
+
+    Attributes:
+        id: of the image.
+        label: that it carries.
+        value: of the column, in words; empty for several columns.
+        right: whether the head answers it rightly.
+    """
+
+    id: str
+    label: str
+    value: str
+    right: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {"id": self.id, "label": self.label, "value": self.value, "right": self.right}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,150 +50,89 @@ class Shortcuts(Finding):
     Attributes:
         split: the test split.
         head: kind of head that is asked.
-        images: labelled images that were compared.
-        without: (column, why) of those that hardly vary, of which nothing can be said.
-        rare_classes: with too few images to be compared.
-        associations: of every other column, what tells the class best first.
-        blindfolds: heads on nuisances, in nested sets.
+        clues: what the files say; too much for the JSON as it is.
         reliances: whether the head on pictures uses what is associated.
-        sources: columns that divide the files into sources.
+        cause: that the evidence is of; empty without any.
+        aligned: test images whose class the cause points to, those answered rightly first.
+        conflicting: those where it points away from it, those answered wrongly first.
         left_out: accuracy on sources that were not seen, of the column that says most.
     """
 
     split: str
     head: str
-    images: int
-    without: tuple[tuple[str, str], ...]
-    rare_classes: tuple[str, ...]
-    associations: tuple[Association, ...]
-    blindfolds: tuple[Blindfold, ...]
+    clues: Clues = field(repr=False, compare=False)
     reliances: tuple[Reliance, ...]
-    sources: tuple[Source, ...]
+    cause: str
+    aligned: tuple[Exhibit, ...]
+    conflicting: tuple[Exhibit, ...]
     left_out: LeftOut | None
 
     def details(self) -> dict[str, Any]:
         """Return every column, head and source."""
+        clues = self.clues
+        best = max(
+            (one.crossed.accuracy for one in sighted(clues.blindfolds)),
+            key=lambda accuracy: accuracy.value,
+            default=None,
+        )
         return {
             "split": self.split,
             "head": self.head,
-            "images": self.images,
-            "columns_tested": len(self.associations),
+            "images": len(clues.rows),
+            "columns_tested": len(clues.associations),
             "permutations": DRAWS,
-            "no_variation": [{"column": name, "reason": why} for name, why in self.without],
-            "classes_too_rare": list(self.rare_classes),
-            "associations": [one.to_dict() for one in self.associations],
-            "nuisance_heads": [one.to_dict() for one in self.blindfolds],
+            "no_variation": [{"column": name, "reason": why} for name, why in clues.without],
+            "classes_too_rare": list(clues.rare),
+            "columns": [one.to_dict() for one in clues.associations],
+            "nuisance_accuracy": None if best is None else rounded(best.value),
+            "nuisance_heads": [one.to_dict() for one in clues.blindfolds],
             "does_the_head_use_it": [one.to_dict() for one in self.reliances],
-            "sources": [one.to_dict() for one in self.sources],
+            "evidence": {
+                "cause": self.cause or None,
+                "points_to_the_class": [one.to_dict() for one in self.aligned],
+                "points_away": [one.to_dict() for one in self.conflicting],
+            },
+            "sources": [one.to_dict() for one in clues.sources],
             "leave_one_source_out": None if self.left_out is None else self.left_out.to_dict(),
         }
 
 
 def find_shortcuts(
-    store: Store,
-    columns: Sequence[Column],
-    clusters: IntArray,
-    *,
-    split: str,
-    label: str = "label",
-    backbone: str | None = None,
-    head: str = "logistic",
-    material: float = MATERIAL,
-    seed: int = 0,
-) -> Finding:
-    """Look for columns that tell the class, and ask whether the head follows them.
+    clues: Clues, bench: Bench, ids: Sequence[str], *, split: str, material: float = MATERIAL
+) -> Shortcuts:
+    """Say which columns tell the class, and ask whether a head follows them.
 
     What a column and the label have in common may be honest (old photographs are grey, and show
     other people), so it is an association until the head on pictures is found to be right less
     often where the column points elsewhere, on images of the same class that are about as hard.
 
     Args:
-        store: with labels, a train and a test split.
-        columns: of all its images, under different names.
-        clusters: (n,) images that are related.
-        split: the test split.
-        label: column with the class.
-        backbone: which space.
-        head: kind of head that is asked.
+        clues: of the store's files.
+        bench: of the head that is asked.
+        ids: of all images of the store.
+        split: name of the test split.
         material: least accuracy, 0 to 1, that is worth a headline.
-        seed: of everything drawn.
-
-    Returns:
-        A `Shortcuts`; a finding that did not run where images are too few or nothing varies.
-
-    Raises:
-        InputError: a split has no labelled image.
     """
-    bench = Bench(store, head, [clusters], split=split, label=label, backbone=backbone, seed=seed)
-    enough = np.array(
-        [
-            len(np.unique(bench.clusters[bench.pool[bench.y[bench.pool] == k]])) >= PER_CLASS
-            for k in range(len(bench.labels))
-        ]
-    )
-    rows = bench.pool[enough[bench.y[bench.pool]]]
-    reason = _why_not(bench, rows, enough, split)
-    if reason:
-        return not_run("shortcuts", reason)
-    every = [code(column, rows) for column in columns]
-    coded = [one for one in every if one.varies]
-    without = tuple((one.column.name, _sameness(one)) for one in every if not one.varies)
-    if not coded:
-        what = f"none of {len(columns)} columns varies" if columns else "there are no columns"
-        return not_run(
-            "shortcuts",
-            f"{what}, so nothing can be said of shortcuts: files that were all written anew by one "
-            "program no longer show where they came from; 'embedkit embed' on the original files "
-            "would",
-        )
-    labels = [name for name, kept in zip(bench.labels, enough, strict=True) if kept]
-    rare = tuple(name for name in bench.labels if name not in labels)
-    y = (np.cumsum(enough) - 1)[bench.y[rows]]
-    near, k = bench.clusters[rows], len(labels)
-    train, test = np.isin(rows, bench.train), np.isin(rows, bench.test)
-    folds = fold_numbers(y, near, seed=seed)
-    drawn = relabellings(y, near, draws=DRAWS, seed=seed)
-    found = associate(coded, y, labels, drawn, near, folds, seed=seed)
-    heads = blindfold(coded, y, drawn, near, folds, train, test, n_classes=k, seed=seed)
-    sources = find_sources(coded, y, labels, drawn, near, seed=seed)
-    left_out = None
-    if sources:
-        best = max(sources, key=lambda one: one.purity.value - one.by_chance)
-        left_out = leave_sources_out(bench, next(o for o in coded if o.column.name == best.name))
-    # Of what is tied to the label: each by itself, and all together as the better head sees them.
-    causes = {
-        one.name: _by_value(next(o for o in coded if o.column.name == one.name), y, folds, k)
-        for one in [o for o in found if o.present and o.set != SETS[-1]][:CAUSES]
-    }
-    told = [one for one in sighted(heads) if one.tells(material)]
-    if told:
-        causes[ALL] = min(told, key=lambda one: one.log_loss(y)).probabilities
-    of_test = np.searchsorted(bench.test, rows[test])
-    right = bench.right(bench.first)[of_test]
-    strata = hardness(y[test], bench.nearest[of_test])
-    prior = np.bincount(y) / len(y)
-    asked = [
-        measure_reliance(name, p[test], prior, y[test], right, strata, near[test], seed=seed)
-        for name, p in causes.items()
-    ]
-    adjusted = holm([one.p for one in asked])
-    reliances = tuple(replace(one, adjusted=p) for one, p in zip(asked, adjusted, strict=True))
-    telling = tuple(one for one in found if one.present and one.set != SETS[-1])
+    reliances = clues.reliances(bench, bench.first)
+    right = bench.right(bench.first)[clues.places(bench)]
+    left_out = None if clues.purest is None else leave_sources_out(bench, clues.purest)
     judged = judge(
-        telling,
+        clues.telling,
         reliances,
-        sighted(heads),
-        bool(told),
-        proportion(right, near[test], seed=seed),
-        head=head,
+        sighted(clues.blindfolds),
+        clues.told,
+        proportion(right, clues.clusters[clues.test], seed=bench.seed),
+        head=bench.kind,
         material=material,
     )
+    shown = followed(reliances, material) or next(iter(reliances), None)
+    rare = ", ".join(clues.rare)
     notes = [
         judged.summary,
-        _of_thumbnail(heads, material),
-        _of_sources(sources, left_out),
-        _of_constant(without),
-        f"Classes with too few images to be compared: {', '.join(rare)}." if rare else "",
+        _of_thumbnail(clues.blindfolds, material),
+        _of_sources(clues.sources, left_out),
+        _of_constant(clues.without),
+        f"Classes with too few images to be compared: {rare}." if rare else "",
     ]
     return Shortcuts(
         name="shortcuts",
@@ -193,51 +143,35 @@ def find_shortcuts(
         points=judged.points,
         detectable=judged.detectable,
         split=split,
-        head=head,
-        images=len(rows),
-        without=without,
-        rare_classes=rare,
-        associations=found,
-        blindfolds=heads,
+        head=bench.kind,
+        clues=clues,
         reliances=reliances,
-        sources=sources,
+        cause="" if shown is None else shown.cause,
+        aligned=() if shown is None else _exhibits(clues, shown, right, ids, 1),
+        conflicting=() if shown is None else _exhibits(clues, shown, right, ids, -1),
         left_out=left_out,
     )
 
 
-def _why_not(bench: Bench, rows: IntArray, enough: BoolArray, split: str) -> str:
-    n = len(np.unique(bench.clusters[rows]))
-    if n < FEWEST:
-        return f"not enough images (n = {n} independent ones with a label); {FEWEST} are needed"
-    for side, name in ((bench.train, "train"), (bench.test, split)):
-        if len(np.unique(bench.y[np.intersect1d(rows, side)])) < 2:
-            return (
-                f"{name} has fewer than two classes with {PER_CLASS} independent images in the "
-                "data set"
-            )
-    return "" if enough.sum() > 1 else f"no two classes have {PER_CLASS} independent images"
-
-
-def _sameness(one: Coded) -> str:
-    if one.names == ("missing",):
-        return "no image has it"
-    if len(one.names) == 1 and one.names[0] == "another word":
-        return f"no value is on {RARE} images"
-    if len(one.names) == 1:
-        return f"no variation by construction: {one.names[0]} in every image"
-    return f"fewer than {RARE} images differ"
-
-
-def _by_value(one: Coded, y: IntArray, folds: IntArray, k: int) -> DoubleArray:
-    """Return (n, k) probabilities of the classes by a column's value, counted on other folds."""
-    made = np.zeros((len(y), k))
-    for fold in np.unique(folds):
-        inside, asked = folds != fold, folds == fold
-        counts = value_counts(one.codes[inside], y[inside], len(one.names), k)
-        prior = np.bincount(y[inside], minlength=k) / inside.sum()
-        smooth = (counts + k * prior) / (counts.sum(axis=1, keepdims=True) + k)
-        made[asked] = smooth[one.codes[asked]]
-    return made
+def _exhibits(
+    clues: Clues, shown: Reliance, right: BoolArray, ids: Sequence[str], side: int
+) -> tuple[Exhibit, ...]:
+    """Return the test images on one side that show most plainly what a head that follows does."""
+    leaning = side * shown.leaning
+    some = np.flatnonzero(leaning > 0)
+    typical = right[some] if side > 0 else ~right[some]
+    chosen = some[np.lexsort((some, -np.round(leaning[some], 6), ~typical))][:SHOWN]
+    places = np.flatnonzero(clues.test)[chosen]
+    column = clues.named.get(shown.cause)
+    return tuple(
+        Exhibit(
+            ids[clues.rows[place]],
+            clues.labels[clues.y[place]],
+            "" if column is None else column.names[column.codes[place]],
+            bool(right[test]),
+        )
+        for place, test in zip(places, chosen, strict=True)
+    )
 
 
 def _of_thumbnail(heads: Sequence[Blindfold], material: float) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from embedkit.audits.base import rounded
 from embedkit.audits.opinions import Voters
 from embedkit.audits.twins import Pair
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
@@ -23,6 +24,7 @@ class Suspect:
         label: that it carries.
         split: that it belongs to; None for none.
         suggested: the label that it rather has.
+        score: probability of its own label, by all who were asked; NaN where nobody was.
         by: who suggests it: `copy`, or those of `head`, `neighbours` and `confident learning` that
             object to the label.
         reason: in words.
@@ -33,6 +35,7 @@ class Suspect:
     label: str
     split: str | None
     suggested: str
+    score: float
     by: tuple[str, ...]
     reason: str
     other: str = ""
@@ -41,9 +44,10 @@ class Suspect:
         """Return it as JSON."""
         return {
             "id": self.id,
-            "label": self.label,
+            "given": self.label,
             "split": self.split,
             "suggested": self.suggested,
+            "score": rounded(self.score),
             "by": list(self.by),
             "reason": self.reason,
             "other": self.other or None,
@@ -128,8 +132,19 @@ def conflicting(
             certain = "; one of the two labels is wrong" if ground_truth else ""
             reason = f"an {kind}" if kind == EXACT else f"a {kind}"
             reason += f" of it is labelled {suggested!r}{certain}"
-            suspect = Suspect(one, label, pair.splits[place], suggested, ("copy",), reason, other)
-            made.setdefault(one, suspect)
+            made.setdefault(
+                one,
+                Suspect(
+                    one,
+                    label,
+                    pair.splits[place],
+                    suggested,
+                    float(own.get(one, np.nan)),
+                    ("copy",),
+                    reason,
+                    other,
+                ),
+            )
     return list(made.values())
 
 
@@ -167,7 +182,7 @@ def suspects(
         ids: of all images of the store.
         splits: of all images of the store.
     """
-    known = {one.id for one in certain}
+    known, own = {one.id for one in certain}, case.own()
     made = list(certain)
     for place in places:
         row = int(case.rows[place])
@@ -178,6 +193,7 @@ def suspects(
                     case.labels[int(case.y[place])],
                     splits[row],
                     case.labels[case.suggested(place)],
+                    float(own[place]),
                     case.by(place),
                     case.reason(place),
                 )

@@ -32,6 +32,27 @@ def sighted(heads: Sequence[Blindfold]) -> list[Blindfold]:
     return [one for one in heads if one.sets[-1] != SETS[-1]]
 
 
+def followed(reliances: Sequence[Reliance], material: float) -> Reliance | None:
+    """Return the cause that answers are shown to follow, that worth most; None without any."""
+    shown = [one for one in reliances if one.verdict(material) is Verdict.PRESENT]
+    # A column with a name says more than all of them, even where all are worth more.
+    named = [one for one in shown if one.cause != ALL]
+    return max(named or shown, key=lambda one: one.effect.value, default=None)
+
+
+def untold(heads: Sequence[Blindfold], reported: Estimate, material: float) -> Verdict:
+    """Judge where nothing is tied to the label: absent if the best head knows nothing that matters.
+
+    Args:
+        heads: on nuisances without the thumbnail.
+        reported: accuracy of the head on pictures on the test split.
+        material: least accuracy that is worth a headline.
+    """
+    if not heads:
+        return Verdict.INCONCLUSIVE
+    return effect_verdict(_best(heads).crossed.gain, reported, p=1.0, material=material)
+
+
 def judge(
     telling: Sequence[Association],
     reliances: Sequence[Reliance],
@@ -61,12 +82,9 @@ def judge(
     if not telling and not told:
         return _nothing(heads, reported, material)
     verdicts = [one.verdict(material) for one in reliances]
-    used = [r for r, v in zip(reliances, verdicts, strict=True) if v is Verdict.PRESENT]
     wide = [one for one in telling if one.marker.class_wide]
-    if used:
-        # A column with a name says more than all of them, even where all are worth more.
-        named = [one for one in used if one.cause != ALL]
-        best = max(named or used, key=lambda one: one.effect.value)
+    best = followed(reliances, material)
+    if best is not None:
         first = next((one for one in telling if one.name == best.cause), next(iter(telling), None))
         text = f"{_tied(first, telling, heads)} {_uses(best, head)}"
         if wide and first is not wide[0]:
@@ -121,7 +139,7 @@ def _nothing(heads: Sequence[Blindfold], reported: Estimate, material: float) ->
         text = "Nothing but the thumbnail varies."
         return Judged(Verdict.INCONCLUSIVE, Statement.ASSOCIATION, text, nothing)
     score = _best(heads).crossed
-    verdict = effect_verdict(score.gain, reported, p=1.0, material=material)
+    verdict = untold(heads, reported, material)
     least = 100 * max(material, detectable(score.gain))
     unsure = ""
     if verdict is not Verdict.ABSENT:

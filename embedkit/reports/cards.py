@@ -1,5 +1,7 @@
 """The card of one image as plain text."""
 
+import math
+
 from embedkit.audits.cards import RELATIONS, Card, Entry
 from embedkit.reports.text import table
 
@@ -8,6 +10,7 @@ CAUSES = {
     "exact_twins": "exact copies of test images",
     "near_twins": "and near copies",
     "siblings": "and their people",
+    "shortcuts": "what follows the file",
 }
 
 
@@ -93,17 +96,11 @@ def _relatives(card: Card) -> str:
 def _entry(entry: Entry) -> str:
     rows = [["part of the ledger", "points", "answer"]]
     rows.append(["reported", _points(entry.reported), ""])
-    for part in entry.parts:
-        known = part.answer is not None
-        rows.append(
-            [
-                f"less {CAUSES[part.cause]}",
-                _points(-part.effect) if known else "not measured",
-                part.answer or "",
-            ]
-        )
-    honest = "not measured" if entry.honest != entry.honest else _points(entry.honest)
-    rows.append(["honest", honest, ""])
+    rows += [
+        [f"less {CAUSES[part.cause]}", _points(-part.effect), part.answer or ""]
+        for part in entry.parts
+    ]
+    rows.append(["honest", _points(entry.honest), ""])
     return (
         f"{table(rows)}\n  the means over all test images are the ledger's lines; each answer is "
         "that of a head\n  trained without the relatives of every test image, compared with heads "
@@ -117,7 +114,7 @@ def _percent(share: float) -> str:
 
 
 def _points(value: float) -> str:
-    return f"{round(100 * value):d}"
+    return "not measured" if math.isnan(value) else f"{round(100 * value):d}"
 
 
 def _count(n: int) -> str:

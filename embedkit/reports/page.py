@@ -17,12 +17,14 @@ from embedkit.audits.ledger import Ledger
 from embedkit.audits.lines import HeadLedger
 from embedkit.audits.parity import Parity
 from embedkit.audits.quality import Quality
+from embedkit.audits.shortcuts import Exhibit, Shortcuts
 from embedkit.audits.twins import Pair, Twins
 from embedkit.reports.pictures import data_uri
-from embedkit.reports.text import difference, share
+from embedkit.reports.text import difference, p_value, share
 from embedkit.statistics import Estimate
 
 MOST_PAIRS = 24
+MOST_COLUMNS = 10
 BAR = 560  # width of the waterfall's scale, in the drawing's units
 CAUSES = {
     "exact_twins": "exact copies in train",
@@ -81,6 +83,7 @@ def render(result: Audit, *, command: str = "") -> str:
     quality = next((one for one in result.findings if isinstance(one, Quality)), None)
     flagged = [one for one in quality.flagged if one.readable] if quality else []
     suspects = labels.images if labels else ()
+    shortcuts = next((one for one in result.findings if isinstance(one, Shortcuts)), None)
     pairs = _most_telling(twins.pairs) if twins else []
     return template.render(
         style=style,
@@ -94,6 +97,7 @@ def render(result: Audit, *, command: str = "") -> str:
         bar=BAR,
         parity=parity,
         share=share,
+        p_value=p_value,
         difference=difference,
         pairs=[_shown(result, pair) for pair in pairs[:MOST_PAIRS]],
         n_pairs=len(twins.pairs) if twins else 0,
@@ -104,6 +108,9 @@ def render(result: Audit, *, command: str = "") -> str:
         quality=quality,
         flagged=[(one, data_uri(result.store.items.path(one.id))) for one in flagged[:MOST_PAIRS]],
         n_flagged=len(flagged),
+        shortcuts=shortcuts,
+        most_columns=MOST_COLUMNS,
+        exhibits=_exhibits(result, shortcuts) if shortcuts else [],
         to_drop=_to_drop(twins.pairs) if twins else [],
         data=_data_card(result),
         unreadable=result.store.unreadable,
@@ -120,27 +127,22 @@ def _headline(ledger: Ledger | None, ran: Sequence[Finding]) -> dict[str, str]:
             "list of what did not run says why.",
         }
     first = ledger.heads[0]
-    reported, honest = first.reported, first.honest
+    reported = f"Reported accuracy ({first.head} head): {first.reported.value:.1%}."
     people = any(line.cause == "siblings" for line in first.lines)
     kin = "relatives" if people else "copies"
-    title = (
-        f"Reported accuracy ({first.head} head): {reported.value:.1%}. Without {kin} in train: "
-        f"{honest.value:.1%}."
-    )
-    if not first.removed:
-        title = f"Reported accuracy: {reported.value:.1%}. No test image has {kin} in train."
-        if first.missed:
-            title = (
-                f"Reported accuracy: {reported.value:.1%}. {kin.capitalize()} in train may have "
-                "been missed."
-            )
     if first.reason:
         return {
-            "title": f"Reported accuracy: {reported.value:.1%}. What {kin} are worth in it cannot "
-            "be measured.",
+            "title": f"{reported} What {kin} are worth in it cannot be measured.",
             "text": f"Train shares pictures or people with test, and {first.reason}, so no head "
             "could be trained without them. The test says nothing about new pictures.",
         }
+    gone = [f"{kin} in train"] if first.removed else []
+    gone += [] if first.follows is None else [f"following {first.follows.column}"]
+    title = f"{reported} No test image has {kin} in train."
+    if gone:
+        title = f"{reported} Without {' and without '.join(gone)}: {first.honest.value:.1%}."
+    elif first.missed:
+        title = f"{reported} {kin.capitalize()} in train may have been missed."
     text = {
         Verdict.PRESENT: f"Part of the reported accuracy comes from test images whose {kin} the "
         "classifier has been trained on.",
@@ -148,16 +150,36 @@ def _headline(ledger: Ledger | None, ran: Sequence[Finding]) -> dict[str, str]:
         Verdict.INCONCLUSIVE: f"Whether {kin} of test images in train carry accuracy cannot be "
         + (f"told: {first.missed}." if first.missed else "told from this many test images."),
         Verdict.NOT_RUN: "",
-    }[ledger.verdict]
+    }[first.of_relatives]
+    if first.follows is not None:
+        text += (
+            f" The classifier follows {first.follows.column}: where that points to another class, "
+            "it is wrong more often."
+        )
     looked = any(one.name == "shortcuts" for one in ran)
     missing = [] if people else ["the same person on both sides"]
     missing += [] if looked else ["shortcuts"]
     rest = f": {' and '.join(missing)} may be in it still" if missing else ""
+    takes = f" The second figure takes {' and '.join(gone)} away and nothing else;" if gone else ""
+    start = " for" if gone else " For"
     return {
         "title": title,
-        "text": f"{text} The second figure takes {kin} away and nothing else; for pictures of "
-        f"somebody new, taken elsewhere, expect less{rest}.",
+        "text": f"{text}{takes}{start} pictures of somebody new, taken elsewhere, expect less"
+        f"{rest}.",
     }
+
+
+def _exhibits(
+    result: Audit, shortcuts: Shortcuts
+) -> list[tuple[str, list[tuple[Exhibit, str | None]]]]:
+    """Return two rows of pictures, each with what it shows."""
+    cause = shortcuts.cause
+    kinds = (
+        (f"Where {cause} points to the class on the label", shortcuts.aligned),
+        (f"Where {cause} points away from it", shortcuts.conflicting),
+    )
+    path = result.store.items.path
+    return [(words, [(one, data_uri(path(one.id))) for one in row]) for words, row in kinds if row]
 
 
 def _waterfall(ledger: HeadLedger) -> list[Bar]:
@@ -166,26 +188,29 @@ def _waterfall(ledger: HeadLedger) -> list[Bar]:
     for line in ledger.lines:
         name = f"− {CAUSES[line.cause]} ({line.removed - gone} removed)"
         gone = line.removed
-        effect = line.effect
         if line.reason:
             bars.append(Bar(name, f"not measured: {line.reason}", "loss", 0, 0, 0, 0))
             continue
-        below = min(level, level - effect.value)
-        bars.append(
-            Bar(
-                name,
-                line.reason or _points(effect),
-                "loss" if effect.value >= 0 else "gain",
-                BAR * below,
-                BAR * abs(effect.value),
-                BAR * max(0.0, level - effect.high),
-                BAR * min(1.0, level - effect.low),
-            )
-        )
-        level -= effect.value
+        bars.append(_step(name, line.effect, level))
+        level -= line.effect.value
+    if ledger.follows is not None:
+        bars.append(_step(f"− following {ledger.follows.column}", ledger.follows.effect, level))
     if np.isnan(ledger.honest.value):
         return bars
     return [*bars, _bar("what is left", ledger.honest, "total")]
+
+
+def _step(label: str, effect: Estimate, level: float) -> Bar:
+    """Return the bar of what is taken off from some level."""
+    return Bar(
+        label,
+        _points(effect),
+        "loss" if effect.value >= 0 else "gain",
+        BAR * min(level, level - effect.value),
+        BAR * abs(effect.value),
+        BAR * max(0.0, level - effect.high),
+        BAR * min(1.0, level - effect.low),
+    )
 
 
 def _bar(label: str, estimate: Estimate, kind: str) -> Bar:

@@ -1,0 +1,198 @@
+"""Clues: what the files of a data set say of the class, whatever head looks at the pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedkit.audits.associations import DRAWS, Association, associate, value_counts
+from embedkit.audits.base import MATERIAL
+from embedkit.audits.blindfolds import Blindfold, blindfold
+from embedkit.audits.columns import RARE, Coded, code
+from embedkit.audits.nuisance import SETS, Column
+from embedkit.audits.refits import Bench
+from embedkit.audits.relabellings import relabellings
+from embedkit.audits.reliance import Reliance, adjusted, hardness, measure_reliance
+from embedkit.audits.sources import Source, find_sources
+from embedkit.audits.suspicions import ALL, sighted
+from embedkit.heads.classifier import fold_numbers
+from embedkit.vectors import BoolArray, DoubleArray, IntArray
+
+FEWEST = 100  # clusters of labelled images
+PER_CLASS = 10  # clusters, for a class to be compared with others
+ASKED = 3  # columns of which it is asked whether a head uses them
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clues:
+    """What files say of the class.
+
+    Attributes:
+        rows: of the n labelled images that were compared.
+        y: (n,) class numbers.
+        labels: names of the classes.
+        clusters: (n,) images that hang together.
+        test: (n,) those of the test split.
+        without: (column, why) of those that hardly vary, of which nothing can be said.
+        rare: classes with too few images to be compared.
+        associations: of every other column, what tells the class best first.
+        blindfolds: heads on nuisances, in nested sets.
+        told: whether one that sees no thumbnail knows more than the commonest class.
+        sources: columns that divide the files into sources.
+        purest: of these the one that says most; None without any.
+        named: the columns among the causes, by name.
+        causes: (n, classes) probabilities by each column that a head is asked about, made on other
+            folds; and by all together.
+    """
+
+    rows: IntArray
+    y: IntArray
+    labels: tuple[str, ...]
+    clusters: IntArray
+    test: BoolArray
+    without: tuple[tuple[str, str], ...]
+    rare: tuple[str, ...]
+    associations: tuple[Association, ...]
+    blindfolds: tuple[Blindfold, ...]
+    told: bool
+    sources: tuple[Source, ...]
+    purest: Coded | None
+    named: dict[str, Coded]
+    causes: dict[str, DoubleArray]
+
+    @property
+    def telling(self) -> tuple[Association, ...]:
+        """Columns that are tied to the label; the thumbnail's are not, for it shows the subject."""
+        return tuple(one for one in self.associations if one.present and one.set != SETS[-1])
+
+    def places(self, bench: Bench) -> IntArray:
+        """Return which of a bench's test images were compared."""
+        return np.asarray(np.searchsorted(bench.test, self.rows[self.test]))
+
+    def reliances(self, bench: Bench, answers: IntArray) -> tuple[Reliance, ...]:
+        """Ask of each cause whether answers follow it, p-values adjusted by Holm over the causes.
+
+        Args:
+            bench: of the head.
+            answers: (m,) class numbers that it gives the bench's test images.
+        """
+        places = self.places(bench)
+        right, y = bench.right(answers)[places], self.y[self.test]
+        return adjusted(
+            [
+                measure_reliance(
+                    name,
+                    probabilities[self.test],
+                    np.bincount(self.y) / len(self.y),
+                    y,
+                    right,
+                    hardness(y, bench.nearest[places]),
+                    self.clusters[self.test],
+                    seed=bench.seed,
+                )
+                for name, probabilities in self.causes.items()
+            ]
+        )
+
+
+def find_clues(
+    bench: Bench, columns: Sequence[Column], *, split: str, material: float = MATERIAL
+) -> Clues | str:
+    """Compare nuisance columns with the label.
+
+    Args:
+        bench: of any head.
+        columns: of all images of the store, under different names.
+        split: name of the test split.
+        material: least accuracy, 0 to 1, that is worth a headline.
+
+    Returns:
+        The clues; a sentence where images are too few or nothing varies.
+    """
+    enough = np.array(
+        [
+            len(np.unique(bench.clusters[bench.pool[bench.y[bench.pool] == k]])) >= PER_CLASS
+            for k in range(len(bench.labels))
+        ]
+    )
+    rows, seed = bench.pool[enough[bench.y[bench.pool]]], bench.seed
+    reason = _why_not(bench, rows, enough, split)
+    if reason:
+        return reason
+    every = [code(column, rows) for column in columns]
+    coded = [one for one in every if one.varies]
+    if not coded:
+        what = f"none of {len(columns)} columns varies" if columns else "there are no columns"
+        return (
+            f"{what}, so nothing can be said of shortcuts: files that were all written anew by one "
+            "program no longer show where they came from; 'embedkit embed' on the original files "
+            "would"
+        )
+    labels = tuple(name for name, kept in zip(bench.labels, enough, strict=True) if kept)
+    y = (np.cumsum(enough) - 1)[bench.y[rows]]
+    near, k = bench.clusters[rows], len(labels)
+    train, test = np.isin(rows, bench.train), np.isin(rows, bench.test)
+    folds = fold_numbers(y, near, seed=seed)
+    drawn = relabellings(y, near, draws=DRAWS, seed=seed)
+    found = associate(coded, y, labels, drawn, near, folds, seed=seed)
+    heads = blindfold(coded, y, drawn, near, folds, train, test, n_classes=k, seed=seed)
+    sources = find_sources(coded, y, labels, drawn, near, seed=seed)
+    named = {one.column.name: one for one in coded}
+    # Of what is tied to the label: each by itself, and all together as the better head sees them.
+    tied = [one.name for one in found if one.present and one.set != SETS[-1]]
+    causes = {name: _by_value(named[name], y, folds, k) for name in tied[:ASKED]}
+    told = [one for one in sighted(heads) if one.tells(material)]
+    if told:
+        causes[ALL] = min(told, key=lambda one: one.log_loss(y)).probabilities
+    purest = max(sources, key=lambda one: one.purity.value - one.by_chance, default=None)
+    return Clues(
+        rows=rows,
+        y=y,
+        labels=labels,
+        clusters=near,
+        test=test,
+        without=tuple((one.column.name, _sameness(one)) for one in every if not one.varies),
+        rare=tuple(name for name in bench.labels if name not in labels),
+        associations=found,
+        blindfolds=heads,
+        told=bool(told),
+        sources=sources,
+        purest=None if purest is None else named[purest.name],
+        named={name: named[name] for name in tied[:ASKED]},
+        causes=causes,
+    )
+
+
+def _why_not(bench: Bench, rows: IntArray, enough: BoolArray, split: str) -> str:
+    n = len(np.unique(bench.clusters[rows]))
+    if n < FEWEST:
+        return f"not enough images (n = {n} independent ones with a label); {FEWEST} are needed"
+    for side, name in ((bench.train, "train"), (bench.test, split)):
+        if len(np.unique(bench.y[np.intersect1d(rows, side)])) < 2:
+            return (
+                f"{name} has fewer than two classes with {PER_CLASS} independent images in the "
+                "data set"
+            )
+    return "" if enough.sum() > 1 else f"no two classes have {PER_CLASS} independent images"
+
+
+def _sameness(one: Coded) -> str:
+    if one.names == ("missing",):
+        return "no image has it"
+    if len(one.names) == 1 and one.names[0] == "another word":
+        return f"no value is on {RARE} images"
+    if len(one.names) == 1:
+        return f"no variation by construction: {one.names[0]} in every image"
+    return f"fewer than {RARE} images differ"
+
+
+def _by_value(one: Coded, y: IntArray, folds: IntArray, k: int) -> DoubleArray:
+    """Return (n, k) probabilities of the classes by a column's value, counted on other folds."""
+    made = np.zeros((len(y), k))
+    for fold in np.unique(folds):
+        inside, asked = folds != fold, folds == fold
+        counts = value_counts(one.codes[inside], y[inside], len(one.names), k)
+        prior = np.bincount(y[inside], minlength=k) / inside.sum()
+        smooth = (counts + k * prior) / (counts.sum(axis=1, keepdims=True) + k)
+        made[asked] = smooth[one.codes[asked]]
+    return made
