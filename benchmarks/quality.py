@@ -13,6 +13,7 @@ import numpy as np
 from common import ROOT, data_folder, table, write_page
 from PIL import Image, ImageFilter, ImageOps
 
+from embedkit.audits.defects import SOFT
 from embedkit.audits.quality import check_quality
 from embedkit.pipeline import embed
 from embedkit.statistics import wilson
@@ -82,9 +83,9 @@ def strip(times: float) -> Change:
 
 
 KINDS: dict[str, tuple[str, Change]] = {
-    "blur, radius 1.3% of the side": ("blurred", blurred(0.013)),
-    "blur, radius 2.4%": ("blurred", blurred(0.024)),
-    "motion, 9% of the side": ("blurred", moved(0.09)),
+    "blur, radius 1.5% of the side": ("blurred", blurred(0.015)),
+    "blur, radius 2.1%": ("blurred", blurred(0.021)),
+    "motion, 12% of the side": ("blurred", moved(0.12)),
     "darkened to 28%": ("dark", toned(0.28)),
     "darkened to 18%": ("dark", toned(0.18)),
     "2.8 times as bright": ("over-exposed", toned(2.8)),
@@ -256,11 +257,12 @@ The limits of *dark*, *over-exposed*, *blank*, *grey*, and the four spreads of *
 from all others* were chosen with LFW, FER2013, AT&T's and the anime faces and drawn faces in view,
 changed there by blur of 0.8, 1.2 and 2% of the side, brightness times 0.15, 0.25, 0.35 and 0.5,
 and times 2, 2.5, 3 and 4, with CIFAR-10 pictures (32 pixels a side) and anime faces put among LFW.
-Then FairFace was run once: none of its blurred pictures (1 and 1.7% of the side, motion of 6%) and
-no CIFAR-10 picture was found, for its own pictures differ as much. So the limit of 4.5 pixels was
-added with these strengths, 3%, and the softest of FairFace's pictures in view; how *far from all
-others* is judged was left as it was. UTKFace, and all strengths above on it, were run for this page
-alone; of FairFace, the three kinds of blur were.
+Then this page was made twice with another measure of blur (divided by the square of the contrast;
+1, 1.7, 1.3 and 2.4% of the side, motion of 6 and 9%): without an absolute limit it found none of
+FairFace's, with one fewer than cleanvision on UTKFace. So the measure was changed, and its limit
+of {SOFT:g} set, with LFW, FairFace, AT&T's and the anime faces in view, blurred by 1, 1.7 and 3%,
+and motion of 6%. The strengths of blur above were run for this page alone; all other figures are
+as they were the first time.
 """,
     )
 

@@ -23,9 +23,9 @@ GREY = 2.0  # of 255: the colour that JPEG's rounding leaves in a grey picture
 OFF_CENTRE = 0.25  # of a side: where a square of half the side would not hold the face's middle
 CUT_OFF = 128  # the grey that a decoder fills in where a JPEG file ends too early
 FAR = 4.0  # spreads from the median: 3 in 100,000 of normal figures
-SOFT = 4.5  # pixels; made four times smaller, the picture would lose nothing
+SOFT = 0.15  # what a blur of 1.5% of the side leaves, and hardly a picture as it is has
 LARGEST = 320  # pixels a side of pictures that sharpness is read from nearly as a whole
-SOFTER, SMALLER, FARTHER = 1.4, 4.0, 1.5  # times the median, the least that is called different
+SOFTER, SMALLER, FARTHER = 4.0, 4.0, 1.5  # times the median, the least that is called different
 FEWEST = 30  # pictures that a limit can be learned from
 LARGE = 50  # pictures of a class that a limit can be learned from
 NEAREST = 3
@@ -166,54 +166,66 @@ def kind(reason: str) -> str:
     return "truncated" if "truncated" in reason.lower() else "unreadable"
 
 
-def fence(values: DoubleArray, y: IntArray, *, least: float) -> float | None:
+def fence(
+    values: DoubleArray, y: IntArray, *, least: float, quantiles: Sequence[float] = (0.9,)
+) -> float | None:
     """Return the limit below which a figure is too low for this set; None of too few.
 
     It lies `FAR` spreads below the median, and `least` at least. The spread is that of the upper
-    half (median to the 90th percentile), so that low figures, however many, do not widen it. Where
-    most of one class is beyond the limit that another class sets by itself, the defect is that
-    class's, and the other's limit holds.
+    half (median to the 90th percentile), so that low figures hardly widen it. Where most of one
+    class is beyond the limit that another class sets by itself, the defect is that class's, and
+    the other's limit holds.
 
     Args:
         values: (n,), NaN where there is none.
         y: (n,) class numbers, -1 without a label.
         least: distance from the median.
+        quantiles: that a spread is read off, the largest of which counts.
     """
     known = np.isfinite(values)
     if known.sum() < FEWEST:
         return None
-    limits = [_limit(values[known], least)]
+    limits = [_limit(values[known], least, quantiles)]
     parts = [values[known & (y == k)] for k in range(y.max(initial=-1) + 1)]
     parts = [part for part in parts if len(part) >= LARGE]
-    for own in map(_limit, parts, [least] * len(parts)):
+    for one in parts:
+        own = _limit(one, least, quantiles)
         limits += [own] if any((part < own).mean() > 0.5 for part in parts) else []
     return max(limits)
 
 
-def _limit(values: DoubleArray, least: float) -> float:
-    middle, high = np.quantile(values, [0.5, 0.9])
-    return float(middle - max(FAR * (high - middle) / stats.norm.ppf(0.9), least))
+def _limit(values: DoubleArray, least: float, quantiles: Sequence[float]) -> float:
+    middle = np.median(values)
+    away = np.quantile(values, quantiles) - middle
+    return float(middle - max(FAR * (away / stats.norm.ppf(quantiles)).max(), least))
 
 
 def _blurred(
     sharpness: DoubleArray, contrast: DoubleArray, blank: BoolArray, short: DoubleArray, y: IntArray
 ) -> Check:
-    """Measure over how many pixels the finest detail is spread.
+    """Measure how strong a picture's finest detail is, for its contrast.
 
-    Each doubling of it takes 16 times off the variance of the Laplacian, for the same contrast.
+    The variance of the Laplacian goes with the square of the contrast where it comes from the
+    picture, and not at all where it comes from JPEG's noise, which is what blur leaves: it is
+    divided by the contrast itself.
     """
-    detail = np.where(blank, np.nan, sharpness - np.log1p(contrast**2))
+    detail = np.where(blank, np.nan, sharpness - np.log1p(contrast))
     check = Check(
-        "blurred", "size of its finest detail in pixels", False, SOFT, np.exp(-detail / 4)
+        "blurred",
+        "variance of its finest detail, divided by its contrast",
+        True,
+        SOFT,
+        np.exp(detail),
     )
-    usual = fence(detail, y, least=4 * math.log(SOFTER))
-    limits = [] if usual is None else [math.exp(-usual / 4)]
+    # Of soft pictures there are more than of very sharp ones: their quarter has a say too.
+    usual = fence(detail, y, least=math.log(SOFTER), quantiles=(0.25, 0.9))
+    limits = [] if usual is None else [math.exp(usual)]
     # Of larger pictures the figure sees the middle alone, which may have no detail to show.
     if np.quantile(short, 0.9) <= LARGEST and not _by_nature(check, y).by_nature:
         limits.append(SOFT)
     if not limits:
         return replace(check, limit=np.nan, reason=_few(int(np.isfinite(detail).sum())))
-    return replace(check, limit=min(limits))
+    return replace(check, limit=max(limits))
 
 
 def _far(vectors: FloatArray, clusters: IntArray, y: IntArray) -> Check:
