@@ -16,6 +16,7 @@ from embedkit.audits.leakage import measure_leakage
 from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.nuisance import nuisance_columns
 from embedkit.audits.parity import check_parity
+from embedkit.audits.quality import check_quality
 from embedkit.audits.refits import Bench
 from embedkit.audits.shortcuts import find_shortcuts
 from embedkit.audits.siblings import Siblings, find_siblings
@@ -231,6 +232,7 @@ class _Run:
             "parity": self._parity,
             "shortcuts": self._shortcuts,
             "labels": self._labels,
+            "quality": self._quality,
         }
         runner = runners.get(name)
         made = runner() if runner else "this version of embedkit does not have it yet"
@@ -296,6 +298,16 @@ class _Run:
             split=self.split,
             reported=self.reported,
             ground_truth=self.ground_truth,
+            material=self.material,
+            seed=self.seed,
+        )
+
+    def _quality(self) -> Finding:
+        return check_quality(
+            self.store,
+            self.kin,
+            label=self.label,
+            backbone=self.backbone,
             material=self.material,
             seed=self.seed,
         )
