@@ -143,13 +143,14 @@ def find_shortcuts(
     rare = ", ".join(clues.rare)
     notes = [
         judged.summary,
-        f"Causes in words, such as a smile, were not looked for: {prompted}."
-        if isinstance(prompted, str)
-        else prompted.sentence(bench.kind, material),
+        "" if isinstance(prompted, str) else prompted.sentence(bench.kind, material),
         _of_thumbnail(clues.blindfolds, material),
         _of_sources(clues.sources, left_out),
         _of_constant(clues.without),
         f"Classes with too few images to be compared: {rare}." if rare else "",
+        f"Causes in words, such as a smile, were not looked for: {prompted}."
+        if isinstance(prompted, str)
+        else "",
     ]
     return Shortcuts(
         name="shortcuts",
