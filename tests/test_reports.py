@@ -228,7 +228,7 @@ def test_terminal_lines_are_no_wider_than_they_need_to_be(planted_store, result)
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("size", [(1200, 1600), (500, 2400)])
+@pytest.mark.parametrize("size", [(1200, 1600), (500, 2800)])
 def test_a_browser_shows_the_page_without_an_error(page, tmp_path, size):
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:

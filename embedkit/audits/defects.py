@@ -30,9 +30,7 @@ FEWEST = 30  # pictures that a limit can be learned from
 LARGE = 50  # pictures of a class that a limit can be learned from
 NEAREST = 3
 _SEVERAL = re.compile(r"\d+ faces found in it")
-_NOBODY_LOOKED = (
-    "no network has looked for faces; a space that aligns them does ('embedkit embed -b facenet')"
-)
+_NOBODY_LOOKED = "no network has looked for faces; 'embedkit embed -b facenet' does"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
