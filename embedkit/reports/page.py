@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ def render(result: Audit, *, command: str = "") -> str:
         style_hash=f"sha256-{digest}",
         name=result.store.items.root.name,
         headline=_headline(ledger, ran),
-        findings=[(one, *MARKS[one.verdict]) for one in ran],
+        findings=[(one, *MARKS[one.verdict], *_parted(one.summary)) for one in ran],
         not_run=[one for one in result.findings if one.verdict == Verdict.NOT_RUN],
         ledger=ledger,
         waterfalls=[(one, _waterfall(one)) for one in ledger.heads] if ledger else [],
@@ -117,6 +118,12 @@ def render(result: Audit, *, command: str = "") -> str:
         unreadable=result.store.unreadable,
         reproduction=_reproduction(result, command),
     )
+
+
+def _parted(summary: str) -> tuple[str, str]:
+    """Part a summary after its first sentence; the second part may be empty."""
+    first, *rest = re.split(r"(?<=[.]) (?=[A-Z])", summary, maxsplit=1)
+    return first, rest[0] if rest else ""
 
 
 def _headline(ledger: Ledger | None, ran: Sequence[Finding]) -> dict[str, str]:
