@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.nuisance import nuisance_columns
 from embedkit.audits.parity import check_parity
 from embedkit.audits.refits import Bench
-from embedkit.audits.shortcuts import find_shortcuts
+from embedkit.audits.shortcuts import Shortcuts, find_shortcuts
 from embedkit.audits.siblings import Siblings, find_siblings
 from embedkit.audits.twins import Twins, find_twins
+from embedkit.audits.views import look_at_views
 from embedkit.errors import InputError
 from embedkit.heads.training import HEADS, held_out_split
+from embedkit.pipeline.progress import OnProgress
 from embedkit.statistics import Estimate
 from embedkit.store import Store
 from embedkit.vectors import IntArray
@@ -81,7 +83,9 @@ def audit(
     predictions: str | Path | None = None,
     material: float = 100 * MATERIAL,
     ground_truth: bool = True,
+    views: bool = False,
     seed: int = 0,
+    progress: OnProgress | None = None,
 ) -> Audit:
     """Run every audit that can run, or those named.
 
@@ -96,7 +100,10 @@ def audit(
         material: accuracy points from which an effect is worth a headline.
         ground_truth: whether a label can be wrong at all; if not, `labels` says how far labels
             are shared, and calls none wrong.
+        views: whether `shortcuts` looks at changed pictures too, which embeds every picture once
+            for each of a dozen views, and keeps the vectors in the store.
         seed: of everything drawn.
+        progress: called while views are embedded.
 
     Raises:
         InputError: no audit, column or space has that name, or the points are none.
@@ -110,13 +117,25 @@ def audit(
             raise InputError(f"no audit is called {name!r}; known are {', '.join(AUDITS)}{hint}")
     space = store.space(backbone)
     answers = None if predictions is None else Path(predictions)
-    run = _Run(store, label, space.name, heads, seed, answers, material / 100, ground_truth)
+    run = _Run(
+        store,
+        label,
+        space.name,
+        heads,
+        seed,
+        answers,
+        material / 100,
+        ground_truth,
+        views,
+        progress,
+    )
     wanted = [name for name in AUDITS if name in (tuple(checks) or AUDITS) and name not in skip]
     if not wanted:
         raise InputError("every audit that was asked for is left out again, so nothing would run")
     settings = {"label": label, "backbone": space.name, "heads": list(heads), "seed": seed}
     settings["material"] = material
     settings["ground_truth"] = ground_truth
+    settings["views"] = views
     return Audit(store, tuple(run.finding(name) for name in wanted), settings)
 
 
@@ -148,6 +167,8 @@ class _Run:
         predictions: Path | None,
         material: float,
         ground_truth: bool,
+        views: bool,
+        progress: OnProgress | None,
     ) -> None:
         self.store = store
         self.label = label
@@ -157,6 +178,8 @@ class _Run:
         self.predictions = predictions
         self.material = material
         self.ground_truth = ground_truth
+        self.views = views
+        self.progress = progress
         self.split = held_out_split(store, label)
         self.held_out = held_out(store)
         self.reported: list[tuple[str, Estimate]] = []  # by the ledger, once it has run
@@ -273,7 +296,16 @@ class _Run:
         if isinstance(self.clues, str):
             return self.clues
         ids = self.store.items.ids
-        return find_shortcuts(self.clues, self.bench, ids, split=self.split, material=self.material)
+        found = find_shortcuts(
+            self.clues, self.bench, ids, split=self.split, material=self.material
+        )
+        return self._with_views(found) if self.views else found
+
+    def _with_views(self, found: Shortcuts) -> Finding:
+        space = self.store.space(self.backbone)
+        views = look_at_views(self.store, self.bench, space, progress=self.progress)
+        said = " ".join([found.summary, *views.sentences(self.material)])
+        return replace(found, views=views, summary=said)
 
     def _labels(self) -> Finding | str:
         return check_labels(

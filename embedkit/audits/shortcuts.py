@@ -15,6 +15,7 @@ from embedkit.audits.refits import Bench
 from embedkit.audits.reliance import Reliance
 from embedkit.audits.sources import LeftOut, Source, leave_sources_out
 from embedkit.audits.suspicions import followed, judge, sighted
+from embedkit.audits.views import Views
 from embedkit.statistics import proportion
 from embedkit.vectors import BoolArray
 
@@ -56,6 +57,7 @@ class Shortcuts(Finding):
         aligned: test images whose class the cause points to, those answered rightly first.
         conflicting: those where it points away from it, those answered wrongly first.
         left_out: accuracy on sources that were not seen, of the column that says most.
+        views: a head on changed pictures; None where that was not asked for.
     """
 
     split: str
@@ -66,6 +68,7 @@ class Shortcuts(Finding):
     aligned: tuple[Exhibit, ...]
     conflicting: tuple[Exhibit, ...]
     left_out: LeftOut | None
+    views: Views | None = None
 
     def details(self) -> dict[str, Any]:
         """Return every column, head and source."""
@@ -94,6 +97,7 @@ class Shortcuts(Finding):
             },
             "sources": [one.to_dict() for one in clues.sources],
             "leave_one_source_out": None if self.left_out is None else self.left_out.to_dict(),
+            "views": None if self.views is None else self.views.to_dict(),
         }
 
 

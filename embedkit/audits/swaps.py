@@ -1,0 +1,239 @@
+"""Swaps: the JPEG tables and the size of one class, put on test pictures of another."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from embedkit.audits.base import Statement, rounded
+from embedkit.audits.changes import jpeg_of
+from embedkit.audits.pictures import read_again
+from embedkit.audits.refits import Bench
+from embedkit.errors import InputError, UnreadableImageError
+from embedkit.files import sha256
+from embedkit.images import Encoding, encoding
+from embedkit.pipeline.views import Sight, View, read_view
+from embedkit.statistics import Estimate, holm, paired_difference, proportion, sign_flip
+from embedkit.store import Space, Store
+from embedkit.vectors import IntArray, Pixels
+
+SAMPLE = 200  # test pictures of a class at most
+FEWEST = 20  # independent ones
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """How the pictures of a class are usually made.
+
+    Attributes:
+        width: median, in pixels.
+        height: median, in pixels.
+        tables: hash of the commonest quantisation tables; empty where most files are no JPEG.
+        quality: that they are nearest to; 0 without.
+        encoding: those tables.
+    """
+
+    width: int
+    height: int
+    tables: str
+    quality: int
+    encoding: Encoding | None
+
+    @property
+    def words(self) -> str:
+        """Say it."""
+        file = f"JPEG of quality {self.quality}" if self.encoding else "no JPEG"
+        return f"{file}, {self.width} x {self.height} pixels"
+
+    def same_as(self, other: "Make") -> bool:
+        """Say whether a picture made in one way could as well have been made in the other."""
+        mine, theirs = ((one.width, one.height, one.tables) for one in (self, other))
+        return mine == theirs
+
+    def change(self, sight: Sight) -> Pixels:
+        """Make a picture so."""
+        image = Image.fromarray(sight.pixels)
+        resized = np.asarray(image.resize((self.width, self.height), Image.Resampling.BICUBIC))
+        return resized if self.encoding is None else jpeg_of(resized, self.encoding)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One swap that is to be made.
+
+    Attributes:
+        given: number of the class whose make is given.
+        to: number of the class whose test pictures get it.
+        rows: (n,) those pictures.
+        makes: of both classes, in that order.
+        views: the pictures with the other make, and with their own; none where nothing differs.
+        reason: why there is none; empty if there is.
+    """
+
+    given: int
+    to: int
+    rows: IntArray
+    makes: tuple[Make, Make]
+    views: tuple[View, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swap:
+    """How many answers follow the make of a file, its picture being the same.
+
+    Attributes:
+        given: class whose make is given.
+        to: class of the test pictures that get it.
+        makes: of both, in words.
+        swapped: share of them that is answered with the first class.
+        own: the same share where the make of their own class is given to them anew.
+        difference: swapped - own, paired.
+        flipped: share answered with the first class only when swapped.
+        p: of the difference, by drawing signs for clusters; adjusted by Holm over the swaps.
+        reason: why there is none of this; empty if there is.
+    """
+
+    given: str
+    to: str
+    makes: tuple[str, str]
+    swapped: Estimate
+    own: Estimate
+    difference: Estimate
+    flipped: Estimate
+    p: float
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        figures = ("swapped", "own", "difference", "flipped")
+        estimates = {name: getattr(self, name).to_dict() for name in figures}
+        return {
+            "given": self.given,
+            "to": self.to,
+            "make_given": self.makes[0],
+            "make_of_its_own": self.makes[1],
+            **(dict.fromkeys(figures) if self.reason else estimates),
+            "p_adjusted": rounded(self.p),
+            "statement": Statement.CAUSAL.value,
+            "not_run_reason": self.reason or None,
+        }
+
+    def sentence(self) -> str:
+        """Say it in a line."""
+        if self.reason:
+            return f"Files of {self.given!r} on pictures of {self.to!r}: not run ({self.reason})."
+        low, high = 100 * self.difference.low, 100 * self.difference.high
+        return (
+            f"Written like files of {self.given!r} ({self.makes[0]}), {self.swapped.value:.1%} of "
+            f"{self.swapped.n} test pictures of {self.to!r} are answered {self.given!r}, "
+            f"{self.own.value:.1%} written anew like their own: {100 * self.difference.value:+.1f} "
+            f"points [{low:+.1f}, {high:+.1f}] come from the file alone."
+        )
+
+
+def plan_swaps(store: Store, bench: Bench) -> tuple[Plan, ...]:
+    """Plan the swaps, both ways, between the two commonest classes of train.
+
+    Raises:
+        InputError: the picture that shows how a class is made is gone or has changed.
+    """
+    counts = np.bincount(bench.y[bench.train], minlength=len(bench.labels))
+    first, second = (int(k) for k in np.argsort(-counts, kind="stable")[:2])
+    makes = {k: _make_of(store, bench, k) for k in (first, second)}
+    return tuple(
+        _plan(store, bench, given, to, (makes[given], makes[to]))
+        for given, to in ((first, second), (second, first))
+    )
+
+
+def judge_swaps(
+    store: Store, bench: Bench, space: Space, plans: Sequence[Plan]
+) -> tuple[Swap, ...]:
+    """Ask the head that was trained on the pictures as they are about the swapped ones."""
+    made = [_judged(store, bench, space, plan) for plan in plans]
+    adjusted = holm([one.p for one in made])
+    return tuple(replace(one, p=p) for one, p in zip(made, adjusted, strict=True))
+
+
+def _make_of(store: Store, bench: Bench, k: int) -> Make:
+    rows = bench.train[bench.y[bench.train] == k]
+    nuisance = store.items.column("nuisance")
+    wide, high = (store.items.column(name) for name in ("width", "height"))
+    width, height = (round(float(np.median([side[row] for row in rows]))) for side in (wide, high))
+    tables = [_read(nuisance[row], "jpeg_tables") or "" for row in rows]
+    commonest = max(Counter(tables).items(), key=lambda one: (one[1], one[0]))[0]
+    if not commonest:
+        return Make(width, height, "", 0, None)
+    row = rows[tables.index(commonest)]
+    path = store.items.path(store.items.ids[row])
+    try:
+        found = encoding(read_again(path, store.items.column("sha256")[row]))
+    except UnreadableImageError as error:
+        raise InputError(f"{path}: {error}") from None
+    return Make(width, height, commonest, int(_read(nuisance[row], "jpeg_quality") or 0), found)
+
+
+def _read(nuisance: object, key: str) -> Any:
+    return nuisance[key] if isinstance(nuisance, dict) else None
+
+
+def _plan(store: Store, bench: Bench, given: int, to: int, makes: tuple[Make, Make]) -> Plan:
+    rows = bench.test[bench.y[bench.test] == to]
+    chosen = np.random.default_rng([bench.seed, to]).permutation(len(rows))[:SAMPLE]
+    rows = np.sort(rows[chosen])
+    n = len(np.unique(bench.clusters[rows]))
+    if makes[0].same_as(makes[1]):
+        reason = f"both are usually made alike: {makes[0].words}"
+        return Plan(given, to, rows, makes, reason=reason)
+    if n < FEWEST:
+        reason = f"not enough images (n = {n} independent ones in test); {FEWEST} are needed"
+        return Plan(given, to, rows, makes, reason=reason)
+    ids = frozenset(store.items.ids[row] for row in rows)
+    return Plan(given, to, rows, makes, tuple(_view(make, ids) for make in makes))
+
+
+def _view(make: Make, ids: frozenset[str]) -> View:
+    how = f"{make.words} {make.tables}"
+    name = sha256("\n".join([how, *sorted(ids)]).encode())[:12]
+    return View(f"made-{name}", make.words, make.change, how=how, whole=True, only=ids)
+
+
+def _judged(store: Store, bench: Bench, space: Space, plan: Plan) -> Swap:
+    nothing = Estimate(float("nan"), float("nan"), float("nan"), 0)
+    swap = Swap(
+        given=bench.labels[plan.given],
+        to=bench.labels[plan.to],
+        makes=(plan.makes[0].words, plan.makes[1].words),
+        swapped=nothing,
+        own=nothing,
+        difference=nothing,
+        flipped=nothing,
+        p=float("nan"),
+        reason=plan.reason,
+    )
+    if plan.reason:
+        return swap
+    other, own = (_answers(store, bench, space, view, plan.rows) for view in plan.views)
+    swapped, kept = other == plan.given, own == plan.given
+    clusters, seed = bench.clusters[plan.rows], bench.seed
+    return replace(
+        swap,
+        swapped=proportion(swapped, clusters, seed=seed),
+        own=proportion(kept, clusters, seed=seed),
+        difference=paired_difference(swapped, kept, clusters, seed=seed),
+        flipped=proportion(swapped & ~kept, clusters, seed=seed),
+        p=sign_flip(swapped.astype(float) - kept, clusters, seed=seed),
+    )
+
+
+def _answers(store: Store, bench: Bench, space: Space, view: View, rows: IntArray) -> IntArray:
+    kept = read_view(store, space, view.name)
+    if kept is None:
+        raise InputError(f"{store.path} has lost the view {view.name}; run the command again")
+    hashes = store.items.column("sha256")
+    vectors, places = kept.of([(store.items.ids[row], str(hashes[row])) for row in rows])
+    return bench.whole.answers(vectors[np.argsort(places)])
