@@ -8,20 +8,23 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from embedkit.audits.base import Statement, rounded
+from embedkit.audits.base import ALPHA, Statement, rounded
 from embedkit.audits.changes import jpeg_of
 from embedkit.audits.pictures import read_again
-from embedkit.audits.refits import Bench
+from embedkit.audits.refits import Bench, Refit
+from embedkit.audits.relabellings import relabellings
 from embedkit.errors import InputError, UnreadableImageError
 from embedkit.files import sha256
 from embedkit.images import Encoding, encoding
 from embedkit.pipeline.views import Sight, View, read_view
-from embedkit.statistics import Estimate, holm, paired_difference, proportion, sign_flip
+from embedkit.statistics import Estimate, holm, paired_difference, proportion
 from embedkit.store import Space, Store
-from embedkit.vectors import IntArray, Pixels
+from embedkit.vectors import DoubleArray, FloatArray, IntArray, Pixels
 
 SAMPLE = 200  # test pictures of a class at most
 FEWEST = 20  # independent ones
+MOST = 2000  # training images of heads on permuted labels
+DRAWS = 59  # of labels; with two swaps the smallest p-value that Holm can leave is 3.3%
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,8 @@ class Swap:
         own: the same share where the make of their own class is given to them anew.
         difference: swapped - own, paired.
         flipped: share answered with the first class only when swapped.
-        p: of the difference, by drawing signs for clusters; adjusted by Holm over the swaps.
+        by_chance: the difference that one in twenty heads on permuted labels reaches.
+        p: share of such heads that reach the difference; adjusted by Holm over the swaps.
         reason: why there is none of this; empty if there is.
     """
 
@@ -104,6 +108,7 @@ class Swap:
     own: Estimate
     difference: Estimate
     flipped: Estimate
+    by_chance: float
     p: float
     reason: str = ""
 
@@ -117,6 +122,7 @@ class Swap:
             "make_given": self.makes[0],
             "make_of_its_own": self.makes[1],
             **(dict.fromkeys(figures) if self.reason else estimates),
+            "by_chance": rounded(self.by_chance),
             "p_adjusted": rounded(self.p),
             "statement": Statement.CAUSAL.value,
             "not_run_reason": self.reason or None,
@@ -127,11 +133,17 @@ class Swap:
         if self.reason:
             return f"Files of {self.given!r} on pictures of {self.to!r}: not run ({self.reason})."
         low, high = 100 * self.difference.low, 100 * self.difference.high
+        shown = self.p < ALPHA and self.difference.low > 0
+        end = (
+            "come from the file alone"
+            if shown
+            else f"no more than heads on permuted labels show ({100 * self.by_chance:.1f})"
+        )
         return (
             f"Written like files of {self.given!r} ({self.makes[0]}), {self.swapped.value:.1%} of "
             f"{self.swapped.n} test pictures of {self.to!r} are answered {self.given!r}, "
             f"{self.own.value:.1%} written anew like their own: {100 * self.difference.value:+.1f} "
-            f"points [{low:+.1f}, {high:+.1f}] come from the file alone."
+            f"points [{low:+.1f}, {high:+.1f}], {end}."
         )
 
 
@@ -153,10 +165,57 @@ def plan_swaps(store: Store, bench: Bench) -> tuple[Plan, ...]:
 def judge_swaps(
     store: Store, bench: Bench, space: Space, plans: Sequence[Plan]
 ) -> tuple[Swap, ...]:
-    """Ask the head that was trained on the pictures as they are about the swapped ones."""
-    made = [_judged(store, bench, space, plan) for plan in plans]
-    adjusted = holm([one.p for one in made])
-    return tuple(replace(one, p=p) for one, p in zip(made, adjusted, strict=True))
+    """Ask the head that was trained on the pictures as they are about the swapped ones.
+
+    A make moves the vectors of all pictures one way, and that way leads any head towards one of the
+    classes. So the difference is compared with that of heads, otherwise the same, which were
+    trained on permuted labels, for which no file has anything to do with a class; of a large train
+    split, heads on a part of it are compared.
+
+    Raises:
+        InputError: a view is not there any more.
+    """
+    shown = [_vectors(store, space, plan) for plan in plans]
+    found, by_chance = _by_chance(bench, plans, shown)
+    p = [
+        float("nan") if plan.reason else float(np.mean([True, *(null >= one - 1e-9)]))
+        for plan, one, null in zip(plans, found, by_chance.T, strict=True)
+    ]
+    limits = np.percentile(by_chance, 95, axis=0)
+    return tuple(
+        _judged(bench, plan, vectors, adjusted, float(limit))
+        for plan, vectors, adjusted, limit in zip(plans, shown, holm(p), limits, strict=True)
+    )
+
+
+def _by_chance(
+    bench: Bench, plans: Sequence[Plan], shown: Sequence[tuple[FloatArray, FloatArray]]
+) -> tuple[DoubleArray, DoubleArray]:
+    """Return (plans,) mean differences, and (draws, plans) those of permuted labels."""
+    made = np.zeros((1 + DRAWS, len(plans)))
+    if all(plan.reason for plan in plans):
+        return made[0], made[1:]
+    rows, refit = bench.train, bench.whole
+    value = refit.classifier.choice.value
+    if len(rows) > MOST:
+        rows = np.sort(np.random.default_rng(bench.seed).choice(rows, MOST, replace=False))
+        refit = bench.fit(rows, value=value)
+    drawn = relabellings(bench.y[rows], bench.clusters[rows], draws=DRAWS, seed=bench.seed)
+    for place in range(1 + DRAWS):
+        if place:
+            y = bench.y.copy()
+            y[rows] = drawn[place - 1]
+            refit = bench.fit(rows, y, value=value)
+        made[place] = [_differences(refit, *each).mean() for each in zip(plans, shown, strict=True)]
+    return made[0], made[1:]
+
+
+def _differences(head: Refit, plan: Plan, vectors: tuple[FloatArray, FloatArray]) -> DoubleArray:
+    """Return (n,) whether each picture is answered with the class, swapped less with its own."""
+    if plan.reason:
+        return np.zeros(1)
+    other, own = (head.answers(each) == plan.given for each in vectors)
+    return np.asarray(other.astype(np.float64) - own)
 
 
 def _make_of(store: Store, bench: Bench, k: int) -> Make:
@@ -202,7 +261,9 @@ def _view(make: Make, ids: frozenset[str]) -> View:
     return View(f"made-{name}", make.words, make.change, how=how, whole=True, only=ids)
 
 
-def _judged(store: Store, bench: Bench, space: Space, plan: Plan) -> Swap:
+def _judged(
+    bench: Bench, plan: Plan, vectors: tuple[FloatArray, FloatArray], p: float, limit: float
+) -> Swap:
     nothing = Estimate(float("nan"), float("nan"), float("nan"), 0)
     swap = Swap(
         given=bench.labels[plan.given],
@@ -212,28 +273,36 @@ def _judged(store: Store, bench: Bench, space: Space, plan: Plan) -> Swap:
         own=nothing,
         difference=nothing,
         flipped=nothing,
-        p=float("nan"),
+        by_chance=float("nan"),
+        p=p,
         reason=plan.reason,
     )
     if plan.reason:
         return swap
-    other, own = (_answers(store, bench, space, view, plan.rows) for view in plan.views)
-    swapped, kept = other == plan.given, own == plan.given
+    swapped, own = (bench.whole.answers(each) == plan.given for each in vectors)
     clusters, seed = bench.clusters[plan.rows], bench.seed
     return replace(
         swap,
         swapped=proportion(swapped, clusters, seed=seed),
-        own=proportion(kept, clusters, seed=seed),
-        difference=paired_difference(swapped, kept, clusters, seed=seed),
-        flipped=proportion(swapped & ~kept, clusters, seed=seed),
-        p=sign_flip(swapped.astype(float) - kept, clusters, seed=seed),
+        own=proportion(own, clusters, seed=seed),
+        difference=paired_difference(swapped, own, clusters, seed=seed),
+        flipped=proportion(swapped & ~own, clusters, seed=seed),
+        by_chance=limit,
     )
 
 
-def _answers(store: Store, bench: Bench, space: Space, view: View, rows: IntArray) -> IntArray:
-    kept = read_view(store, space, view.name)
-    if kept is None:
-        raise InputError(f"{store.path} has lost the view {view.name}; run the command again")
+def _vectors(store: Store, space: Space, plan: Plan) -> tuple[FloatArray, FloatArray]:
+    """Return the vectors of a plan's pictures with the other make, and with their own."""
+    nothing = np.empty((0, space.record.dimension), np.float32)
+    if plan.reason:
+        return nothing, nothing
     hashes = store.items.column("sha256")
-    vectors, places = kept.of([(store.items.ids[row], str(hashes[row])) for row in rows])
-    return bench.whole.answers(vectors[np.argsort(places)])
+    images = [(store.items.ids[row], str(hashes[row])) for row in plan.rows]
+    made = []
+    for view in plan.views:
+        kept = read_view(store, space, view.name)
+        if kept is None:
+            raise InputError(f"{store.path} has lost the view {view.name}; run the command again")
+        vectors, places = kept.of(images)
+        made.append(vectors[np.argsort(places)])
+    return made[0], made[1]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,9 +18,17 @@ from embedkit.statistics import Estimate, holm, paired_difference, proportion, s
 from embedkit.store import Space, Store
 from embedkit.vectors import BoolArray
 
+if TYPE_CHECKING:
+    from embedkit.backbones.faces import Face  # brings torchvision
+
 FEWEST = 30  # independent test images of a view
 FOUND = 0.5  # of the labelled images: faces in fewer are no view of the data set
-TAKEN = ("face removed", "border alone", "centre blanked")  # what a headline asks for
+# What a headline asks for, and how it says what was found.
+WITHOUT = {
+    "face removed": ("With the face removed", "without the face"),
+    "border alone": ("On the border alone", "from the border"),
+    "centre blanked": ("With the centre blanked", "without the centre"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +104,7 @@ class Views:
         head: kind of head.
         looks: each view.
         swaps: each pair of classes.
+        example: a test image and the face in it; None where nothing was looked at.
         reason: why nothing was looked at; empty if something was.
     """
 
@@ -103,6 +112,7 @@ class Views:
     head: str
     looks: tuple[Look, ...] = ()
     swaps: tuple[Swap, ...] = ()
+    example: "tuple[str, Face | None] | None" = None
     reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,7 +129,7 @@ class Views:
         """Say what was seen."""
         if self.reason:
             return [f"Views were not run: {self.reason}."]
-        taken = [_of_taken(one, material) for one in self.looks if one.name in TAKEN]
+        taken = [_of_taken(one, material) for one in self.looks if one.name in WITHOUT]
         return [
             *taken,
             *_of_neutral([one for one in self.looks if one.neutral and not one.reason], material),
@@ -164,10 +174,11 @@ def look_at_views(
     try:
         plans = plan_swaps(store, bench)
         swapping = [view for plan in plans for view in plan.views]
-        make_views(store, space, eye, [*shown, *swapping], progress=progress)
+        faces = make_views(store, space, eye, [*shown, *swapping], progress=progress)
     except InputError as error:
         return Views(space.name, bench.kind, reason=str(error))
     looks = [_look(store, bench, space, eye, view, view in neutral) for view in every]
+    shown_row = next((row for row in bench.test if faces[row] is not None), bench.test[0])
     p, p_above = (holm([getattr(one, key) for one in looks]) for key in ("p", "p_above"))
     return Views(
         space.name,
@@ -177,6 +188,7 @@ def look_at_views(
             for one, each, above in zip(looks, p, p_above, strict=True)
         ),
         judge_swaps(store, bench, space, plans),
+        (store.items.ids[shown_row], faces[shown_row]),
     )
 
 
@@ -252,15 +264,8 @@ def _none(view: View, neutral: bool, reason: str) -> Look:
     )
 
 
-WITHOUT = {
-    "face removed": ("With the face removed", "the face"),
-    "border alone": ("On the border alone", "all but the border"),
-    "centre blanked": ("With the centre blanked", "the centre"),
-}
-
-
 def _of_taken(one: Look, material: float) -> str:
-    start, without = WITHOUT[one.name]
+    start, how = WITHOUT[one.name]
     if one.reason:
         return f"{start}: not run ({one.reason})."
     reached = (
@@ -268,7 +273,7 @@ def _of_taken(one: Look, material: float) -> str:
         f"of {one.plain.value:.1%}, the commonest class {one.majority.value:.1%}"
     )
     if one.tells(material):
-        return f"{start} a head still reaches {reached}: the class can be told without {without}."
+        return f"{start} a head still reaches {reached}: the class can be told {how}."
     return f"{start} a head reaches {reached}: not shown to tell the class."
 
 

@@ -123,7 +123,7 @@ def make_views(
     *,
     threads: int | None = None,
     progress: OnProgress | None = None,
-) -> None:
+) -> "list[Face | None]":
     """Embed all pictures of a store in some views, and keep the vectors; `read_view` returns them.
 
     A picture is read once for all views. What is kept already is not embedded again, and a run that
@@ -137,6 +137,9 @@ def make_views(
         threads: as in `embed`.
         progress: called now and then.
 
+    Returns:
+        The face of each picture of the store; None where there is none or none was needed.
+
     Raises:
         InputError: a picture is gone or has changed.
         StoreError: something cannot be written, or another process is writing.
@@ -148,6 +151,20 @@ def make_views(
         if isinstance(eye, FaceBackbone) or any(view.of_face for view in views):
             faces = find_faces(store, folder / FACES, engine, reporter)
         _Work(store, space, eye, views, faces).run(engine, reporter)
+    return faces
+
+
+def sight_of(pixels: Pixels, face: "Face | None", sha256: str) -> "tuple[Sight, Face | None]":
+    """Return a picture as it is changed, of a size that many changes can be made to, and its face.
+
+    Args:
+        pixels: (h, w, 3) uint8 RGB, the whole picture.
+        face: in it.
+        sha256: of its file.
+    """
+    small = shrunk(pixels, LONGEST)
+    face = _scaled(face, pixels, small)
+    return Sight(small, None if face is None else face.box, sha256), face
 
 
 class _Work:
@@ -254,10 +271,7 @@ class _Work:
 
     def _prepared(self, names: Sequence[str], id_: str) -> dict[str, npt.NDArray[Any]]:
         hash_ = self._hashes[id_]
-        read = known_pixels(self._store, id_, hash_)
-        pixels = shrunk(read, LONGEST)
-        face = _scaled(self._faces[id_], read, pixels)
-        sight = Sight(pixels, None if face is None else face.box, hash_)
+        sight, face = sight_of(known_pixels(self._store, id_, hash_), self._faces[id_], hash_)
         return {name: self._seen(self._views[name], sight, face) for name in names}
 
     def _seen(self, view: View, sight: Sight, face: "Face | None") -> npt.NDArray[Any]:
