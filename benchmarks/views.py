@@ -12,9 +12,10 @@ import numpy as np
 from common import data_folder, table, write_page
 from PIL import Image, ImageOps
 
+from embedkit.audits.looks import Look
 from embedkit.audits.refits import Bench
 from embedkit.audits.swaps import Swap
-from embedkit.audits.views import Look, Views, look_at_views
+from embedkit.audits.views import Views, look_at_views
 from embedkit.pipeline import embed
 
 MOST = 600

@@ -1,66 +1,26 @@
 """Swaps: the JPEG tables and the size of one class, put on test pictures of another."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from embedkit.audits.base import ALPHA, Statement, rounded
-from embedkit.audits.changes import jpeg_of
-from embedkit.audits.pictures import read_again
+from embedkit.audits.makes import Make, make_of
 from embedkit.audits.refits import Bench, Refit
 from embedkit.audits.relabellings import relabellings
-from embedkit.errors import InputError, UnreadableImageError
+from embedkit.errors import InputError
 from embedkit.files import sha256
-from embedkit.images import Encoding, encoding
-from embedkit.pipeline.views import Sight, View, read_view
+from embedkit.pipeline.views import View, read_view
 from embedkit.statistics import Estimate, holm, paired_difference, proportion
 from embedkit.store import Space, Store
-from embedkit.vectors import DoubleArray, FloatArray, IntArray, Pixels
+from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
 SAMPLE = 200  # test pictures of a class at most
 FEWEST = 20  # independent ones
 MOST = 2000  # training images of heads on permuted labels
 DRAWS = 59  # of labels; with two swaps the smallest p-value that Holm can leave is 3.3%
-
-
-@dataclass(frozen=True, slots=True)
-class Make:
-    """How the pictures of a class are usually made.
-
-    Attributes:
-        width: median, in pixels.
-        height: median, in pixels.
-        tables: hash of the commonest quantisation tables; empty where most files are no JPEG.
-        quality: that they are nearest to; 0 without.
-        encoding: those tables.
-    """
-
-    width: int
-    height: int
-    tables: str
-    quality: int
-    encoding: Encoding | None
-
-    @property
-    def words(self) -> str:
-        """Say it."""
-        file = f"JPEG of quality {self.quality}" if self.encoding else "no JPEG"
-        return f"{file}, {self.width} x {self.height} pixels"
-
-    def same_as(self, other: "Make") -> bool:
-        """Say whether a picture made in one way could as well have been made in the other."""
-        mine, theirs = ((one.width, one.height, one.tables) for one in (self, other))
-        return mine == theirs
-
-    def change(self, sight: Sight) -> Pixels:
-        """Make a picture so."""
-        image = Image.fromarray(sight.pixels)
-        resized = np.asarray(image.resize((self.width, self.height), Image.Resampling.BICUBIC))
-        return resized if self.encoding is None else jpeg_of(resized, self.encoding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +115,7 @@ def plan_swaps(store: Store, bench: Bench) -> tuple[Plan, ...]:
     """
     counts = np.bincount(bench.y[bench.train], minlength=len(bench.labels))
     first, second = (int(k) for k in np.argsort(-counts, kind="stable")[:2])
-    makes = {k: _make_of(store, bench, k) for k in (first, second)}
+    makes = {k: make_of(store, bench.train[bench.y[bench.train] == k]) for k in (first, second)}
     return tuple(
         _plan(store, bench, given, to, (makes[given], makes[to]))
         for given, to in ((first, second), (second, first))
@@ -216,28 +176,6 @@ def _differences(head: Refit, plan: Plan, vectors: tuple[FloatArray, FloatArray]
         return np.zeros(1)
     other, own = (head.answers(each) == plan.given for each in vectors)
     return np.asarray(other.astype(np.float64) - own)
-
-
-def _make_of(store: Store, bench: Bench, k: int) -> Make:
-    rows = bench.train[bench.y[bench.train] == k]
-    nuisance = store.items.column("nuisance")
-    wide, high = (store.items.column(name) for name in ("width", "height"))
-    width, height = (round(float(np.median([side[row] for row in rows]))) for side in (wide, high))
-    tables = [_read(nuisance[row], "jpeg_tables") or "" for row in rows]
-    commonest = max(Counter(tables).items(), key=lambda one: (one[1], one[0]))[0]
-    if not commonest:
-        return Make(width, height, "", 0, None)
-    row = rows[tables.index(commonest)]
-    path = store.items.path(store.items.ids[row])
-    try:
-        found = encoding(read_again(path, store.items.column("sha256")[row]))
-    except UnreadableImageError as error:
-        raise InputError(f"{path}: {error}") from None
-    return Make(width, height, commonest, int(_read(nuisance[row], "jpeg_quality") or 0), found)
-
-
-def _read(nuisance: object, key: str) -> Any:
-    return nuisance[key] if isinstance(nuisance, dict) else None
 
 
 def _plan(store: Store, bench: Bench, given: int, to: int, makes: tuple[Make, Make]) -> Plan:

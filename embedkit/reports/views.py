@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from embedkit.audits import Audit
+from embedkit.audits.looks import Look
 from embedkit.audits.shortcuts import Shortcuts
 from embedkit.audits.sights import VIEWS, neutral_views
-from embedkit.audits.views import Look, Views
+from embedkit.audits.views import Views
 from embedkit.pipeline.views import sight_of
 from embedkit.reports.pictures import load_pixels, pixels_uri
 
