@@ -30,10 +30,14 @@ def bordered(image: Image.Image) -> Image.Image:
     return ImageOps.expand(image.crop((3, 3, image.width - 3, image.height - 3)), 3, "black")
 
 
+def small(image: Image.Image) -> Image.Image:
+    return image.resize((48, 48), Image.Resampling.BICUBIC)
+
+
 CASES: dict[str, tuple[File, bool]] = {  # whether labels are drawn
     "border of 3 pixels": (lambda image, y, _: (bordered(image) if y else image, 92), True),
     "JPEG 95 against 70": (lambda image, y, _: (image, 95 if y else 70), True),
-    "JPEG 95 against 20": (lambda image, y, _: (image, 95 if y else 20), True),
+    "48 against 224 pixels": (lambda image, y, _: (image if y else small(image), 92), True),
     "nothing": (lambda image, _, coin: (image, 95 if coin else 20), True),
     "gender, nothing planted": (lambda image, _, coin: (image, 95 if coin else 20), False),
 }
