@@ -16,6 +16,7 @@ SCRIPTS = (
     "scale.py",
     "parity.py",
     "labels.py",
+    "quality.py",
     "embedding_speed.py",
     "embedding.py",
 )

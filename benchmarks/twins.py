@@ -370,9 +370,9 @@ plain pictures of ships and planes agree more than the tail of all the others fo
 The score (locally normalised planes, blocks), its constants and the number of false pairs that a
 threshold lets through were chosen with results on FairFace, UTKFace, LFW, FER2013 (test), AT&T, the
 anime faces, this list and drawn faces of other seeds in view; FER2013 (others) was not. When a
-second witness has to agree (where look-alikes reach as high as the lowest hundredth of copies, no
-constant of its own) was settled with all of these in view, FER2013 (others) among them: a rule
-before it, with a constant, had asked for one there, and had missed its crops and borders. Only the
+second witness has to agree was settled with all of these in view, FER2013 (others) among them: a
+rule before it, with a constant for the room between look-alikes and copies, had asked for one
+there, and had missed its crops and borders. Only the
 drawn faces of seeds {CLEAN_SEEDS[0]} to {CLEAN_SEEDS[-1]} were run for this page alone.
 """,
     )

@@ -95,7 +95,7 @@ def text_space(store: Store, backbone: str | None) -> Space:
         InputError: there is none, or there are several.
     """
     if backbone is None:
-        able = [name for name, one in store.spaces.items() if _card(one).text]
+        able = text_spaces(store)
         backbone = able[0] if len(able) == 1 else None
     space = store.space(backbone)
     if not _card(space).text:
@@ -104,6 +104,11 @@ def text_space(store: Store, backbone: str | None) -> Space:
             f"{store.record.source['given']} -o {store.path} -b clip' adds a space that does"
         )
     return space
+
+
+def text_spaces(store: Store) -> list[str]:
+    """Return the names of the spaces whose vectors can be compared with texts'."""
+    return sorted(name for name, one in store.spaces.items() if _card(one).text)
 
 
 def _card(space: Space) -> Card:

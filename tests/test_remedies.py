@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from embedkit.audits import audit, relatives
 from embedkit.audits.base import Verdict
+from embedkit.audits.quality import check_quality
 from embedkit.audits.remedies import _place, advise, plan_split, split_manifest
 from embedkit.errors import InputError
 from embedkit.pipeline import embed
@@ -84,7 +85,8 @@ def test_shares_that_leave_nothing_are_refused(planted_store, known, test, valid
 
 
 def test_every_planted_fault_has_its_advice(planted_store, planted, known):
-    advice = advise(planted_store, *known)
+    quality = check_quality(planted_store, known[0].near, backbone="mtcnn")
+    advice = advise(planted_store, *known, quality)
     dropped = {one.id for one in advice if one.action == "drop"}
     assert dropped == {t["b"] for t in planted.twins if t["kind"] == "exact"}
     looked = {one.id for one in advice if one.action == "look"}
@@ -105,7 +107,8 @@ def test_of_copies_on_one_side_the_larger_is_kept(tmp_path):
     (tmp_path / "f/train/b/other.bmp").write_bytes(saved(noise(0), "BMP"))
     (tmp_path / "f/train/a/test-copy.png").write_bytes(saved(noise(13), "PNG"))
     store = embed(tmp_path / "f", tmp_path / "s", backbone="pixels")
-    advice = advise(store, relatives(store)[0], None)
+    twins, _ = relatives(store)
+    advice = advise(store, twins, None, check_quality(store, twins.near))
     drops = {one.id: one for one in advice if one.action == "drop"}
     small, large = sorted(
         ("train/a/0.png", "train/b/other.bmp"),

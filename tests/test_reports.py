@@ -97,7 +97,9 @@ def test_the_page_loads_nothing_and_runs_nothing(page):
 def test_each_picture_is_shown_with_text_for_those_who_cannot_see_it(page, result):
     checker = parsed(page)
     pairs, suspects = len(result["twins"].pairs), len(result["labels"].images)
-    shown = 2 * min(MOST_PAIRS, pairs) + min(MOST_PAIRS, suspects)
+    flagged = sum(one.readable for one in result["quality"].flagged)
+    shown = 2 * min(MOST_PAIRS, pairs) + min(MOST_PAIRS, suspects) + min(MOST_PAIRS, flagged)
+    shown += len(result["shortcuts"].aligned) + len(result["shortcuts"].conflicting)
     assert pairs
     assert suspects
     assert checker.elements.count("img") == shown
@@ -219,10 +221,10 @@ def test_terminal_lines_are_no_wider_than_they_need_to_be(planted_store, result)
     assert beside[0] == result["ledger"].resplits.sentence
     assert [line.split(":")[0] for line in beside[1:]] == ["logistic", "knn"]
     lines = [line for line in every if not line.startswith(" ")]
-    # Six answers, and a line for each reason why something did not run.
-    assert [line.split()[0] for line in lines[6:]] == ["--", "--"]
-    assert re.match(r"-- not run\s+siblings", lines[6])
-    assert re.match(r"-- not run\s+bias, quality", lines[7])
+    # Seven answers, and a line for each reason why something did not run.
+    assert [line.split()[0] for line in lines[7:]] == ["--", "--"]
+    assert re.match(r"-- not run\s+siblings", lines[7])
+    assert re.match(r"-- not run\s+bias", lines[8])
 
 
 @pytest.mark.browser

@@ -23,6 +23,10 @@ def audit(
         Path | None,
         typer.Option(metavar="FILE", help="Answers of a model of your own: id, prediction."),
     ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Causes of your own, 'name: prompt | opposite' a line."),
+    ] = None,
     material: Annotated[
         float, typer.Option(metavar="POINTS", help="Accuracy points that are worth a headline.")
     ] = 1,
@@ -78,6 +82,7 @@ def audit(
             label=label,
             backbone=backbone,
             predictions=predictions,
+            prompts=prompts,
             material=material,
             ground_truth=not no_ground_truth,
             views=views,

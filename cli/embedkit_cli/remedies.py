@@ -81,6 +81,7 @@ def clean(
     from dataclasses import asdict
 
     from embedkit.audits import relatives
+    from embedkit.audits.quality import check_quality
     from embedkit.audits.remedies import advice_csv, advise
     from embedkit.files import write_output
     from embedkit.reports import audits
@@ -88,7 +89,10 @@ def clean(
 
     opened = Store.open(store)
     twins, people = relatives(opened, label=label, backbone=backbone, seed=seed)
-    advice = advise(opened, twins, None if isinstance(people, str) else people)
+    siblings = None if isinstance(people, str) else people
+    kin = twins.near if siblings is None else siblings.identity
+    quality = check_quality(opened, kin, label=label, backbone=backbone, seed=seed)
+    advice = advise(opened, twins, siblings, quality)
     if isinstance(people, str):
         console.say(f"People were not considered, only copies: {people}.")
     write_output(output, advice_csv(advice))

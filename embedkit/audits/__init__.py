@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict, not_run
+from embedkit.audits.causes import Cause, read_causes, with_own
 from embedkit.audits.clues import Clues, find_clues
+from embedkit.audits.cues import read_cues
 from embedkit.audits.labels import check_labels
 from embedkit.audits.leakage import measure_leakage
 from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.nuisance import nuisance_columns
 from embedkit.audits.parity import check_parity
+from embedkit.audits.quality import check_quality
 from embedkit.audits.refits import Bench
 from embedkit.audits.shortcuts import Shortcuts, find_shortcuts
 from embedkit.audits.siblings import Siblings, find_siblings
@@ -81,6 +84,7 @@ def audit(
     backbone: str | None = None,
     heads: tuple[str, ...] = tuple(HEADS),
     predictions: str | Path | None = None,
+    prompts: str | Path | None = None,
     material: float = 100 * MATERIAL,
     ground_truth: bool = True,
     views: bool = False,
@@ -97,6 +101,7 @@ def audit(
         backbone: which space; can be left out where there is only one.
         heads: kinds of heads that the ledger trains.
         predictions: file of a model's own answers for the test images, for the ledger.
+        prompts: file of causes of your own that the label may go with, for `shortcuts`.
         material: accuracy points from which an effect is worth a headline.
         ground_truth: whether a label can be wrong at all; if not, `labels` says how far labels
             are shared, and calls none wrong.
@@ -106,7 +111,8 @@ def audit(
         progress: called while views are embedded.
 
     Raises:
-        InputError: no audit, column or space has that name, or the points are none.
+        InputError: no audit, column or space has that name, the points are none, or the prompts
+            are not of the form that they should have.
     """
     if not 0 < material < 100:
         raise InputError(f"{material:g} accuracy points are none; material lies between 0 and 100")
@@ -117,6 +123,7 @@ def audit(
             raise InputError(f"no audit is called {name!r}; known are {', '.join(AUDITS)}{hint}")
     space = store.space(backbone)
     answers = None if predictions is None else Path(predictions)
+    causes = with_own(() if prompts is None else read_causes(Path(prompts)))
     run = _Run(
         store,
         label,
@@ -126,6 +133,7 @@ def audit(
         answers,
         material / 100,
         ground_truth,
+        causes,
         views,
         progress,
     )
@@ -167,6 +175,7 @@ class _Run:
         predictions: Path | None,
         material: float,
         ground_truth: bool,
+        causes: tuple[Cause, ...],
         views: bool,
         progress: OnProgress | None,
     ) -> None:
@@ -178,6 +187,7 @@ class _Run:
         self.predictions = predictions
         self.material = material
         self.ground_truth = ground_truth
+        self.causes = causes
         self.views = views
         self.progress = progress
         self.split = held_out_split(store, label)
@@ -246,6 +256,7 @@ class _Run:
             "parity": self._parity,
             "shortcuts": self._shortcuts,
             "labels": self._labels,
+            "quality": self._quality,
         }
         runner = runners.get(name)
         made = runner() if runner else "this version of embedkit does not have it yet"
@@ -296,8 +307,9 @@ class _Run:
         if isinstance(self.clues, str):
             return self.clues
         ids = self.store.items.ids
+        cues = read_cues(self.store, self.causes, backbone=self.backbone)
         found = find_shortcuts(
-            self.clues, self.bench, ids, split=self.split, material=self.material
+            self.clues, self.bench, ids, split=self.split, cues=cues, material=self.material
         )
         return self._with_views(found) if self.views else found
 
@@ -317,6 +329,16 @@ class _Run:
             split=self.split,
             reported=self.reported,
             ground_truth=self.ground_truth,
+            material=self.material,
+            seed=self.seed,
+        )
+
+    def _quality(self) -> Finding:
+        return check_quality(
+            self.store,
+            self.kin,
+            label=self.label,
+            backbone=self.backbone,
             material=self.material,
             seed=self.seed,
         )

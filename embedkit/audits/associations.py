@@ -237,6 +237,18 @@ def value_counts(
     return np.asarray(made.reshape(n_values, n_classes))
 
 
+def by_value(one: Coded, y: IntArray, folds: IntArray, k: int) -> DoubleArray:
+    """Return (n, k) probabilities of the classes by a column's value, counted on other folds."""
+    made = np.zeros((len(y), k))
+    for fold in np.unique(folds):
+        inside, asked = folds != fold, folds == fold
+        counts = value_counts(one.codes[inside], y[inside], len(one.names), k)
+        prior = np.bincount(y[inside], minlength=k) / inside.sum()
+        smooth = (counts + k * prior) / (counts.sum(axis=1, keepdims=True) + k)
+        made[asked] = smooth[one.codes[asked]]
+    return made
+
+
 def _xlogx(counts: DoubleArray | IntArray) -> DoubleArray:
     return np.asarray(counts * np.log(np.maximum(counts, 1)))
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from scipy import stats
 
+from embedkit.audits.base import ALPHA
 from embedkit.audits.candidates import alike_hashes
 from embedkit.audits.registration import Planes, plane, register
 from embedkit.images import perceptual_hash
@@ -17,6 +18,7 @@ from embedkit.synthetic.faults import jpeg_bytes
 from embedkit.vectors import BoolArray, DoubleArray, IntArray, Pixels
 
 SAMPLE = 25  # originals, of each of which a copy of every kind is planted
+LOW = 0.1  # of the planted copies score less than the others: where look-alikes are met first
 FALSE_PAIRS = 0.05  # expected of a set without copies: one audit in twenty lists a pair
 KEPT = 0.99  # of the planted copies lie above the score that the threshold keeps away from
 FEWEST = 30  # candidates to learn from
@@ -41,9 +43,9 @@ class Calibration:
         false_pairs: pairs above the threshold expected to be no copies; None as above.
         decoys: (above the threshold, all) pairs that cannot be copies: a picture and a neighbour of
             it, stood on its head.
-        crowded: whether look-alikes reach as high as planted copies begin, such as other
-            photographs of one person that hardly differ: the score alone cannot tell them from
-            copies then, and a second witness has to agree.
+        crowded: whether look-alikes are met among copies, such as other photographs of one person
+            that hardly differ: the score alone cannot tell them then, and a second witness has to
+            agree.
     """
 
     threshold: float
@@ -77,7 +79,13 @@ class Calibration:
 
 
 def calibrate(
-    scores: DoubleArray, planes: Planes, pairs: IntArray, originals: Sequence[Pixels], *, seed: int
+    scores: DoubleArray,
+    witness: BoolArray,
+    planes: Planes,
+    pairs: IntArray,
+    originals: Sequence[Pixels],
+    *,
+    seed: int,
 ) -> Calibration:
     """Set the threshold half-way between look-alikes and copies, or say that they overlap.
 
@@ -86,18 +94,22 @@ def calibrate(
     lowest scores draw it first, what lies beyond is set aside, and it is drawn again. Copies:
     seeded pictures of the set, changed in known ways and registered with their originals; they
     begin where all but one in a hundred lie. Where look-alikes reach that, the threshold is what
-    they reach, and a second witness has to agree. With too few candidates to learn from, the
-    threshold is where copies lie, and `UNLEARNED` at least.
+    they reach, and a second witness has to agree; so it has where more pairs without one score as
+    low as one copy in ten does than the pairs with one foretell (see `_too_many`). With too few
+    candidates to learn from, the threshold is where copies lie, and `UNLEARNED` at least.
 
     Args:
         scores: (m,) of the candidates.
+        witness: (m,) whether a second one agrees, see `witnessed`.
         planes: (n, 64, 64) of the pictures.
         pairs: (m, 2) the candidates.
         originals: pictures to plant copies of.
         seed: of where crops lie.
     """
     planted = planted_scores(originals, seed=seed)
-    every = np.concatenate([np.empty(0), *(s for kind, s in planted.items() if kind != "caption")])
+    alike = _alike(originals, seed=seed)
+    kinds = [kind for kind in planted if kind != "caption"]
+    every = np.concatenate([np.empty(0), *(planted[kind] for kind in kinds)])
     copies = float(np.quantile(every, 1 - KEPT)) if len(every) else MOST
     line, crowded = _line(scores), False
     if line is None:
@@ -108,10 +120,11 @@ def calibrate(
         if not crowded:
             threshold = float(np.tanh((np.arctanh(reach) + np.arctanh(min(copies, MOST))) / 2))
         expected = round(_expected(threshold, len(scores), *line), 4)
+        marked = np.concatenate([np.empty(0, bool), *(alike[kind] for kind in kinds)])
+        crowded = crowded or _too_many(scores, witness, every, marked, threshold, expected)
     threshold = round(threshold, 4)
     found = {kind: s >= threshold for kind, s in planted.items()}
     if crowded:
-        alike = _alike(originals, seed=seed)
         found = {kind: passed & alike[kind] for kind, passed in found.items()}
     return Calibration(
         threshold,
@@ -122,6 +135,37 @@ def calibrate(
         _decoys(planes, pairs, threshold, seed),
         crowded,
     )
+
+
+def _too_many(
+    scores: DoubleArray,
+    witness: BoolArray,
+    copies: DoubleArray,
+    alike: BoolArray,
+    threshold: float,
+    false_pairs: float,
+) -> bool:
+    """Say whether pairs that no second witness sees are too many to be copies.
+
+    Counted where only one planted copy in ten scores as low, and compared with how many there
+    should be, by the pairs that a witness sees and the planted copies of either kind: a Poisson
+    test at 5%. Look-alikes are met there first, and their hashes differ.
+
+    Args:
+        scores: (m,) of the candidates.
+        witness: (m,) whether a second one agrees.
+        copies: (k,) scores of planted copies.
+        alike: (k,) whether their hashes are.
+        threshold: of the score.
+        false_pairs: expected above it.
+    """
+    high = float(np.quantile(copies, LOW)) if len(copies) else threshold
+    passed, kept = scores >= threshold, copies >= threshold
+    unseen = int((kept & (copies < high) & ~alike).sum())
+    share = unseen / max(1, int((kept & alike).sum()))
+    expected = float(share * (passed & witness).sum()) + false_pairs
+    met = int((passed & (scores < high) & ~witness).sum())
+    return bool(stats.poisson.sf(met - 1, expected) < ALPHA)
 
 
 def _line(scores: DoubleArray) -> tuple[float, float] | None:

@@ -1,11 +1,11 @@
 """Clues: what the files of a data set say of the class, whatever head looks at the pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from embedkit.audits.associations import DRAWS, Association, associate, value_counts
+from embedkit.audits.associations import DRAWS, Association, associate, by_value
 from embedkit.audits.base import MATERIAL
 from embedkit.audits.blindfolds import Blindfold, blindfold
 from embedkit.audits.columns import RARE, Coded, code
@@ -69,12 +69,18 @@ class Clues:
         """Return which of a bench's test images were compared."""
         return np.asarray(np.searchsorted(bench.test, self.rows[self.test]))
 
-    def reliances(self, bench: Bench, answers: IntArray) -> tuple[Reliance, ...]:
+    def reliances(
+        self,
+        bench: Bench,
+        answers: IntArray,
+        causes: Mapping[str, DoubleArray] | None = None,
+    ) -> tuple[Reliance, ...]:
         """Ask of each cause whether answers follow it, p-values adjusted by Holm over the causes.
 
         Args:
             bench: of the head.
             answers: (m,) class numbers that it gives the bench's test images.
+            causes: others than those of the files.
         """
         places = self.places(bench)
         right, y = bench.right(answers)[places], self.y[self.test]
@@ -90,7 +96,7 @@ class Clues:
                     self.clusters[self.test],
                     seed=bench.seed,
                 )
-                for name, probabilities in self.causes.items()
+                for name, probabilities in (self.causes if causes is None else causes).items()
             ]
         )
 
@@ -140,7 +146,7 @@ def find_clues(
     named = {one.column.name: one for one in coded}
     # Of what is tied to the label: each by itself, and all together as the better head sees them.
     tied = [one.name for one in found if one.present and one.set != SETS[-1]]
-    causes = {name: _by_value(named[name], y, folds, k) for name in tied[:ASKED]}
+    causes = {name: by_value(named[name], y, folds, k) for name in tied[:ASKED]}
     told = [one for one in sighted(heads) if one.tells(material)]
     if told:
         causes[ALL] = min(told, key=lambda one: one.log_loss(y)).probabilities
@@ -184,15 +190,3 @@ def _sameness(one: Coded) -> str:
     if len(one.names) == 1:
         return f"no variation by construction: {one.names[0]} in every image"
     return f"fewer than {RARE} images differ"
-
-
-def _by_value(one: Coded, y: IntArray, folds: IntArray, k: int) -> DoubleArray:
-    """Return (n, k) probabilities of the classes by a column's value, counted on other folds."""
-    made = np.zeros((len(y), k))
-    for fold in np.unique(folds):
-        inside, asked = folds != fold, folds == fold
-        counts = value_counts(one.codes[inside], y[inside], len(one.names), k)
-        prior = np.bincount(y[inside], minlength=k) / inside.sum()
-        smooth = (counts + k * prior) / (counts.sum(axis=1, keepdims=True) + k)
-        made[asked] = smooth[one.codes[asked]]
-    return made

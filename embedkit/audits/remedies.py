@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from embedkit.audits.quality import Quality
 from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins
 from embedkit.errors import InputError
@@ -162,11 +163,11 @@ class Advice:
     other: str = ""
 
 
-def advise(store: Store, twins: Twins, siblings: Siblings | None) -> list[Advice]:
+def advise(store: Store, twins: Twins, siblings: Siblings | None, quality: Quality) -> list[Advice]:
     """List what to drop, label anew, move, look at and mend; nothing is touched.
 
     Of every cluster of copies one is kept. Exact copies of another are certain; near ones, though
-    verified, are to be looked at.
+    verified, are to be looked at, as are pictures that are spoilt or unlike all others.
 
     Returns:
         By action and id, certain things first.
@@ -215,6 +216,10 @@ def advise(store: Store, twins: Twins, siblings: Siblings | None) -> list[Advice
             for id_, person, side in every
             if side == "train" and person in tested and id_ not in gone
         ]
+    mended = {one.id for one in advice if one.action == "mend"}
+    advice += [
+        Advice(one.id, "look", one.reason) for one in quality.flagged if one.id not in gone | mended
+    ]
     order = ("drop", "relabel", "move", "look", "mend")
     return sorted(set(advice), key=lambda one: (order.index(one.action), one.id, one.other))
 

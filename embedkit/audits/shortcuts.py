@@ -10,7 +10,9 @@ from embedkit.audits.associations import DRAWS
 from embedkit.audits.base import ALPHA, MATERIAL, Finding, rounded
 from embedkit.audits.blindfolds import Blindfold
 from embedkit.audits.clues import Clues
+from embedkit.audits.cues import Cues
 from embedkit.audits.nuisance import SETS
+from embedkit.audits.prompted import Prompts, name_causes
 from embedkit.audits.refits import Bench
 from embedkit.audits.reliance import Reliance
 from embedkit.audits.sources import LeftOut, Source, leave_sources_out
@@ -57,6 +59,7 @@ class Shortcuts(Finding):
         aligned: test images whose class the cause points to, those answered rightly first.
         conflicting: those where it points away from it, those answered wrongly first.
         left_out: accuracy on sources that were not seen, of the column that says most.
+        prompted: causes named by prompts; or why none were asked about.
         views: a head on changed pictures; None where that was not asked for.
     """
 
@@ -68,6 +71,7 @@ class Shortcuts(Finding):
     aligned: tuple[Exhibit, ...]
     conflicting: tuple[Exhibit, ...]
     left_out: LeftOut | None
+    prompted: Prompts | str
     views: Views | None = None
 
     def details(self) -> dict[str, Any]:
@@ -97,12 +101,20 @@ class Shortcuts(Finding):
             },
             "sources": [one.to_dict() for one in clues.sources],
             "leave_one_source_out": None if self.left_out is None else self.left_out.to_dict(),
+            "prompted": None if isinstance(self.prompted, str) else self.prompted.to_dict(),
+            "prompted_not_run": self.prompted if isinstance(self.prompted, str) else None,
             "views": None if self.views is None else self.views.to_dict(),
         }
 
 
 def find_shortcuts(
-    clues: Clues, bench: Bench, ids: Sequence[str], *, split: str, material: float = MATERIAL
+    clues: Clues,
+    bench: Bench,
+    ids: Sequence[str],
+    *,
+    split: str,
+    cues: Cues | str = "nobody asked",
+    material: float = MATERIAL,
 ) -> Shortcuts:
     """Say which columns tell the class, and ask whether a head follows them.
 
@@ -115,6 +127,7 @@ def find_shortcuts(
         bench: of the head that is asked.
         ids: of all images of the store.
         split: name of the test split.
+        cues: what CLIP guesses of the store's images; or why there is none.
         material: least accuracy, 0 to 1, that is worth a headline.
     """
     reliances = clues.reliances(bench, bench.first)
@@ -130,9 +143,13 @@ def find_shortcuts(
         material=material,
     )
     shown = followed(reliances, material) or next(iter(reliances), None)
+    prompted = cues if isinstance(cues, str) else name_causes(cues, clues, bench)
     rare = ", ".join(clues.rare)
     notes = [
         judged.summary,
+        f"Causes in words, such as a smile, were not looked for: {prompted}."
+        if isinstance(prompted, str)
+        else prompted.sentence(bench.kind, material),
         _of_thumbnail(clues.blindfolds, material),
         _of_sources(clues.sources, left_out),
         _of_constant(clues.without),
@@ -154,6 +171,7 @@ def find_shortcuts(
         aligned=() if shown is None else _exhibits(clues, shown, right, ids, 1),
         conflicting=() if shown is None else _exhibits(clues, shown, right, ids, -1),
         left_out=left_out,
+        prompted=prompted,
     )
 
 

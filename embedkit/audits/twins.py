@@ -159,10 +159,11 @@ def find_twins(
     calibration = None
     near: dict[tuple[int, int], float] = {}
     if len(originals):
-        calibration = calibrate(scores, planes, pairs, originals, seed=seed)
+        witness = witnessed(vectors, hashes, np.searchsorted(usable, pairs))
+        calibration = calibrate(scores, witness, planes, pairs, originals, seed=seed)
         passed = scores >= calibration.threshold
         if calibration.crowded:
-            passed &= witnessed(vectors, hashes, np.searchsorted(usable, pairs))
+            passed &= witness
         near = {
             (int(alone[a]), int(alone[b])): float(score)
             for (a, b), score in zip(pairs[passed], scores[passed], strict=True)

@@ -11,12 +11,14 @@ from open_clip import factory, pretrained
 from embedkit.backbones.cards import Card, Options
 from embedkit.backbones.network import Network
 from embedkit.backbones.preprocessing import Preprocessing
+from embedkit.backbones.threads import one_thread
 from embedkit.backbones.weights import Source, needed
 from embedkit.errors import InputError, WeightsError
 from embedkit.files import sha256_of_file
 from embedkit.vectors import FloatArray, unit_rows
 
 HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+TEXTS = 64  # in one pass
 
 
 class Clip(Network):
@@ -35,9 +37,12 @@ class Clip(Network):
 
         They can be compared with the vectors of pictures by their cosine.
         """
-        with torch.inference_mode():
-            tokens = self._tokenise(list(prompts)).to(self.device)
-            return unit_rows(self._model.encode_text(tokens).float().cpu().numpy())
+        with one_thread(self._threads), torch.inference_mode():
+            parts = [
+                self._model.encode_text(tokens.to(self.device)).float().cpu()
+                for tokens in self._tokenise(list(prompts)).split(TEXTS)
+            ]
+        return unit_rows(torch.cat(parts).numpy())
 
 
 def build(card: Card, options: Options) -> Clip:

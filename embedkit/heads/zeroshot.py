@@ -1,6 +1,6 @@
 """Zero-shot heads: classes named by prompts, for backbones that embed texts too."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import cast
@@ -27,26 +27,44 @@ def read_prompts(path: Path) -> dict[str, list[str]]:
     Raises:
         InputError: it cannot be read, a line has another form, or there are fewer than two classes.
     """
+    prompts: dict[str, list[str]] = {}
+    example = "smiling: a photo of a smiling person"
+    for _, label, prompt in prompt_lines(path, form="class: prompt", example=example):
+        prompts.setdefault(label, []).append(prompt)
+    if len(prompts) < 2:
+        raise InputError(f"{path} has prompts of {len(prompts)} classes; two or more are needed")
+    return prompts
+
+
+def prompt_lines(path: Path, *, form: str, example: str) -> Iterator[tuple[int, str, str]]:
+    """Read the lines of a file of prompts, `name: text`; `#` begins a remark.
+
+    Args:
+        path: of the file.
+        form: of a line, for the message.
+        example: of a line, for the message.
+
+    Yields:
+        (number of the line, name, text), neither of them empty.
+
+    Raises:
+        InputError: it cannot be read, or a line has another form.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
         raise InputError(f"{path} cannot be read: {reason}") from None
-    prompts: dict[str, list[str]] = {}
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
-        label, colon, prompt = (part.strip() for part in text.partition(":"))
-        if not (label and colon and prompt):
+        name, colon, prompt = (part.strip() for part in text.partition(":"))
+        if not (name and colon and prompt):
             raise InputError(
-                f"{path}, line {number}: {text!r} is not 'class: prompt', for example "
-                "'smiling: a photo of a smiling person'"
+                f"{path}, line {number}: {text!r} is not '{form}', for example '{example}'"
             )
-        prompts.setdefault(label, []).append(prompt)
-    if len(prompts) < 2:
-        raise InputError(f"{path} has prompts of {len(prompts)} classes; two or more are needed")
-    return prompts
+        yield number, name, prompt
 
 
 def zeroshot(

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -16,6 +17,7 @@ from embedkit.audits.labels import Labels
 from embedkit.audits.ledger import Ledger
 from embedkit.audits.lines import HeadLedger
 from embedkit.audits.parity import Parity
+from embedkit.audits.quality import Flagged, Quality
 from embedkit.audits.shortcuts import Exhibit, Shortcuts
 from embedkit.audits.twins import Pair, Twins
 from embedkit.reports.pictures import data_uri
@@ -80,6 +82,8 @@ def render(result: Audit, *, command: str = "") -> str:
     twins = next((one for one in result.findings if isinstance(one, Twins)), None)
     parity = next((one for one in result.findings if isinstance(one, Parity)), None)
     labels = next((one for one in result.findings if isinstance(one, Labels)), None)
+    quality = next((one for one in result.findings if isinstance(one, Quality)), None)
+    flagged = _varied(quality.flagged) if quality else []
     suspects = labels.images if labels else ()
     shortcuts = next((one for one in result.findings if isinstance(one, Shortcuts)), None)
     pairs = _most_telling(twins.pairs) if twins else []
@@ -104,6 +108,9 @@ def render(result: Audit, *, command: str = "") -> str:
             (one, data_uri(result.store.items.path(one.id))) for one in suspects[:MOST_PAIRS]
         ],
         n_suspects=len(suspects),
+        quality=quality,
+        flagged=[(one, data_uri(result.store.items.path(one.id))) for one in flagged[:MOST_PAIRS]],
+        n_flagged=len(flagged),
         shortcuts=shortcuts,
         most_columns=MOST_COLUMNS,
         exhibits=_exhibits(result, shortcuts) if shortcuts else [],
@@ -233,6 +240,17 @@ def _most_telling(pairs: tuple[Pair, ...]) -> list[Pair]:
 def _shown(result: Audit, pair: Pair) -> ShownPair:
     items = result.store.items
     return ShownPair(pair, data_uri(items.path(pair.a)), data_uri(items.path(pair.b)))
+
+
+def _varied(flagged: Sequence[Flagged]) -> list[Flagged]:
+    """Order pictures for show: the first of each defect, then the second of each."""
+    seen: Counter[str] = Counter()
+    ranks = []
+    for one in flagged:
+        ranks.append(seen[one.faults[0].check])
+        seen[one.faults[0].check] += 1
+    order = sorted(range(len(flagged)), key=ranks.__getitem__)
+    return [flagged[place] for place in order if flagged[place].readable]
 
 
 def _to_drop(pairs: tuple[Pair, ...]) -> list[str]:
