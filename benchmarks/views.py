@@ -156,8 +156,8 @@ adjusted by Holm.
   sees pictures at 80 x 80 pixels. So no answer flips.
 - Small pictures among large ones are told from sharpness, and not at all where all are blurred or
   made as small (here 32 x 32). The edge of a blank comes out softer in a small picture, so a view
-  may show a file's size better than the picture does. A coarse file can be made of a fine one, and not
-  the other way round: the swap shows more one way.
+  may show a file's size better than the picture does. A coarse file can be made of a fine
+  one, and not the other way round: the swap shows more one way.
 - Where nothing is planted, no view tells the class and no swap counts. On honest labels making
   pictures alike costs a few points at most, which is what a loss has to be compared with; gender is
   told from the border too, as it would be from hair and clothes.
