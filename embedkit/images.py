@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, JpegImagePlugin
 from scipy import fft
 
 from embedkit.errors import UnreadableImageError
@@ -87,6 +87,19 @@ class Picture:
     pixels: Pixels
     facts: Facts
     header: Header
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a JPEG file is written.
+
+    Attributes:
+        tables: of 64 divisors each; of brightness first.
+        subsampling: of colour: 0 for 4:4:4, 1 for 4:2:2, 2 for 4:2:0.
+    """
+
+    tables: tuple[tuple[int, ...], ...]
+    subsampling: int
 
 
 def read_bytes(path: Path) -> bytes:
@@ -155,6 +168,27 @@ def decode_pixels(data: bytes) -> Pixels:
         UnreadableImageError: with the reason.
     """
     return np.asarray(_decoded(data)[0])
+
+
+def encoding(data: bytes) -> Encoding:
+    """Return how a JPEG file is written, without decoding it.
+
+    Args:
+        data: of a file.
+
+    Raises:
+        UnreadableImageError: it is none.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            tables: dict[int, list[int]] = getattr(image, "quantization", {})
+            sampling = JpegImagePlugin.get_sampling(image)
+    except Exception as error:  # noqa: BLE001 (as in `_decoded`)
+        raise UnreadableImageError(_plain(error)) from None
+    # What cannot be asked for when a file is written is taken for the usual.
+    return Encoding(
+        tuple(tuple(tables[key]) for key in sorted(tables)), sampling if sampling >= 0 else 2
+    )
 
 
 def _decoded(

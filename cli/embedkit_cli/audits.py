@@ -33,6 +33,10 @@ def audit(
     no_ground_truth: Annotated[
         bool, typer.Option("--no-ground-truth", help="Labels are opinions: none is called wrong.")
     ] = False,
+    views: Annotated[
+        bool,
+        typer.Option("--views", help="Look at changed pictures too; embeds each a dozen times."),
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write the page with the pictures.")
     ] = None,
@@ -53,6 +57,7 @@ def audit(
         embedkit audit indexes/faces --report faces.html
         embedkit audit indexes/faces --json --limit leakage=0.01
         embedkit audit indexes/faces --predictions mine.csv
+        embedkit audit indexes/faces --check shortcuts --views
     """
     from embedkit.audits import audit as run
     from embedkit.audits.gate import exceeded, parse_limits
@@ -69,18 +74,21 @@ def audit(
         )
     if opened.unreadable:
         console.say(text.unreadable(opened))
-    result = run(
-        opened,
-        checks=check or (),
-        skip=skip or (),
-        label=label,
-        backbone=backbone,
-        predictions=predictions,
-        prompts=prompts,
-        material=material,
-        ground_truth=not no_ground_truth,
-        seed=seed,
-    )
+    with console.progress() as update:
+        result = run(
+            opened,
+            checks=check or (),
+            skip=skip or (),
+            label=label,
+            backbone=backbone,
+            predictions=predictions,
+            prompts=prompts,
+            material=material,
+            ground_truth=not no_ground_truth,
+            views=views,
+            seed=seed,
+            progress=update,
+        )
     reasons = exceeded(result, limits, allow_not_run=allow_not_run)
     if report is not None:
         page = render(result, command=f"embedkit audit {store} --report {report} --seed {seed}")

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from embedkit.audits.nuisance import nuisance_columns
 from embedkit.audits.parity import check_parity
 from embedkit.audits.quality import check_quality
 from embedkit.audits.refits import Bench
-from embedkit.audits.shortcuts import find_shortcuts
+from embedkit.audits.shortcuts import Shortcuts, find_shortcuts
 from embedkit.audits.siblings import Siblings, find_siblings
 from embedkit.audits.twins import Twins, find_twins
+from embedkit.audits.views import look_at_views
 from embedkit.errors import InputError
 from embedkit.heads.training import HEADS, held_out_split
+from embedkit.pipeline.progress import OnProgress
 from embedkit.statistics import Estimate
 from embedkit.store import Store
 from embedkit.vectors import IntArray
@@ -85,7 +87,9 @@ def audit(
     prompts: str | Path | None = None,
     material: float = 100 * MATERIAL,
     ground_truth: bool = True,
+    views: bool = False,
     seed: int = 0,
+    progress: OnProgress | None = None,
 ) -> Audit:
     """Run every audit that can run, or those named.
 
@@ -101,7 +105,10 @@ def audit(
         material: accuracy points from which an effect is worth a headline.
         ground_truth: whether a label can be wrong at all; if not, `labels` says how far labels
             are shared, and calls none wrong.
+        views: whether `shortcuts` looks at changed pictures too, which embeds every picture once
+            for each of a dozen views, and keeps the vectors in the store.
         seed: of everything drawn.
+        progress: called while views are embedded.
 
     Raises:
         InputError: no audit, column or space has that name, the points are none, or the prompts
@@ -117,13 +124,26 @@ def audit(
     space = store.space(backbone)
     answers = None if predictions is None else Path(predictions)
     causes = with_own(() if prompts is None else read_causes(Path(prompts)))
-    run = _Run(store, label, space.name, heads, seed, answers, material / 100, ground_truth, causes)
+    run = _Run(
+        store,
+        label,
+        space.name,
+        heads,
+        seed,
+        answers,
+        material / 100,
+        ground_truth,
+        causes,
+        views,
+        progress,
+    )
     wanted = [name for name in AUDITS if name in (tuple(checks) or AUDITS) and name not in skip]
     if not wanted:
         raise InputError("every audit that was asked for is left out again, so nothing would run")
     settings = {"label": label, "backbone": space.name, "heads": list(heads), "seed": seed}
     settings["material"] = material
     settings["ground_truth"] = ground_truth
+    settings["views"] = views
     return Audit(store, tuple(run.finding(name) for name in wanted), settings)
 
 
@@ -156,6 +176,8 @@ class _Run:
         material: float,
         ground_truth: bool,
         causes: tuple[Cause, ...],
+        views: bool,
+        progress: OnProgress | None,
     ) -> None:
         self.store = store
         self.label = label
@@ -166,6 +188,8 @@ class _Run:
         self.material = material
         self.ground_truth = ground_truth
         self.causes = causes
+        self.views = views
+        self.progress = progress
         self.split = held_out_split(store, label)
         self.held_out = held_out(store)
         self.reported: list[tuple[str, Estimate]] = []  # by the ledger, once it has run
@@ -284,9 +308,16 @@ class _Run:
             return self.clues
         ids = self.store.items.ids
         cues = read_cues(self.store, self.causes, backbone=self.backbone)
-        return find_shortcuts(
+        found = find_shortcuts(
             self.clues, self.bench, ids, split=self.split, cues=cues, material=self.material
         )
+        return self._with_views(found) if self.views else found
+
+    def _with_views(self, found: Shortcuts) -> Finding:
+        space = self.store.space(self.backbone)
+        views = look_at_views(self.store, self.bench, space, progress=self.progress)
+        said = " ".join([found.summary, *views.sentences(self.material)])
+        return replace(found, views=views, summary=said)
 
     def _labels(self) -> Finding | str:
         return check_labels(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from embedkit.images import decode
+from embedkit.images import Encoding, decode_pixels
 from embedkit.vectors import Pixels
 
 
@@ -31,10 +31,20 @@ def jpeg(pixels: Pixels, quality: int) -> Pixels:
     return _through(pixels, "JPEG", quality=quality)
 
 
-def _through(pixels: Pixels, format_: str, **options: int) -> Pixels:
+def jpeg_of(pixels: Pixels, encoding: Encoding) -> Pixels:
+    """Return a picture as it comes out of a JPEG file with the tables of another."""
+    return _through(
+        pixels,
+        "JPEG",
+        qtables=[list(table) for table in encoding.tables],
+        subsampling=encoding.subsampling,
+    )
+
+
+def _through(pixels: Pixels, format_: str, **options: object) -> Pixels:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format_, **options)
-    return decode(stream.getvalue()).pixels
+    return decode_pixels(stream.getvalue())
 
 
 def resized(share: float) -> Callable[[Pixels], Pixels]:

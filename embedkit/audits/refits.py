@@ -114,6 +114,14 @@ class Bench:
         other.vectors, other._answers = vectors, {}
         return other
 
+    def within(self, kept: BoolArray) -> Self:
+        """Return the same bench with some of the images only: (n,) whether each is kept."""
+        other = self.seeing(self.vectors)
+        other.train, other.test, other.pool = (
+            rows[kept[rows]] for rows in (self.train, self.test, self.pool)
+        )
+        return other
+
     @cached_property
     def neighbourhood(self) -> Neighbourhood:
         """The nearest images of each image of the pool, which it numbers from 0."""

@@ -17,6 +17,7 @@ from embedkit.audits.refits import Bench
 from embedkit.audits.reliance import Reliance
 from embedkit.audits.sources import LeftOut, Source, leave_sources_out
 from embedkit.audits.suspicions import followed, judge, sighted
+from embedkit.audits.views import Views
 from embedkit.statistics import proportion
 from embedkit.vectors import BoolArray
 
@@ -59,6 +60,7 @@ class Shortcuts(Finding):
         conflicting: those where it points away from it, those answered wrongly first.
         left_out: accuracy on sources that were not seen, of the column that says most.
         prompted: causes named by prompts; or why none were asked about.
+        views: a head on changed pictures; None where that was not asked for.
     """
 
     split: str
@@ -70,6 +72,7 @@ class Shortcuts(Finding):
     conflicting: tuple[Exhibit, ...]
     left_out: LeftOut | None
     prompted: Prompts | str
+    views: Views | None = None
 
     def details(self) -> dict[str, Any]:
         """Return every column, head and source."""
@@ -100,6 +103,7 @@ class Shortcuts(Finding):
             "leave_one_source_out": None if self.left_out is None else self.left_out.to_dict(),
             "prompted": None if isinstance(self.prompted, str) else self.prompted.to_dict(),
             "prompted_not_run": self.prompted if isinstance(self.prompted, str) else None,
+            "views": None if self.views is None else self.views.to_dict(),
         }
 
 

@@ -14,15 +14,13 @@ from embedkit.backbones import Backbone, FaceBackbone, PreparedBackbone
 from embedkit.backbones.preprocessing import Preprocessing
 from embedkit.errors import EmbedkitError, UnreadableImageError
 from embedkit.images import decode, read_bytes, shrunk, strict_pillow
+from embedkit.pipeline.views import LONGEST
 from embedkit.vectors import BoolArray, FloatArray, Pixels
 from embedkit.workers import usable_cores, workers
 
 if TYPE_CHECKING:
     from embedkit.backbones.faces import Face  # brings torchvision
 
-# Longer side of a picture to be changed; a larger one is made smaller first, or the changes of
-# 200 pictures of a camera would take longer than their network.
-LONGEST = 1536
 TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa", "P")  # modes that can be
 
 

@@ -11,8 +11,8 @@ from PIL import Image, ImageEnhance
 
 from embedkit.backbones import Backbone, FaceBackbone, load_again
 from embedkit.engines import Block, LocalEngine
-from embedkit.errors import InputError, UnreadableImageError
-from embedkit.images import decode, read_bytes
+from embedkit.errors import InputError
+from embedkit.pipeline.known import known_pixels
 from embedkit.pipeline.passes import Passes
 from embedkit.pipeline.progress import OnProgress, Reporter
 from embedkit.store import Space, Store
@@ -204,14 +204,9 @@ class _Work:
         )
 
     def _load(self, _: Block, id_: str) -> list[npt.NDArray[Any]]:
-        path = self._store.items.path(id_)
-        try:
-            picture = decode(read_bytes(path))
-        except UnreadableImageError as error:
-            raise InputError(f"{path} cannot be read any more: {error}") from None
-        if picture.facts.sha256 != self._hashes[id_]:
-            raise InputError(f"{path} has changed; bring the store up to date first")
-        backbone, pixels = self._backbone, picture.pixels
+        sha256 = self._hashes[id_]
+        pixels = known_pixels(self._store, id_, sha256)
+        backbone = self._backbone
         prepare = backbone.prepare
         if isinstance(backbone, FaceBackbone):
             height, width = pixels.shape[:2]
@@ -222,7 +217,7 @@ class _Work:
                 altered(
                     pixels,
                     self._policy["changes"],
-                    picture.facts.sha256,
+                    sha256,
                     copy,
                     seed=self._policy["seed"],
                 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedkit.backbones.cards import Card
 from embedkit.items import ItemTable, Unreadable
+from embedkit.pipeline.views import views_in
 
 if TYPE_CHECKING:
     from embedkit.backbones.weights import Weights
@@ -54,6 +55,7 @@ def store(opened: "Store") -> Document:
             }
             for space in opened.spaces.values()
         ],
+        "views": [{"name": name, "n": n} for name, n in views_in(opened)],
         "embedkit": opened.record.embedkit,
     }
 

@@ -23,6 +23,7 @@ from embedkit.audits.shortcuts import Exhibit, Shortcuts
 from embedkit.audits.twins import Pair, Twins
 from embedkit.reports.pictures import data_uri
 from embedkit.reports.text import difference, p_value, share
+from embedkit.reports.views import shown_views
 from embedkit.statistics import Estimate
 
 MOST_PAIRS = 24
@@ -98,6 +99,7 @@ def render(result: Audit, *, command: str = "") -> str:
         waterfalls=[(one, _waterfall(one)) for one in ledger.heads] if ledger else [],
         bar=BAR,
         parity=parity,
+        views=shown_views(result),
         share=share,
         p_value=p_value,
         difference=difference,

@@ -43,8 +43,11 @@ def thumbnail(pixels: Pixels, side: int = THUMBNAIL) -> Image.Image:
 def data_uri(path: Path) -> str | None:
     """Return a thumbnail as a `data:` address, None where there is no picture."""
     pixels = load_pixels(path)
-    if pixels is None:
-        return None
+    return None if pixels is None else pixels_uri(pixels)
+
+
+def pixels_uri(pixels: Pixels) -> str:
+    """Return a thumbnail of a picture in memory as a `data:` address."""
     stream = io.BytesIO()
     thumbnail(pixels).save(stream, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from embedkit.backbones.cards import Card
 from embedkit.items import ItemTable
+from embedkit.pipeline.views import views_in
 from embedkit.statistics import Estimate
 from embedkit.store import Neighbour, Store
 
@@ -186,6 +187,7 @@ def store_in_full(opened: Store, *, deep: bool) -> str:
             f"  space {space.name}: {space.record.n} x {space.record.dimension}, contract "
             f"{space.contract_sha256[:12]}{index}"
         )
+    lines += [f"  view {name}: {n} pictures changed" for name, n in views_in(opened)]
     lines.append(
         "  every file was checked" if deep else "  records were checked; --deep checks vectors too"
     )
