@@ -1,0 +1,229 @@
+"""One run of the audits over a store: what several of them share is computed once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from embedkit.audits.base import Finding, not_run
+from embedkit.audits.causes import Cause
+from embedkit.audits.clues import Clues, find_clues
+from embedkit.audits.cues import read_cues
+from embedkit.audits.labels import check_labels
+from embedkit.audits.leakage import measure_leakage
+from embedkit.audits.ledger import keep_ledger
+from embedkit.audits.nuisance import nuisance_columns
+from embedkit.audits.parity import check_parity
+from embedkit.audits.quality import check_quality
+from embedkit.audits.refits import Bench
+from embedkit.audits.shortcuts import Shortcuts, find_shortcuts
+from embedkit.audits.siblings import Siblings, find_siblings
+from embedkit.audits.twins import Twins, find_twins
+from embedkit.audits.views import look_at_views
+from embedkit.heads.training import held_out_split
+from embedkit.pipeline.progress import OnProgress
+from embedkit.statistics import Estimate
+from embedkit.store import Store
+from embedkit.vectors import IntArray
+
+
+def relatives(
+    store: Store, *, label: str = "label", backbone: str | None = None, seed: int = 0
+) -> tuple[Twins, Siblings | str]:
+    """Return the copies and the people of a store, or why those cannot be told apart."""
+    twins = find_twins(store, backbone=backbone, label=label, seed=seed)
+    return twins, find_siblings(store, twins, split=held_out(store) or "test", seed=seed)
+
+
+def held_out(store: Store) -> str | None:
+    """Return the split to compare with train, labelled or not; None without train or without it."""
+    splits = set(store.items.splits)
+    side = next((side for side in ("test", "valid") if side in splits), None)
+    return side if "train" in splits else None
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A run; see `audit` for what it is asked.
+
+    Attributes:
+        backbone: name of the space.
+        material: least accuracy, 0 to 1, that is worth a headline.
+        causes: in words, that the label may go with.
+        reported: accuracies by the ledger, once it has run.
+    """
+
+    store: Store
+    label: str
+    backbone: str
+    heads: tuple[str, ...]
+    predictions: Path | None
+    causes: tuple[Cause, ...]
+    material: float
+    ground_truth: bool
+    views: bool
+    seed: int
+    progress: OnProgress | None
+    reported: list[tuple[str, Estimate]] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown column before any work."""
+        self.store.items.label_column(self.label)
+
+    @cached_property
+    def split(self) -> str | None:
+        """The split that heads are scored on; None without a labelled one."""
+        return held_out_split(self.store, self.label)
+
+    @cached_property
+    def held_out(self) -> str | None:
+        """The split to compare with train, labelled or not."""
+        return held_out(self.store)
+
+    @cached_property
+    def twins(self) -> Twins:
+        """The twins of the store."""
+        return find_twins(self.store, backbone=self.backbone, label=self.label, seed=self.seed)
+
+    @cached_property
+    def siblings(self) -> Siblings | str:
+        """The people of the store, or why they cannot be told apart."""
+        if self.held_out is None:
+            return "there is no train split, or no test (or valid) split"
+        return find_siblings(self.store, self.twins, split=self.held_out, seed=self.seed)
+
+    @cached_property
+    def people(self) -> Siblings | None:
+        """The people of the store; None where they cannot be told apart."""
+        return None if isinstance(self.siblings, str) else self.siblings
+
+    @cached_property
+    def kin(self) -> IntArray:
+        """Return (n,) which images are related: by person if that is known, else by photograph."""
+        return self.twins.near if self.people is None else self.people.identity
+
+    @cached_property
+    def bench(self) -> Bench:
+        """The first head's; see `unlearnable` before."""
+        return Bench(
+            self.store,
+            self.heads[0],
+            [self.kin],
+            split=self.split or "",
+            label=self.label,
+            backbone=self.backbone,
+            seed=self.seed,
+        )
+
+    @cached_property
+    def clues(self) -> Clues | str:
+        """What the files say of the class; see `unlearnable` before."""
+        columns = nuisance_columns(self.store.items, label=self.label)
+        return find_clues(self.bench, columns, split=self.split or "", material=self.material)
+
+    @cached_property
+    def unlearnable(self) -> str:
+        """Why no head could be trained and tested; empty where one can."""
+        sides = zip(self.store.items.label_column(self.label), self.store.items.splits, strict=True)
+        train = {given for given, side in sides if side == "train" and given is not None}
+        if self.split is None or not train:
+            what = "a test (or valid) split" if train else "a train split"
+            return f"there is no labelled image in {what}"
+        return "" if len(train) > 1 else f"train holds one class only ({min(train)!r})"
+
+    def finding(self, name: str) -> Finding:
+        """Run one audit, or say why it cannot run."""
+        runners: dict[str, Callable[[], Finding | str]] = {
+            "twins": lambda: self.twins,
+            "siblings": lambda: self.siblings,
+            "leakage": self._leakage,
+            "ledger": self._ledger,
+            "parity": self._parity,
+            "shortcuts": self._shortcuts,
+            "labels": self._labels,
+            "quality": self._quality,
+        }
+        runner = runners.get(name)
+        made = runner() if runner else "this version of embedkit does not have it yet"
+        return not_run(name, made) if isinstance(made, str) else made
+
+    def _leakage(self) -> Finding | str:
+        if self.held_out is None:
+            return "there is no train split, or no test (or valid) split"
+        return measure_leakage(
+            self.store, self.twins, self.people, split=self.held_out, seed=self.seed
+        )
+
+    def _ledger(self) -> Finding | str:
+        if self.split is None or self.unlearnable:
+            return self.unlearnable
+        made = keep_ledger(
+            self.store,
+            self.twins,
+            self.people,
+            None if isinstance(self.clues, str) else self.clues,
+            split=self.split,
+            label=self.label,
+            backbone=self.backbone,
+            heads=self.heads,
+            predictions=self.predictions,
+            material=self.material,
+            seed=self.seed,
+        )
+        self.reported = made.reported()
+        return made
+
+    def _parity(self) -> Finding | str:
+        if self.split is None or self.unlearnable:
+            return self.unlearnable
+        return check_parity(
+            self.store,
+            self.kin,
+            split=self.split,
+            label=self.label,
+            backbone=self.backbone,
+            heads=self.heads,
+            seed=self.seed,
+        )
+
+    def _shortcuts(self) -> Finding | str:
+        if self.split is None or self.unlearnable:
+            return self.unlearnable
+        if isinstance(self.clues, str):
+            return self.clues
+        ids = self.store.items.ids
+        cues = read_cues(self.store, self.causes, backbone=self.backbone)
+        found = find_shortcuts(
+            self.clues, self.bench, ids, split=self.split, cues=cues, material=self.material
+        )
+        return self._with_views(found) if self.views else found
+
+    def _with_views(self, found: Shortcuts) -> Finding:
+        space = self.store.space(self.backbone)
+        views = look_at_views(self.store, self.bench, space, progress=self.progress)
+        said = " ".join([found.summary, *views.sentences(self.material)])
+        return replace(found, views=views, summary=said)
+
+    def _labels(self) -> Finding | str:
+        return check_labels(
+            self.store,
+            self.twins,
+            self.kin,
+            label=self.label,
+            backbone=self.backbone,
+            split=self.split,
+            reported=self.reported,
+            ground_truth=self.ground_truth,
+            material=self.material,
+            seed=self.seed,
+        )
+
+    def _quality(self) -> Finding:
+        return check_quality(
+            self.store,
+            self.kin,
+            label=self.label,
+            backbone=self.backbone,
+            material=self.material,
+            seed=self.seed,
+        )
