@@ -118,7 +118,8 @@ class World:
         noise = Column("noise", "colour", self.generator.normal(size=len(self.y)))
         bench = self.bench()
         clues = find_clues(bench, [noise], split="test")
-        return find_shortcuts(clues, bench, split="test", cues=cues or self.cues())
+        ids = [str(row) for row in range(len(self.y))]
+        return find_shortcuts(clues, bench, ids, split="test", cues=cues or self.cues())
 
     def named(self, cues=None):
         """Return the causes alone, without a look at the files."""
@@ -127,7 +128,7 @@ class World:
         test = np.isin(rows, bench.test)
         labels = tuple(bench.labels)
         clues = Clues(
-            rows, self.y, labels, self.clusters, test, (), (), (), (), False, (), None, {}
+            rows, self.y, labels, self.clusters, test, (), (), (), (), False, (), None, {}, {}
         )  # fmt: skip
         return name_causes(cues or self.cues(), clues, bench)
 
