@@ -371,7 +371,7 @@ The score (locally normalised planes, blocks), its constants and the number of f
 threshold lets through were chosen with results on FairFace, UTKFace, LFW, FER2013 (test), AT&T, the
 anime faces, this list and drawn faces of other seeds in view; FER2013 (others) was not. When a
 second witness has to agree was settled with all of these in view, FER2013 (others) among them: a
-rule before it, which went by the room between look-alikes and copies alone, had asked for one
+rule before it, with a constant for the room between look-alikes and copies, had asked for one
 there, and had missed its crops and borders. Only the
 drawn faces of seeds {CLEAN_SEEDS[0]} to {CLEAN_SEEDS[-1]} were run for this page alone.
 """,
