@@ -165,10 +165,9 @@ def look_alikes(n, seed=0):
     return np.tanh(np.random.default_rng(seed).normal(0.6, 0.15, n))
 
 
-def calibrated(scores, witness=None, seed=0):
+def calibrated(scores, seed=0):
     planes = np.stack([plane(one) for one in SCENES])
-    witness = np.ones(len(scores), bool) if witness is None else witness
-    return calibrate(scores, witness, planes, np.array([[0, 1]]), SCENES, seed=seed)
+    return calibrate(scores, planes, np.array([[0, 1]]), SCENES, seed=seed)
 
 
 def test_among_look_alikes_alone_hardly_a_set_has_a_pair():
@@ -189,23 +188,16 @@ def test_the_threshold_lies_between_look_alikes_and_copies_however_many_there_ar
     assert found.decoys[0] == 0
 
 
-def test_too_many_pairs_without_a_witness_where_few_copies_score_call_for_one():
-    usual = look_alikes(3000)
-    plain = calibrated(usual)
-    assert not plain.crowded
+@pytest.mark.parametrize(("middle", "asked"), [(0.4, "never"), (0.6, "low"), (1.2, "always")])
+def test_a_second_witness_is_asked_for_as_look_alikes_come_near_to_copies(middle, asked):
+    scores = np.tanh(np.random.default_rng(0).normal(middle, 0.15, 3000))
+    found = calibrated(scores)
     planted = planted_scores(SCENES, seed=0)
-    tenth = np.quantile(
-        np.concatenate([s for kind, s in planted.items() if kind != "caption"]), 0.1
-    )
-    assert plain.threshold + 0.01 < tenth
-    low = np.full(8, plain.threshold + 0.01)
-    scores = np.concatenate([usual, low])
-    assert calibrated(scores, np.ones(3008, bool)).crowded is False
-    assert calibrated(scores, np.arange(3008) < 3000).crowded is True
-    # Where copies are many, some of them score low and have no witness.
-    copies = np.full(600, 0.95)
-    many = np.concatenate([usual, copies, low])
-    assert calibrated(many, np.arange(3608) < 3600).crowded is False
+    every = np.concatenate([one for kind, one in planted.items() if kind != "caption"])
+    sure = {"never": found.threshold, "low": np.quantile(every, 0.1), "always": np.inf}[asked]
+    assert found.sure == pytest.approx(sure)
+    assert found.crowded == (asked != "never")
+    assert (found.to_dict()["no_witness_from"] is None) == (asked == "always")
 
 
 def test_where_look_alikes_score_as_copies_do_the_recall_says_so():

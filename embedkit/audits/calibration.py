@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from scipy import stats
 
+from embedkit.audits.base import rounded
 from embedkit.audits.candidates import alike_hashes
 from embedkit.audits.registration import Planes, plane, register
 from embedkit.images import perceptual_hash
@@ -17,7 +18,7 @@ from embedkit.synthetic.faults import jpeg_bytes
 from embedkit.vectors import BoolArray, DoubleArray, IntArray, Pixels
 
 SAMPLE = 25  # originals, of each of which a copy of every kind is planted
-LOW = 0.1  # of the planted copies score less than the others: where look-alikes are met first
+LOW = 0.1  # of the planted copies score less than the others: look-alikes are met there first
 # Between what look-alikes reach and half of the copies exceed, in Fisher's z: 0.64 to 1 in real
 # sets of strangers, 0.1 to 0.6 in drawn faces, below 0 in photographs taken within minutes.
 ROOM = 0.62
@@ -45,9 +46,9 @@ class Calibration:
         false_pairs: pairs above the threshold expected to be no copies; None as above.
         decoys: (above the threshold, all) pairs that cannot be copies: a picture and a neighbour of
             it, stood on its head.
-        crowded: whether look-alikes are met among copies, such as other photographs of one person
-            that hardly differ: the score alone cannot tell them then, and a second witness has to
-            agree.
+        sure: score from which no second witness has to agree; above the threshold where look-alikes
+            come near to copies, such as other photographs of one person that hardly differ, and
+            infinite where they reach them, for the score alone cannot tell them then.
     """
 
     threshold: float
@@ -56,7 +57,12 @@ class Calibration:
     recall: tuple[tuple[str, int, int], ...]
     false_pairs: float | None
     decoys: tuple[int, int]
-    crowded: bool
+    sure: float
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a second witness has to agree on some pairs."""
+        return self.sure > self.threshold
 
     @property
     def found(self) -> tuple[int, int]:
@@ -76,18 +82,13 @@ class Calibration:
             ],
             "expected_false_pairs": self.false_pairs,
             "second_witness": self.crowded,
+            "no_witness_from": rounded(self.sure) if np.isfinite(self.sure) else None,
             "decoys": {"above_threshold": self.decoys[0], "n": self.decoys[1]},
         }
 
 
 def calibrate(
-    scores: DoubleArray,
-    witness: BoolArray,
-    planes: Planes,
-    pairs: IntArray,
-    originals: Sequence[Pixels],
-    *,
-    seed: int,
+    scores: DoubleArray, planes: Planes, pairs: IntArray, originals: Sequence[Pixels], *, seed: int
 ) -> Calibration:
     """Set the threshold half-way between look-alikes and copies, or say that they overlap.
 
@@ -96,41 +97,35 @@ def calibrate(
     lowest scores draw it first, what lies beyond is set aside, and it is drawn again. Copies:
     seeded pictures of the set, changed in known ways and registered with their originals; they
     begin where all but one in a hundred lie. Where look-alikes reach that, the threshold is what
-    they reach, and a second witness has to agree; so it has where they come near to it (`ROOM`)
-    and more pairs without one score low than copies explain (see `_too_many`). With too few
-    candidates to learn from, the threshold is where copies lie, and `UNLEARNED` at least.
+    they reach, and a second witness has to agree; where they come near (`ROOM`), it has to agree on
+    pairs that score as low as one copy in ten. With too few candidates to learn from, the threshold
+    is where copies lie, and `UNLEARNED` at least.
 
     Args:
         scores: (m,) of the candidates.
-        witness: (m,) whether a second one agrees, see `witnessed`.
         planes: (n, 64, 64) of the pictures.
         pairs: (m, 2) the candidates.
         originals: pictures to plant copies of.
         seed: of where crops lie.
     """
     planted = planted_scores(originals, seed=seed)
-    alike = _alike(originals, seed=seed)
-    kinds = [kind for kind in planted if kind != "caption"]
-    every = np.concatenate([np.empty(0), *(planted[kind] for kind in kinds)])
-    copies = float(np.quantile(every, 1 - KEPT)) if len(every) else MOST
-    line, crowded = _line(scores), False
+    every = np.concatenate([np.empty(0), *(s for kind, s in planted.items() if kind != "caption")])
+    copies, low = np.quantile(every, [1 - KEPT, LOW]) if len(every) else (MOST, MOST)
+    line, sure = _line(scores), 0.0
     if line is None:
-        threshold, reach, expected = max(copies, UNLEARNED), None, None
+        threshold, reach, expected = max(float(copies), UNLEARNED), None, None
     else:
-        reach = _reach(len(scores), *line)
-        threshold, crowded = reach, reach >= copies
-        if not crowded:
+        threshold = reach = _reach(len(scores), *line)
+        if reach >= copies:
+            sure = np.inf
+        else:
+            room = np.arctanh(min(np.median(every), MOST)) - np.arctanh(reach)
+            sure = float(low) if room < ROOM else 0.0
             threshold = float(np.tanh((np.arctanh(reach) + np.arctanh(min(copies, MOST))) / 2))
         expected = round(_expected(threshold, len(scores), *line), 4)
-        marked = np.concatenate([np.empty(0, bool), *(alike[kind] for kind in kinds)])
-        room = float(np.arctanh(min(np.median(every), MOST)) - np.arctanh(reach))
-        crowded = crowded or (
-            room < ROOM and _too_many(scores, witness, every, marked, threshold, expected)
-        )
     threshold = round(threshold, 4)
-    found = {kind: s >= threshold for kind, s in planted.items()}
-    if crowded:
-        found = {kind: passed & alike[kind] for kind, passed in found.items()}
+    alike = _alike(originals, seed=seed)
+    found = {kind: (s >= threshold) & (alike[kind] | (s >= sure)) for kind, s in planted.items()}
     return Calibration(
         threshold,
         None if reach is None else round(reach, 4),
@@ -138,38 +133,8 @@ def calibrate(
         tuple((kind, int(one.sum()), len(one)) for kind, one in found.items()),
         expected,
         _decoys(planes, pairs, threshold, seed),
-        crowded,
+        max(sure, threshold),
     )
-
-
-def _too_many(
-    scores: DoubleArray,
-    witness: BoolArray,
-    copies: DoubleArray,
-    alike: BoolArray,
-    threshold: float,
-    false_pairs: float,
-) -> bool:
-    """Say whether pairs that no second witness sees are too many to be copies.
-
-    Counted where only one planted copy in ten scores as low, and compared with how many there
-    should be, by the pairs that a witness sees and the planted copies of either kind. Look-alikes
-    are met there first, and their hashes differ.
-
-    Args:
-        scores: (m,) of the candidates.
-        witness: (m,) whether a second one agrees.
-        copies: (k,) scores of planted copies.
-        alike: (k,) whether their hashes are.
-        threshold: of the score.
-        false_pairs: expected above it.
-    """
-    high = float(np.quantile(copies, LOW)) if len(copies) else threshold
-    passed, kept = scores >= threshold, copies >= threshold
-    unseen = int((kept & (copies < high) & ~alike).sum())
-    share = unseen / max(1, int((kept & alike).sum()))
-    expected = float(share * (passed & witness).sum()) + false_pairs
-    return int((passed & (scores < high) & ~witness).sum()) > expected
 
 
 def _line(scores: DoubleArray) -> tuple[float, float] | None:

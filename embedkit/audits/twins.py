@@ -160,10 +160,8 @@ def find_twins(
     near: dict[tuple[int, int], float] = {}
     if len(originals):
         witness = witnessed(vectors, hashes, np.searchsorted(usable, pairs))
-        calibration = calibrate(scores, witness, planes, pairs, originals, seed=seed)
-        passed = scores >= calibration.threshold
-        if calibration.crowded:
-            passed &= witness
+        calibration = calibrate(scores, planes, pairs, originals, seed=seed)
+        passed = (scores >= calibration.threshold) & (witness | (scores >= calibration.sure))
         near = {
             (int(alone[a]), int(alone[b])): float(score)
             for (a, b), score in zip(pairs[passed], scores[passed], strict=True)
