@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import jsonschema
 import numpy as np
 import pytest
+from helpers import drawn_items
 from scipy import stats
 
 from embedkit.audits import audit, causes
@@ -90,17 +91,8 @@ class World:
         self.clusters = np.repeat(np.arange(n // copies), copies)
         self.path = "world"
         self.generator = generator
-        names = [f"class {one}" for one in self.y]
         split = np.repeat(np.arange(n // copies) % 3 == 0, copies)
-        self.items = SimpleNamespace(
-            ids=[str(row) for row in range(n)],
-            labels=names,
-            splits=["test" if one else "train" for one in split],
-            groups=[None] * n,
-            attributes=(),
-            column={"pixel_sha256": list(range(n))}.__getitem__,
-            label_column=lambda _: names,
-        )
+        self.items = drawn_items(self.y, split)
         self.seed = seed
 
     def space(self, _):

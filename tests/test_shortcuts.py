@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import jsonschema
 import numpy as np
 import pytest
+from helpers import drawn_items
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
@@ -57,17 +58,8 @@ class World:
         self.y = y
         self.clusters = np.repeat(np.arange(n // copies) * copies, copies)
         split = np.repeat(np.arange(n // copies) % 3 == 0, copies)
-        names = [f"class {label}" for label in y]
         self.path = "world"
-        self.items = SimpleNamespace(
-            ids=[str(row) for row in range(n)],
-            labels=names,
-            splits=["test" if one else "train" for one in split],
-            groups=[None] * n,
-            attributes=(),
-            column={"pixel_sha256": list(range(n))}.__getitem__,
-            label_column=lambda _: names,
-        )
+        self.items = drawn_items(y, split)
         self.generator = generator
 
     def space(self, _):
