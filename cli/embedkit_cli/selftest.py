@@ -16,7 +16,7 @@ def selftest(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Plant copies and people in a shadow of your own data, and say how many are found.
+    """Plant copies, people and wrong labels in a shadow of your own data; say what is found.
 
     The store and its pictures are only read.
 

@@ -84,19 +84,27 @@ class Clues:
         """
         places = self.places(bench)
         right, y = bench.right(answers)[places], self.y[self.test]
+        asked = {
+            name: probabilities[self.test]
+            for name, probabilities in (self.causes if causes is None else causes).items()
+        }
+        names = list(asked)
         return adjusted(
             [
                 measure_reliance(
                     name,
-                    probabilities[self.test],
+                    probabilities,
                     np.bincount(self.y) / len(self.y),
                     y,
                     right,
                     hardness(y, bench.nearest[places]),
                     self.clusters[self.test],
+                    stronger=[]
+                    if name == ALL
+                    else [asked[one] for one in names[: names.index(name)]],
                     seed=bench.seed,
                 )
-                for name, probabilities in (self.causes if causes is None else causes).items()
+                for name, probabilities in asked.items()
             ]
         )
 

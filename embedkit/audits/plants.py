@@ -1,16 +1,17 @@
-"""People planted on both sides: how well faces tell who is in train, by the data's own names."""
+"""What is planted in the vectors alone: people on both sides, and labels that are swapped."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from embedkit.audits.base import rounded
 from embedkit.audits.faces import FALSE_LINKS, face_space
+from embedkit.audits.labels import SWAPPED, Labels, check_labels
 from embedkit.audits.shadows import part_of, with_columns
 from embedkit.audits.siblings import Siblings, find_siblings
-from embedkit.audits.twins import Twins, find_twins
-from embedkit.statistics import Estimate, proportion
+from embedkit.audits.twins import Pair, Twins, find_twins
+from embedkit.statistics import Estimate, proportion, wilson
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, IntArray
 
@@ -48,6 +49,90 @@ class People:
             "precision": self.precision.to_dict(),
             "nothing_planted": self.nothing_planted.to_dict() | {"nominal": rounded(FALSE_LINKS)},
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Swaps:
+    """What the audit of labels finds of labels that were swapped.
+
+    Attributes:
+        planted: labels swapped.
+        found: of them, those that are listed as labels to look at.
+        recall: the share found.
+        false: labels listed that were neither swapped nor listed before.
+        precision: share of what is listed, but for what was listed before, that was swapped.
+        before: labels listed before any was swapped; they may be wrong, and are not counted.
+        judged: labels.
+    """
+
+    planted: int
+    found: int
+    recall: Estimate
+    false: int
+    precision: Estimate
+    before: int
+    judged: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "planted": self.planted,
+            "found": self.found,
+            "recall": self.recall.to_dict(),
+            "false_alarms": self.false,
+            "precision": self.precision.to_dict(),
+            "listed_before": self.before,
+            "judged": self.judged,
+        }
+
+
+def swap_labels(store: Store, twins: Twins, *, backbone: str, label: str, seed: int) -> Swaps | str:
+    """Swap labels drawn from those that nobody objects to, and look for them.
+
+    Args:
+        store: with labels.
+        twins: of that store.
+        backbone: which space.
+        label: column with the class.
+        seed: of the draw.
+
+    Returns:
+        What was found; a sentence where labels cannot be judged.
+    """
+
+    def look(shadow: Store, pairs: tuple[Pair, ...]) -> Labels | str:
+        known = replace(twins, pairs=pairs)
+        return check_labels(shadow, known, twins.near, backbone=backbone, label=label, seed=seed)
+
+    before = look(store, twins.pairs)
+    if isinstance(before, str):
+        return before
+    known = {one.id for one in before.images}
+    ids, case = store.items.ids, before.case
+    generator = np.random.default_rng(seed)
+    sound = [row for row in case.rows.tolist() if ids[row] not in known]
+    chosen = generator.choice(sound, max(1, round(SWAPPED * len(case.rows))), replace=False)
+    given = store.items.label_column(label)
+    for row in chosen.tolist():
+        others = [name for name in case.labels if name != given[row]]
+        given[row] = others[int(generator.integers(len(others)))]
+    of = dict(zip(ids, given, strict=True))
+    pairs = tuple(replace(one, labels=(of[one.a], of[one.b])) for one in twins.pairs)
+    after = look(with_columns(store, **{label: given}), pairs)
+    if isinstance(after, str):
+        return after
+    listed = {one.id for one in after.images}
+    swapped = {ids[row] for row in chosen.tolist()}
+    found, false = len(listed & swapped), len(listed - swapped - known)
+    return Swaps(
+        len(swapped),
+        found,
+        wilson(found, len(swapped)),
+        false,
+        wilson(found, found + false),
+        len(known),
+        len(case.rows),
+    )
 
 
 def plant_people(store: Store, *, backbone: str, label: str, seed: int) -> People | str:

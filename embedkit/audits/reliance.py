@@ -132,6 +132,7 @@ def measure_reliance(
     strata: IntArray,
     clusters: IntArray,
     *,
+    stronger: Sequence[DoubleArray] = (),
     seed: int,
 ) -> Reliance:
     """Compare a head's accuracy where a nuisance is right with that where it is wrong.
@@ -145,6 +146,11 @@ def measure_reliance(
     and where it but leans to one side: the head may follow one and not the other. The p-value is
     that of the slope on the logarithm of the odds ratio.
 
+    A column may tell the class by one thing and be followed for another: bytes per pixel show how a
+    file was saved, which tells it, and how much detail is in the picture, which heads see. So what
+    it is worth is at most what it carries together with the columns that tell the class better, all
+    in one regression.
+
     Args:
         cause: name.
         probabilities: (n, k) of classes by the nuisance, from heads that did not see the image.
@@ -153,10 +159,11 @@ def measure_reliance(
         right: (n,) whether the head on pictures answers rightly.
         strata: (n,) of `hardness`.
         clusters: (n,) of relatives.
+        stronger: (n, k) likewise, by nuisances that say more of the class.
         seed: of the draws.
     """
     ratio = odds(probabilities) / odds(prior)
-    logs = np.clip(np.log(ratio), -np.log(MOST), np.log(MOST))
+    logs = _logs(probabilities, prior)
     leans = np.abs(logs) >= np.log(LEANS)
     signs = np.sign(logs) * leans
     own = np.arange(len(y)), y
@@ -192,13 +199,26 @@ def measure_reliance(
             cause, reported, aligned, conflicting, bands, nothing, nothing, np.nan, np.nan,
             kappa, kappa_p, least, leaning, np.zeros(len(y)), reason,
         )  # fmt: skip
-    slopes = _Slopes(signs, np.abs(logs) >= np.log(SURE), y, right, strata)
-    gap, effect = bootstrap(slopes.statistic, clusters, seed=seed, lowest=-1.0)
+    levels = _levels(logs)
+    half = _Slopes([signs], y, right, strata)
+    slopes = [_Slopes(levels, y, right, strata)]
+    if stronger:
+        every = [level for one in stronger for level in _levels(_logs(one, prior))]
+        slopes.append(_Slopes([*every, *levels], y, right, strata))
+
+    def statistic(weights: DoubleArray) -> DoubleArray:
+        return np.stack(
+            [2 * half.solved(weights)[:, 0], *(one.worth(weights) for one in slopes)], axis=1
+        )
+
+    gap, *effects = bootstrap(statistic, clusters, seed=seed, lowest=-1.0)
+    least_worth = min(range(len(effects)), key=lambda place: effects[place].value)
+    effect = effects[least_worth]
     product = _centred(logs[own], strata) * _centred(right, strata)
     p = sign_flip(product, clusters, seed=seed)
     return Reliance(
         cause, reported, aligned, conflicting, bands, gap, effect, p, p,
-        kappa, kappa_p, detectable(gap), leaning, slopes.shares(),
+        kappa, kappa_p, detectable(gap), leaning, slopes[least_worth].shares(),
     )  # fmt: skip
 
 
@@ -208,6 +228,19 @@ def odds(probabilities: DoubleArray) -> DoubleArray:
     return np.asarray(p / (1 - p))
 
 
+def _logs(probabilities: DoubleArray, prior: DoubleArray) -> DoubleArray:
+    """Return the (n, k) logarithms of how much a nuisance changes the odds, kept within `MOST`."""
+    logs = np.log(odds(probabilities) / odds(prior))
+    return np.asarray(np.clip(logs, -np.log(MOST), np.log(MOST)))
+
+
+def _levels(logs: DoubleArray) -> list[DoubleArray]:
+    """Return the signs where a nuisance is sure, and where it but leans to one side."""
+    size, signs = np.abs(logs), np.sign(logs)
+    sure = size >= np.log(SURE)
+    return [signs * sure, signs * ((size >= np.log(LEANS)) & ~sure)]
+
+
 def _centred(values: DoubleArray | BoolArray, strata: IntArray) -> DoubleArray:
     """Return values without the mean of their stratum."""
     means = np.bincount(strata, weights=values) / np.maximum(np.bincount(strata), 1)
@@ -215,66 +248,62 @@ def _centred(values: DoubleArray | BoolArray, strata: IntArray) -> DoubleArray:
 
 
 class _Slopes:
-    """The slope of right answers on what the nuisance says, and what that is worth."""
+    """The slopes of right answers on what nuisances say, and what they are worth."""
 
     def __init__(
-        self,
-        signs: DoubleArray,
-        sure: BoolArray,
-        y: IntArray,
-        right: BoolArray,
-        strata: IntArray,
+        self, levels: Sequence[DoubleArray], y: IntArray, right: BoolArray, strata: IntArray
     ) -> None:
-        """Prepare it.
+        """Prepare them.
 
         Args:
-            signs: (n, k) of each image for each class.
-            sure: (n, k) whether the nuisance is.
+            levels: (n, k) signs of each image for each class, which get a slope each.
             y: (n,) class numbers.
             right: (n,) whether the head is.
             strata: (n,) numbers.
         """
-        self._own = np.arange(len(y)), y
+        self._of_class = (y[:, None] == np.arange(levels[0].shape[1])).astype(np.float64)
         self._member = (strata[:, None] == np.arange(strata.max() + 1)).astype(np.float64)
-        self._of_class = (y[:, None] == np.arange(signs.shape[1])).astype(np.float64)
-        self._levels = [signs * sure, signs * ~sure]
+        self._levels = levels
+        self._own = np.stack([level[np.arange(len(y)), y] for level in levels])
         self._right = right
 
-    def statistic(self, weights: DoubleArray) -> DoubleArray:
-        """Return (m, 2) gap and effect for (m, n) weights of the images."""
-        gap, slopes = self._solved(weights)
+    def worth(self, weights: DoubleArray) -> DoubleArray:
+        """Return (m,) effects for (m, n) weights of the images."""
         total = weights.sum(axis=1, keepdims=True)
         shares = weights @ self._of_class / total
         tilts = [
-            (weights @ level[self._own] - (shares * (weights @ level)).sum(axis=1)) / total[:, 0]
-            for level in self._levels
+            (weights @ own - (shares * (weights @ level)).sum(axis=1)) / total[:, 0]
+            for own, level in zip(self._own, self._levels, strict=True)
         ]
-        return np.stack([gap, (slopes * np.stack(tilts, axis=1)).sum(axis=1)], axis=1)
+        return np.asarray((self.solved(weights) * np.stack(tilts, axis=1)).sum(axis=1))
 
     def shares(self) -> DoubleArray:
         """Return the (n,) parts of the images in the effect, which is their mean."""
-        slopes = self._solved(np.ones((1, len(self._right))))[1][0]
+        slopes = self.solved(np.ones((1, len(self._right))))[0]
         classes = self._of_class.mean(axis=0)
-        tilts = [level[self._own] - level @ classes for level in self._levels]
-        return np.asarray(slopes @ np.stack(tilts))
+        expected = np.stack([level @ classes for level in self._levels])
+        return np.asarray(slopes @ (self._own - expected))
 
-    def _solved(self, weights: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-        """Return the (m,) gaps and the (m, 2) slopes where the nuisance is sure and where not."""
-        one, other = (level[self._own] for level in self._levels)
+    def solved(self, weights: DoubleArray) -> DoubleArray:
+        """Return the (m, levels) slopes."""
         size = np.maximum(weights @ self._member, 1)
-        a, b, r = (self._summed(weights, values) for values in (one, other, self._right))
+        sums = [self._summed(weights, values) for values in (*self._own, self._right)]
 
-        def product(of: DoubleArray, s: DoubleArray, t: DoubleArray) -> DoubleArray:
-            return np.asarray((self._summed(weights, of) - s * t / size).sum(axis=1))
+        def product(
+            one: int, values: DoubleArray | BoolArray, of_values: DoubleArray
+        ) -> DoubleArray:
+            raw = self._summed(weights, self._own[one] * values)
+            return np.asarray((raw - sums[one] * of_values / size).sum(axis=1))
 
-        aa, bb, ab = product(one**2, a, a), product(other**2, b, b), product(one * other, a, b)
-        ar, br = product(one * self._right, a, r), product(other * self._right, b, r)
-        spread = aa + bb + 2 * ab
-        gap = 2 * (ar + br) / np.where(spread > 1e-9, spread, np.nan)
-        matrix = np.stack([np.stack([aa, ab], axis=1), np.stack([ab, bb], axis=1)], axis=1)
-        # A level that no image has gets a slope of zero.
+        n = len(self._own)
+        matrix = np.empty((len(weights), n, n))
+        for one, other in itertools.combinations_with_replacement(range(n), 2):
+            made = product(one, self._own[other], sums[other])
+            matrix[:, one, other] = matrix[:, other, one] = made
+        vector = np.stack([product(one, self._right, sums[-1]) for one in range(n)], axis=1)
+        # A level that no image has gets a slope of zero; levels that are the same share one.
         inverse = np.linalg.pinv(matrix, rcond=1e-9, hermitian=True)
-        return gap, (inverse @ np.stack([ar, br], axis=1)[:, :, None])[:, :, 0]
+        return np.asarray((inverse @ vector[:, :, None])[:, :, 0])
 
     def _summed(self, weights: DoubleArray, values: DoubleArray | BoolArray) -> DoubleArray:
         return np.asarray(weights @ (self._member * values[:, None]))  # (m, strata)

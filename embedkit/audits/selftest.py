@@ -1,4 +1,4 @@
-"""The self-test: copies and people are planted in a shadow of the user's own data, and looked for.
+"""The self-test: copies, people and wrong labels are planted in a shadow of the user's own data.
 
 Nothing is written but pictures in a folder of its own, which is deleted again; the store and its
 pictures are only read.
@@ -15,7 +15,7 @@ from PIL import Image
 
 from embedkit.audits.changes import cropped, resized, toned
 from embedkit.audits.pictures import read_again
-from embedkit.audits.plants import People, plant_people
+from embedkit.audits.plants import People, Swaps, plant_people, swap_labels
 from embedkit.audits.shadows import Added, id_of, part_of, with_columns, with_pictures
 from embedkit.audits.twins import Pair, Twins, find_twins
 from embedkit.errors import InputError, NotEnoughImagesError, UnreadableImageError
@@ -95,6 +95,7 @@ class Selftest:
         before: pairs found in the sample before anything was planted; they may be real, and are
             not counted.
         people: the same for people; a sentence where that could not run.
+        labels: the same for labels, swapped in the sample; likewise.
         refused: planted pictures that the backbone takes no vector of.
     """
 
@@ -106,11 +107,12 @@ class Selftest:
     decoys: Estimate
     before: tuple[Pair, ...]
     people: People | str
+    labels: Swaps | str
     refused: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document `embedkit.selftest/1`."""
-        people = self.people
+        people, labels = self.people, self.labels
         return {
             "schema": "embedkit.selftest/1",
             "space": self.space,
@@ -124,6 +126,8 @@ class Selftest:
             ],
             "people": None if isinstance(people, str) else people.to_dict(),
             "people_not_run_because": people if isinstance(people, str) else None,
+            "labels": None if isinstance(labels, str) else labels.to_dict(),
+            "labels_not_run_because": labels if isinstance(labels, str) else None,
             "refused": self.refused,
         }
 
@@ -136,7 +140,7 @@ def selftest(
     sample: int = SAMPLE,
     seed: int = 0,
 ) -> Selftest:
-    """Plant copies and people in a shadow of a store, and count what the audits find of them.
+    """Plant copies, people and wrong labels in a shadow of a store, and count what is found.
 
     Copies of pictures of a seeded sample, one a picture, each changed in one way, join that sample
     as if they had come with the data. A pair with a plant is right if it leads to the plant's
@@ -213,6 +217,7 @@ def selftest(
         decoys,
         before.pairs,
         plant_people(store, backbone=space.name, label=label, seed=seed),
+        swap_labels(part, before, backbone=space.name, label=label, seed=seed),
         len(refused),
     )
 

@@ -1,7 +1,7 @@
 """The result of a self-test as plain text."""
 
 from embedkit.audits.faces import FALSE_LINKS
-from embedkit.audits.plants import People
+from embedkit.audits.plants import People, Swaps
 from embedkit.audits.selftest import Selftest
 from embedkit.reports.text import share, table
 from embedkit.statistics import Estimate
@@ -43,9 +43,16 @@ def selftest_text(result: Selftest) -> str:
         lines += [f"  {pair.kind}  {pair.a}  {pair.b}" for pair in result.before[:MOST]]
         if len(result.before) > MOST:
             lines.append(f"  and {len(result.before) - MOST} more ('embedkit audit' lists them)")
-    people = result.people
-    said = f"Not run: people: {people}." if isinstance(people, str) else _people(people)
-    return "\n".join([*lines, "", said])
+    people, labels = result.people, result.labels
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Not run: people: {people}." if isinstance(people, str) else _people(people),
+            "",
+            f"Not run: labels: {labels}." if isinstance(labels, str) else _labels(labels),
+        ]
+    )
 
 
 def _people(people: People) -> str:
@@ -61,6 +68,21 @@ def _people(people: People) -> str:
                 ]
             ),
             f"  at most {FALSE_LINKS:.0%} of test images should be: so the threshold is set",
+        ]
+    )
+
+
+def _labels(labels: Swaps) -> str:
+    return "\n".join(
+        [
+            f"Labels swapped at random, {labels.planted} of {labels.judged} in the sample; "
+            f"{labels.before} were listed before, perhaps wrong, and are not counted",
+            table(
+                [
+                    ["recall: listed as labels to look at", share(labels.recall)],
+                    ["precision: of what is listed, swapped", share(labels.precision)],
+                ]
+            ),
         ]
     )
 
