@@ -19,7 +19,6 @@ from embedkit.audits.columns import RARE, code, matrix
 from embedkit.audits.nuisance import SETS, Column
 from embedkit.audits.refits import Bench
 from embedkit.audits.relabellings import relabellings
-from embedkit.audits.reliance import hardness, measure_reliance
 from embedkit.audits.shortcuts import find_shortcuts
 from embedkit.audits.sources import leave_sources_out
 from embedkit.heads.nuisance import NUISANCE_HEADS, nuisance_probabilities
@@ -498,108 +497,6 @@ def test_heads_see_one_set_more_each():
     for one in found.clues.blindfolds:
         assert one.crossed.majority.value == pytest.approx(0.5, abs=0.06)
         assert one.tells(0.01)
-
-
-# Whether the head uses it.
-
-
-def right_and_sign(generator, n, gap):
-    """Draw answers that are right more often by `gap` where the nuisance is right."""
-    y = generator.integers(3, size=n)
-    nuisance = np.where(generator.random(n) < 0.5, y, generator.integers(3, size=n))
-    right = generator.random(n) < 0.7 - gap / 2 + gap * (nuisance == y)
-    p = np.full((n, 3), 0.15)
-    p[np.arange(n), nuisance] = 0.7
-    return y, p, right
-
-
-def test_the_gap_is_mantel_and_haenszels_where_the_nuisance_is_always_sure():
-    generator = np.random.default_rng(7)
-    y, p, right = right_and_sign(generator, 600, 0.3)
-    strata = y * 2 + generator.integers(2, size=600)
-    found = measure_reliance("x", p, np.full(3, 1 / 3), y, right, strata, np.arange(600), seed=0)
-    follows = p.argmax(axis=1) == y
-    above, below = 0.0, 0.0
-    for stratum in range(6):
-        a, b = right[(strata == stratum) & follows], right[(strata == stratum) & ~follows]
-        weight = len(a) * len(b) / (len(a) + len(b))
-        above += weight * (a.mean() - b.mean())
-        below += weight
-    assert found.gap.value == pytest.approx(above / below)
-    assert found.aligned.n + found.conflicting.n == 600
-    assert sum(one.n for _, _, one in found.bands) == 600
-    assert found.kappa > 0
-    assert found.kappa_p < 0.01
-
-
-def test_the_interval_of_the_effect_holds_the_truth_and_none_is_none():
-    held, alarms = 0, 0
-    for seed in range(40):
-        generator = np.random.default_rng(seed)
-        for gap in (0.0, 0.3):
-            y, p, right = right_and_sign(generator, 400, gap)
-            found = measure_reliance(
-                "x", p, np.full(3, 1 / 3), y, right, y, np.arange(400), seed=seed
-            )
-            # It is right on 2 of 3, by chance on 1 of 3.
-            held += found.effect.low <= gap / 3 <= found.effect.high
-            alarms += gap == 0 and found.p < 0.05
-    assert held >= 80 * 0.88
-    assert alarms <= 5
-
-
-def test_too_few_that_conflict_are_an_answer_with_what_could_have_been_found():
-    generator = np.random.default_rng(8)
-    y = generator.integers(2, size=300)
-    p = np.where(y[:, None] == np.arange(2), 0.9, 0.1)
-    p[:12] = 1 - p[:12]
-    found = measure_reliance(
-        "x", p, np.full(2, 0.5), y, generator.random(300) < 0.8, y, np.arange(300), seed=0
-    )
-    assert found.verdict() is Verdict.INCONCLUSIVE
-    assert "wrong on too few test images (12 " in found.reason
-    assert 0.2 < found.least < 0.5
-    # As many images, but all of one cluster.
-    clusters = np.where(np.arange(300) < 60, 0, np.arange(300))
-    p[:60] = np.where(y[:60, None] == np.arange(2), 0.1, 0.9)
-    found = measure_reliance("x", p, np.full(2, 0.5), y, y == 0, y, clusters, seed=0)
-    assert "(1 independent ones" in found.reason
-
-
-def test_an_unsure_nuisance_takes_no_side():
-    y = np.repeat([0, 1], 100)
-    p = np.where(y[:, None] == np.arange(2), 0.55, 0.45)
-    found = measure_reliance("x", p, np.full(2, 0.5), y, y == 0, y, np.arange(200), seed=0)
-    assert found.aligned.n == found.conflicting.n == 0
-    assert np.isnan(found.least)
-
-
-def test_images_are_as_hard_as_others_of_their_class_that_are_as_far_from_train():
-    y = np.repeat([0, 1], [90, 20])
-    nearest = np.random.default_rng(9).random(110)
-    strata = hardness(y, nearest)
-    assert np.bincount(strata).tolist() == [30, 30, 30, 20]
-    assert nearest[strata == 0].max() < nearest[strata == 1].min()
-
-
-def test_harder_images_alone_make_no_gap():
-    """Far images are answered worse and conflict more often; the head never saw the nuisance."""
-    gaps = []
-    for seed in range(10):
-        generator = np.random.default_rng(seed)
-        y = generator.integers(2, size=900)
-        nearest = generator.integers(3, size=900) + 0.01 * generator.random(900)
-        far = nearest < 1
-        right = generator.random(900) < np.where(far, 0.55, 0.95)
-        follows = generator.random(900) < np.where(far, 0.4, 0.8)
-        p = np.where((y[:, None] == np.arange(2)) == follows[:, None], 0.9, 0.1)
-        own = np.arange(900)
-        found = measure_reliance(
-            "x", p, np.full(2, 0.5), y, right, hardness(y, nearest), own, seed=0
-        )
-        gaps.append(found.gap.value)
-        assert found.aligned.value > found.conflicting.value + 0.05
-    assert abs(np.mean(gaps)) < 0.03
 
 
 # Sources.

@@ -80,17 +80,19 @@ class Clues:
         Args:
             bench: of the head.
             answers: (m,) class numbers that it gives the bench's test images.
-            causes: others than those of the files.
+            causes: others than those of the files, in no order.
         """
         places = self.places(bench)
         right, y = bench.right(answers)[places], self.y[self.test]
+        ordered = causes is None
         asked = {
             name: probabilities[self.test]
             for name, probabilities in (self.causes if causes is None else causes).items()
         }
-        names = list(asked)
-        return adjusted(
-            [
+        made: list[Reliance] = []
+        stronger: list[DoubleArray] = []
+        for name, probabilities in asked.items():
+            made.append(
                 measure_reliance(
                     name,
                     probabilities,
@@ -99,14 +101,12 @@ class Clues:
                     right,
                     hardness(y, bench.nearest[places]),
                     self.clusters[self.test],
-                    stronger=[]
-                    if name == ALL
-                    else [asked[one] for one in names[: names.index(name)]],
+                    stronger=stronger if ordered and name != ALL else (),
                     seed=bench.seed,
                 )
-                for name, probabilities in asked.items()
-            ]
-        )
+            )
+            stronger.append(probabilities)
+        return adjusted(made)
 
 
 def find_clues(
