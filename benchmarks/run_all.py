@@ -14,9 +14,11 @@ SCRIPTS = (
     "shortcuts.py",
     "cases.py",
     "scale.py",
+    "audit_cost.py",
     "parity.py",
     "labels.py",
     "quality.py",
+    "views.py",
     "embedding_speed.py",
     "embedding.py",
 )

@@ -105,12 +105,13 @@ class _Lines:
         if moment - self._last < EVERY:
             return
         self._last = moment
-        rate = (now.done - self._from) / max(moment - self._start, 1e-9)
-        left = f", {(now.total - now.done) / rate:.0f} s left" if rate else ""
-        bad = f", {now.unreadable} unreadable" if now.unreadable else ""
-        sys.stderr.write(
-            f"{now.stage}: {now.done} of {now.total} images, {rate:.0f}/s{left}{bad}\n"
-        )
+        line = f"{now.stage}: {now.done} of {now.total} {now.unit}"
+        if now.unit == "images":
+            rate = (now.done - self._from) / max(moment - self._start, 1e-9)
+            line += f", {rate:.0f}/s"
+            line += f", {(now.total - now.done) / rate:.0f} s left" if rate else ""
+        line += f", {now.unreadable} unreadable" if now.unreadable else ""
+        sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
 
@@ -130,14 +131,21 @@ def _bar() -> Iterator[Callable[["Progress"], None]]:
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed or 0:.0f}/s")
+            counted = task.fields["unit"] == "images"
+            return Text(f"{task.speed or 0:.0f}/s" if counted else task.fields["unit"])
+
+    class Time(TimeRemainingColumn):
+        def render(self, task: Task) -> Text:
+            if task.fields["unit"] == "images":
+                return super().render(task)
+            return Text(f"{task.elapsed or 0:.0f} s")
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         Rate(),
-        TimeRemainingColumn(),
+        Time(),
         TextColumn("{task.fields[bad]}"),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -147,7 +155,9 @@ def _bar() -> Iterator[Callable[["Progress"], None]]:
             if now.stage not in tasks:
                 for task in tasks.values():
                     bar.update(task, visible=False)
-                tasks[now.stage] = bar.add_task(now.stage, total=now.total, bad="")
+                tasks[now.stage] = bar.add_task(
+                    now.stage, total=now.total, completed=now.done, bad="", unit=now.unit
+                )
             bad = f"{now.unreadable} unreadable" if now.unreadable else ""
             bar.update(tasks[now.stage], completed=now.done, total=now.total, bad=bad)
 

@@ -11,7 +11,7 @@ from embedkit.audits.causes import read_causes, with_own
 from embedkit.audits.run import Run, relatives
 from embedkit.errors import InputError
 from embedkit.heads.training import HEADS
-from embedkit.pipeline.progress import OnProgress
+from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.store import Store
 
 __all__ = ["AUDITS", "Audit", "Finding", "Statement", "Verdict", "audit", "relatives"]
@@ -93,7 +93,7 @@ def audit(
         views: whether `shortcuts` looks at changed pictures too, which embeds every picture once
             for each of a dozen views, and keeps the vectors in the store.
         seed: of everything drawn.
-        progress: called while views are embedded.
+        progress: called before each audit, and while views are embedded.
 
     Raises:
         InputError: no audit, column or space has that name, the points are none, or the prompts
@@ -129,4 +129,9 @@ def audit(
     settings["material"] = material
     settings["ground_truth"] = ground_truth
     settings["views"] = views
-    return Audit(store, tuple(run.finding(name) for name in wanted), settings)
+    found = []
+    for place, name in enumerate(wanted):
+        if progress is not None:
+            progress(Progress(f"auditing: {name}", place, len(wanted), 0, 0, unit="audits"))
+        found.append(run.finding(name))
+    return Audit(store, tuple(found), settings)

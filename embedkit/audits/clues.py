@@ -84,7 +84,6 @@ class Clues:
         """
         places = self.places(bench)
         right, y = bench.right(answers)[places], self.y[self.test]
-        ordered = causes is None
         asked = {
             name: probabilities[self.test]
             for name, probabilities in (self.causes if causes is None else causes).items()
@@ -92,6 +91,7 @@ class Clues:
         made: list[Reliance] = []
         stronger: list[DoubleArray] = []
         for name, probabilities in asked.items():
+            bounded = causes is None and name != ALL
             made.append(
                 measure_reliance(
                     name,
@@ -101,7 +101,8 @@ class Clues:
                     right,
                     hardness(y, bench.nearest[places]),
                     self.clusters[self.test],
-                    stronger=stronger if ordered and name != ALL else (),
+                    stronger=stronger if bounded else (),
+                    untold=next((one.cause for one in made if one.reason), "") if bounded else "",
                     seed=bench.seed,
                 )
             )

@@ -133,6 +133,7 @@ def measure_reliance(
     clusters: IntArray,
     *,
     stronger: Sequence[DoubleArray] = (),
+    untold: str = "",
     seed: int,
 ) -> Reliance:
     """Compare a head's accuracy where a nuisance is right with that where it is wrong.
@@ -160,6 +161,8 @@ def measure_reliance(
         strata: (n,) of `hardness`.
         clusters: (n,) of relatives.
         stronger: (n, k) likewise, by nuisances that say more of the class.
+        untold: name of one of them for which too few images could show whether the head follows it,
+            so that it cannot be told from this one either; empty if there is none.
         seed: of the draws.
     """
     ratio = odds(probabilities) / odds(prior)
@@ -183,18 +186,18 @@ def measure_reliance(
     counts = [len(np.unique(clusters[side])) for side in sides]
     least = _detectable_gap(reported, *counts)
     nothing = Estimate(np.nan, np.nan, np.nan, len(y))
+    reason = ""
     if min(counts) < FEWEST:
         few = "right" if counts[0] < counts[1] else "wrong"
         reason = (
             f"it is {few} on too few test images ({min(counts)} independent ones; "
             f"{FEWEST} are needed)"
         )
-        return Reliance(
-            cause, reported, aligned, conflicting, bands, nothing, nothing, np.nan, np.nan,
-            kappa, kappa_p, least, leaning, np.zeros(len(y)), reason,
-        )  # fmt: skip
-    if not _centred(sign, strata).any():
+    elif not _centred(sign, strata).any():
         reason = "within classes and strata of hardness the nuisance does not vary"
+    elif untold:
+        reason = f"it goes with {untold}, which tells the class better and cannot be judged itself"
+    if reason:
         return Reliance(
             cause, reported, aligned, conflicting, bands, nothing, nothing, np.nan, np.nan,
             kappa, kappa_p, least, leaning, np.zeros(len(y)), reason,

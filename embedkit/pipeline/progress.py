@@ -19,6 +19,7 @@ class Progress:
         total: images in this stage.
         safe: images that a killed run would not have to do again.
         unreadable: images found unreadable so far.
+        unit: what is counted, if not images; no rate is told of that.
     """
 
     stage: str
@@ -26,6 +27,7 @@ class Progress:
     total: int
     safe: int
     unreadable: int
+    unit: str = "images"
 
 
 OnProgress = Callable[[Progress], None]
