@@ -12,6 +12,7 @@ SCRIPTS = (
     "siblings.py",
     "coverage.py",
     "shortcuts.py",
+    "associations.py",
     "cases.py",
     "scale.py",
     "audit_cost.py",

@@ -390,3 +390,11 @@ def test_a_limit_whose_audit_did_not_run_fails_unless_allowed(planted_store):
 def test_a_limit_that_is_none_is_an_error(text):
     with pytest.raises(InputError, match="--limit"):
         parse_limits([text])
+
+
+def test_each_audit_is_told_before_it_runs(clean_store):
+    told = []
+    options = {"checks": ["quality", "twins"], "backbone": "pixels"}
+    found = audit(clean_store, progress=told.append, **options)
+    assert [one.stage for one in told] == [f"auditing: {one.name}" for one in found.findings]
+    assert [(one.done, one.total, one.unit) for one in told] == [(0, 2, "audits"), (1, 2, "audits")]

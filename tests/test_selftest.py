@@ -12,9 +12,11 @@ from helpers import make_different, tree
 
 from embedkit.audits import plants, selftest
 from embedkit.audits.faces import FALSE_LINKS
-from embedkit.audits.plants import People, plant_people
+from embedkit.audits.labels import check_labels
+from embedkit.audits.plants import People, Swaps, plant_people, swap_labels
 from embedkit.audits.selftest import COPIES, SAME, SWAPPED
 from embedkit.audits.shadows import with_columns
+from embedkit.audits.suspects import suspects
 from embedkit.audits.twins import Pair, find_twins
 from embedkit.errors import InputError, NotEnoughImagesError
 from embedkit.pipeline import embed
@@ -178,6 +180,7 @@ def test_without_two_labels_none_can_be_swapped_and_that_is_said(tmp_path):
         "the pictures have one label, or none"
     ]
     assert "Not run: copy with another label: the pictures have one label" in selftest_text(result)
+    assert "Not run: labels: there is one class only ('x')." in selftest_text(result)
     assert result.all_copies.planted == 8 * (90 // 18)
 
 
@@ -261,9 +264,75 @@ def test_the_command_prints_every_kind_and_what_did_not_run(clean_store, capsys)
         assert f"\n  {kind}" in out
     assert "Nothing planted: none of" in out
     assert "Not run: people: the data set names no group" in out
+    assert "Labels swapped at random, " in out
     assert main(["selftest", str(clean_store.path), "-b", "pixels", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert made["schema"] == "embedkit.selftest/1"
     assert len(made["copies"]) == len(COPIES) + 2
     assert made["people"] is None
+    assert made["labels"]["planted"] == round(made["labels"]["judged"] / 20)
     assert main(["selftest", str(clean_store.path), "-b", "pixels", "--sample", "10"]) == 2
+
+
+def told_apart(store, *, seed, per_class=150, spread=0.5):
+    """A store in memory whose classes lie apart, so that a swapped label stands out."""
+    generator = np.random.default_rng(seed)
+    y = np.arange(2 * per_class) % 2
+    vectors = spread * generator.normal(size=(len(y), 16))
+    vectors[:, 0] += 3 * y
+    items = store.items.take((np.arange(len(y)) % len(store.items)).tolist())
+    items = items.with_column("id", [str(row) for row in range(len(y))])
+    base = store.space("pixels")
+    space = Space(base.folder, base.record)
+    space.vectors = unit_rows(vectors)
+    made = Store(store.path, store.record, items, (), {"pixels": space})
+    return with_columns(made, label=["ab"[one] for one in y], group=[None] * len(y))
+
+
+@pytest.fixture
+def apart(clean_store):
+    twins = replace(
+        find_twins(clean_store, backbone="pixels"),
+        pairs=(),
+        exact=np.arange(300),
+        near=np.arange(300),
+    )
+    return told_apart(clean_store, seed=4), twins
+
+
+def test_swapped_labels_are_listed_and_few_others(apart):
+    found = swap_labels(*apart, backbone="pixels", label="label", seed=0)
+    assert isinstance(found, Swaps)
+    assert (found.planted, found.judged) == (15, 300)
+    assert found.recall.value > 0.7
+    assert found.precision.value > 0.7
+    assert found.found == round(found.recall.value * found.planted)
+
+
+def test_an_audit_of_labels_that_lists_nothing_has_no_recall(apart, monkeypatch):
+    def blind(*given, **options):
+        return replace(check_labels(*given, **options), images=())
+
+    monkeypatch.setattr(plants, "check_labels", blind)
+    found = swap_labels(*apart, backbone="pixels", label="label", seed=0)
+    assert (found.found, found.false, found.before) == (0, 0, 0)
+
+
+def test_an_audit_of_labels_that_lists_what_it_likes_has_no_precision(apart, monkeypatch):
+    calls = []
+
+    def wild(*given, **options):
+        """List nothing before the swap, and the labels that are surest after it."""
+        calls.append(1)
+        made = check_labels(*given, **options)
+        case = made.case
+        surest = np.argsort(-case.own())[:20].tolist()
+        store = given[0]
+        listed = suspects(case, surest, (), ids=store.items.ids, splits=store.items.splits)
+        return replace(made, images=() if len(calls) == 1 else listed)
+
+    monkeypatch.setattr(plants, "check_labels", wild)
+    found = swap_labels(*apart, backbone="pixels", label="label", seed=0)
+    assert found.found == 0
+    assert found.false == 20
+    assert found.precision.value == 0
