@@ -83,7 +83,10 @@ class Clues:
             causes: others than those of the files, in no order.
         """
         places = self.places(bench)
-        right, y = bench.right(answers)[places], self.y[self.test]
+        # Classes that were not compared have no number here.
+        number = {bench.labels.index(name): k for k, name in enumerate(self.labels)}
+        given = np.array([number.get(one, -1) for one in answers[places].tolist()], np.int64)
+        y = self.y[self.test]
         asked = {
             name: probabilities[self.test]
             for name, probabilities in (self.causes if causes is None else causes).items()
@@ -98,7 +101,7 @@ class Clues:
                     probabilities,
                     np.bincount(self.y) / len(self.y),
                     y,
-                    right,
+                    given,
                     hardness(y, bench.nearest[places]),
                     self.clusters[self.test],
                     stronger=stronger if bounded else (),

@@ -128,7 +128,7 @@ def measure_reliance(
     probabilities: DoubleArray,
     prior: DoubleArray,
     y: IntArray,
-    right: BoolArray,
+    answers: IntArray,
     strata: IntArray,
     clusters: IntArray,
     *,
@@ -150,14 +150,15 @@ def measure_reliance(
     A column may tell the class by one thing and be followed for another: bytes per pixel show how a
     file was saved, which tells it, and how much detail is in the picture, which heads see. So what
     it is worth is at most what it carries together with the columns that tell the class better, all
-    in one regression.
+    in one regression. Answers of chance may go with a column as well, but carry no accuracy: where
+    the head is not shown to know more than chance, nothing it follows can be told.
 
     Args:
         cause: name.
         probabilities: (n, k) of classes by the nuisance, from heads that did not see the image.
         prior: (k,) shares of the classes among the images that those were trained on.
         y: (n,) class numbers of test images.
-        right: (n,) whether the head on pictures answers rightly.
+        answers: (n,) class numbers by the head on pictures; -1 for any other class.
         strata: (n,) of `hardness`.
         clusters: (n,) of relatives.
         stronger: (n, k) likewise, by nuisances that say more of the class.
@@ -165,6 +166,7 @@ def measure_reliance(
             so that it cannot be told from this one either; empty if there is none.
         seed: of the draws.
     """
+    right = answers == y
     ratio = odds(probabilities) / odds(prior)
     logs = _logs(probabilities, prior)
     leans = np.abs(logs) >= np.log(LEANS)
@@ -197,11 +199,12 @@ def measure_reliance(
         reason = "within classes and strata of hardness the nuisance does not vary"
     elif untold:
         reason = f"it goes with {untold}, which tells the class better and cannot be judged itself"
+    unknown = Reliance(
+        cause, reported, aligned, conflicting, bands, nothing, nothing, np.nan, np.nan,
+        kappa, kappa_p, least, leaning, np.zeros(len(y)), reason,
+    )  # fmt: skip
     if reason:
-        return Reliance(
-            cause, reported, aligned, conflicting, bands, nothing, nothing, np.nan, np.nan,
-            kappa, kappa_p, least, leaning, np.zeros(len(y)), reason,
-        )  # fmt: skip
+        return unknown
     levels = _levels(logs)
     half = _Slopes([signs], y, right, strata)
     slopes = [_Slopes(levels, y, right, strata)]
@@ -210,19 +213,32 @@ def measure_reliance(
         slopes.append(_Slopes([*every, *levels], y, right, strata))
 
     def statistic(weights: DoubleArray) -> DoubleArray:
-        return np.stack(
-            [2 * half.solved(weights)[:, 0], *(one.worth(weights) for one in slopes)], axis=1
-        )
+        figures = [2 * half.solved(weights)[:, 0], _beyond_chance(weights, y, answers)]
+        return np.stack([*figures, *(one.worth(weights) for one in slopes)], axis=1)
 
-    gap, *effects = bootstrap(statistic, clusters, seed=seed, lowest=-1.0)
+    gap, knows, *effects = bootstrap(statistic, clusters, seed=seed, lowest=-1.0)
     least_worth = min(range(len(effects)), key=lambda place: effects[place].value)
     effect = effects[least_worth]
-    product = _centred(logs[own], strata) * _centred(right, strata)
-    p = sign_flip(product, clusters, seed=seed)
-    return Reliance(
-        cause, reported, aligned, conflicting, bands, gap, effect, p, p,
-        kappa, kappa_p, detectable(gap), leaning, slopes[least_worth].shares(),
-    )  # fmt: skip
+    if effect.low > 0 >= knows.low:
+        return replace(unknown, reason="the head is not shown to know more than chance")
+    p = sign_flip(_centred(logs[own], strata) * _centred(right, strata), clusters, seed=seed)
+    return replace(
+        unknown,
+        gap=gap,
+        effect=effect,
+        p=p,
+        adjusted=p,
+        least=detectable(gap),
+        shares=slopes[least_worth].shares(),
+    )
+
+
+def _beyond_chance(weights: DoubleArray, y: IntArray, answers: IntArray) -> DoubleArray:
+    """Return (m,) accuracy less that of the same answers to images dealt anew."""
+    total = weights.sum(axis=1)
+    accuracy = weights @ (answers == y) / total
+    chance = [(weights @ (answers == k)) * (weights @ (y == k)) / total**2 for k in np.unique(y)]
+    return np.asarray(accuracy - np.sum(chance, axis=0))
 
 
 def odds(probabilities: DoubleArray) -> DoubleArray:
