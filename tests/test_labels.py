@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
+import pyarrow as pa
 import pytest
 from helpers import noise, saved
 
@@ -14,12 +15,13 @@ from embedkit.audits import audit
 from embedkit.audits import labels as module
 from embedkit.audits.base import Verdict
 from embedkit.audits.ceiling import Ceiling
-from embedkit.audits.labels import SWAPPED, check_labels
+from embedkit.audits.labels import SWAPPED, are_true, check_labels
 from embedkit.audits.noise import estimate_noise
 from embedkit.audits.opinions import Panel
 from embedkit.audits.suspects import least_wrong
 from embedkit.audits.twins import Pair
 from embedkit.errors import InputError
+from embedkit.items import ItemTable
 from embedkit.pipeline import embed
 from embedkit.reports.audits import findings
 from embedkit.reports.page import render
@@ -367,9 +369,31 @@ def test_the_audit_lists_labels_in_text_json_and_on_the_page(drawn, schema):
     page = render(result)
     assert ("Labels to look at" in page) == bool(finding.images)
     told = audit(store, checks=["labels"], ground_truth=False)
+    assert told.settings["ground_truth"] is False
     jsonschema.validate(json.loads(json.dumps(told.to_dict())), schema)
     assert "Labels to look at" in render(told)
     assert told["labels"].images
+
+
+@pytest.mark.parametrize(
+    ("said", "true"),
+    [
+        ([None, None], True),
+        (["yes", "1"], True),
+        (["no", "yes"], False),
+        ([None, "False"], False),
+        ([False, True], False),
+        ([0, 1], False),
+    ],
+)
+def test_a_manifest_can_say_that_its_labels_are_opinions(said, true):
+    columns = {"id": ["a", "b", "c"], "label": ["x", "y", None], "ground_truth": [*said, None]}
+    items = ItemTable(Path("f"), pa.table(columns))
+    assert are_true(items, "label") is true
+    assert are_true(ItemTable(Path("f"), items.rows.drop(["ground_truth"])), "label")
+    # Of an image without a label it says nothing.
+    unlabelled = items.with_column("label", [None, None, None])
+    assert are_true(unlabelled, "label")
 
 
 def test_a_copy_with_another_label_is_on_the_page(tmp_path, schema):

@@ -8,6 +8,7 @@ from typing import Any
 
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict
 from embedkit.audits.causes import read_causes, with_own
+from embedkit.audits.labels import are_true
 from embedkit.audits.run import Run, relatives
 from embedkit.errors import InputError
 from embedkit.heads.training import HEADS
@@ -88,8 +89,8 @@ def audit(
         predictions: file of a model's own answers for the test images, for the ledger.
         prompts: file of causes of your own that the label may go with, for `shortcuts`.
         material: accuracy points from which an effect is worth a headline.
-        ground_truth: whether a label can be wrong at all; if not, `labels` says how far labels
-            are shared, and calls none wrong.
+        ground_truth: whether a label can be wrong at all; if not, or if the data set's column
+            `ground_truth` says so, `labels` says how far labels are shared, and calls none wrong.
         views: whether `shortcuts` looks at changed pictures too, which embeds every picture once
             for each of a dozen views, and keeps the vectors in the store.
         seed: of everything drawn.
@@ -117,7 +118,7 @@ def audit(
         predictions=answers,
         causes=causes,
         material=material / 100,
-        ground_truth=ground_truth,
+        ground_truth=ground_truth and are_true(store.items, label),
         views=views,
         seed=seed,
         progress=progress,
@@ -127,7 +128,7 @@ def audit(
         raise InputError("every audit that was asked for is left out again, so nothing would run")
     settings = {"label": label, "backbone": space.name, "heads": list(heads), "seed": seed}
     settings["material"] = material
-    settings["ground_truth"] = ground_truth
+    settings["ground_truth"] = run.ground_truth
     settings["views"] = views
     found = []
     for place, name in enumerate(wanted):

@@ -14,6 +14,7 @@ from embedkit.audits.suspects import Case, Suspect, conflicting, least_wrong, su
 from embedkit.audits.twins import Twins
 from embedkit.heads.classifier import FOLDS
 from embedkit.heads.training import clusters_in
+from embedkit.items import ItemTable
 from embedkit.statistics import Estimate, clusters_of, detectable, proportion
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
@@ -23,6 +24,7 @@ SWAPPED = 0.05  # of the labels, on purpose, to see whether that is seen
 DRAWS = 3
 PRUNED = 0.05  # of the images, the most suspicious: what heads learn without when ranking
 DIVISIONS = 3
+NO = ("no", "false", "0", "0.0")  # in a manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,17 @@ class Labels(Finding):
             "classes_left_out": list(self.left_out),
             "issues": [one.to_dict() for one in self.images],
         }
+
+
+def are_true(items: ItemTable, label: str) -> bool:
+    """Return whether a data set leaves it open that its labels can be wrong.
+
+    A column `ground_truth` of the manifest that says no of any labelled image denies it.
+    """
+    if "ground_truth" not in items.attributes:
+        return True
+    given = zip(items.label_column(label), items.label_column("ground_truth"), strict=True)
+    return not any(of is not None and (said or "").lower() in NO for of, said in given)
 
 
 def check_labels(
