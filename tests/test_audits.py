@@ -386,7 +386,14 @@ def test_a_limit_whose_audit_did_not_run_fails_unless_allowed(planted_store):
         assert exceeded(result, {name: 1.0}, allow_not_run=True) == []
 
 
-@pytest.mark.parametrize("text", ["leakage", "leakage=", "leakage=many", "leak=0.1"])
+def test_a_limit_is_a_share_or_in_per_cent():
+    assert parse_limits(["leakage=0.02", "twins=1.5%"]) == {"leakage": 0.02, "twins": 0.015}
+
+
+NONE = ("leakage", "leakage=", "leakage=many", "leak=0.1", "leakage=5", "twins=nan", "twins=-1%")
+
+
+@pytest.mark.parametrize("text", NONE)
 def test_a_limit_that_is_none_is_an_error(text):
     with pytest.raises(InputError, match="--limit"):
         parse_limits([text])

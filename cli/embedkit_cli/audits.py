@@ -42,7 +42,7 @@ def audit(
     ] = None,
     limit: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Fail (status 1) above it; e.g. leakage=0.01."),
+        typer.Option(metavar="NAME=VALUE", help="Fail (status 1) above it; e.g. leakage=1%."),
     ] = None,
     allow_not_run: Annotated[
         bool, typer.Option("--allow-not-run", help="A limit whose audit did not run passes.")

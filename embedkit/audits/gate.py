@@ -8,10 +8,10 @@ from embedkit.errors import InputError
 
 
 def parse_limits(texts: Iterable[str]) -> dict[str, float]:
-    """Turn `leakage=0.01` and so on into limits by name of audit.
+    """Turn `leakage=0.01` (or `leakage=1%`) and so on into limits by name of audit.
 
     Raises:
-        InputError: not a name and a number, or no audit of that name.
+        InputError: not a name and a share from 0 to 1, or no audit of that name.
     """
     limits = {}
     for text in texts:
@@ -21,9 +21,14 @@ def parse_limits(texts: Iterable[str]) -> dict[str, float]:
                 f"--limit {text}: no audit is called {name!r}; known: {', '.join(AUDITS)}"
             )
         try:
-            limits[name] = float(value)
+            limit = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
         except ValueError:
             raise InputError(f"--limit {text}: {value!r} is no number; e.g. {name}=0.01") from None
+        if not 0 <= limit <= 1:
+            raise InputError(
+                f"--limit {text}: a limit is a share from 0 to 1, or in per cent; e.g. {name}=1%"
+            )
+        limits[name] = limit
     return limits
 
 
