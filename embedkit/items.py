@@ -120,7 +120,16 @@ class ItemTable:
         return values
 
     def label_column(self, name: str = "label") -> list[str | None]:
-        """Return any column as labels: strings, None where it is empty."""
+        """Return a column that the data set brought as labels: strings, None where it is empty.
+
+        Raises:
+            InputError: there is no such column, or embedkit read it off the files.
+        """
+        if name == "id" or name in FACTS:
+            can = ", ".join(map(repr, ("label", "split", "group", *self.attributes)))
+            raise InputError(
+                f"the column {name!r} is no label: it names or describes files; {can} can be one"
+            )
         return [None if value is None else str(value) for value in self.column(name)]
 
     def counts(self) -> dict[str | None, Counter[str | None]]:

@@ -1,11 +1,13 @@
 import os
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from embedkit.errors import InputError
-from embedkit.items import id_of_path, item_table, path_of_id
+from embedkit.items import ItemTable, id_of_path, item_table, path_of_id
 
 names = st.binary(min_size=1, max_size=30).filter(lambda b: b"\0" not in b)
 
@@ -43,3 +45,12 @@ def test_an_id_that_occurs_twice_is_an_error(tmp_path):
 def test_an_unknown_column_names_the_known_ones(tmp_path):
     with pytest.raises(InputError, match="known are id, label, split, group"):
         item_table(tmp_path, ["a.jpg"]).column("gender")
+
+
+@pytest.mark.parametrize("name", ["id", "sha256", "nuisance", "width"])
+def test_what_was_read_of_the_files_is_no_label(name):
+    names = {"id", "label", "split", "group", "age", name}
+    items = ItemTable(Path("f"), pa.table({one: ["a"] for one in sorted(names)}))
+    with pytest.raises(InputError, match=rf"'{name}' is no label.* 'group', 'age' can be one"):
+        items.label_column(name)
+    assert items.label_column("age") == ["a"]
