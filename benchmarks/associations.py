@@ -106,11 +106,11 @@ SHOWN = (
 
 
 def view_row(case: str, found: dict[str, Any]) -> list[str]:
-    looks = {one["name"]: one for one in found["details"]["views"]["looks"]}
+    looks = {one["view"]: one for one in found["details"]["views"]["looks"]}
     cells = []
     for name in SHOWN:
         one = looks[name]
-        if one["reason"]:
+        if one["not_run_reason"]:
             cells.append("not run")
         else:
             cells.append(f"{100 * one['accuracy']['value']:.1f} ({points(one['difference'])})")

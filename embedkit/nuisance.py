@@ -24,6 +24,12 @@ _EVEN = 8  # of 255: a border's pixels are as near to its colour, on average, af
 _WIDEST = 4  # a border is looked for in a quarter of each side
 _RING = 2  # pixels of the outermost ring
 _SAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
+# What a TIFF file has to say of its pixels, in the form that cameras' notes have.
+_OF_TIFF = frozenset(
+    tag
+    for first, last in ((254, 266), (273, 273), (277, 292), (296, 296), (317, 347), (529, 532))
+    for tag in range(first, last + 1)
+)
 _MAKE, _MODEL, _SOFTWARE = 0x010F, 0x0110, 0x0131
 _LONGEST = 64  # characters kept of what a camera or a program calls itself
 # The luminance table of ITU-T T.81, annex K, which encoders scale by their quality.
@@ -128,7 +134,7 @@ def read_header(image: Image.Image) -> Header:
         _digest(repr(sorted(tables.items())).encode()) if jpeg else None,
         _SAMPLING.get(sampling, "other") if jpeg else None,
         bool(image.info.get("progressive")) if jpeg else None,
-        bool(len(exif)),
+        any(image.format != "TIFF" or tag not in _OF_TIFF for tag in exif),
         " ".join(word for word in made if word) or None,
         software,
         _digest(profile) if isinstance(profile, bytes) and profile else None,

@@ -158,12 +158,19 @@ def associate(
             c,
         ),
     )
+    markers = [_marker(one, y, labels) for one in coded]
+    # What the whole of a class has goes before what many have.
+    order.sort(
+        key=lambda c: (
+            not (adjusted[c] < ALPHA and markers[c].class_wide and coded[c].column.set != SETS[-1])
+        )
+    )
     shown = order[:SHOWN]
     difference = right - commonest
     gains = {c: Estimate(float(difference[c].mean()), np.nan, np.nan, len(y)) for c in order}
     made = bootstrap(weighted_means(difference[shown]), clusters, seed=seed, lowest=-1.0)
     gains.update(zip(shown, made, strict=True))
-    found = [
+    return tuple(
         Association(
             coded[c].column.name,
             coded[c].column.set,
@@ -172,16 +179,9 @@ def associate(
             gains[c],
             p[c],
             adjusted[c],
-            _marker(coded[c], y, labels),
+            markers[c],
         )
         for c in order
-    ]
-    # What the whole of a class has goes before what many have.
-    return tuple(
-        sorted(
-            found,
-            key=lambda one: not (one.present and one.marker.class_wide and one.set != SETS[-1]),
-        )
     )
 
 

@@ -110,7 +110,9 @@ def effect_verdict(
     return Verdict.ABSENT if effect.high < band and effect.low > -band else Verdict.INCONCLUSIVE
 
 
-def share_verdict(marked: BoolArray, clusters: IntArray, *, seed: int) -> tuple[Estimate, Verdict]:
+def share_verdict(
+    marked: BoolArray, clusters: IntArray, *, material: float = MATERIAL, seed: int
+) -> tuple[Estimate, Verdict]:
     """Estimate a share of images that should be none, and judge it.
 
     Any marked image is present. Where there is none, the share is absent if its upper limit, of "0
@@ -119,13 +121,14 @@ def share_verdict(marked: BoolArray, clusters: IntArray, *, seed: int) -> tuple[
     Args:
         marked: (n,) images.
         clusters: (n,) what a bootstrap keeps together.
+        material: least share that is worth a headline.
         seed: of the bootstrap.
     """
     n = len(marked)
     if marked.any():
         return proportion(marked, clusters, seed=seed), Verdict.PRESENT
     estimate = Estimate(0.0, 0.0, upper_limit(len(np.unique(clusters))), n)
-    return estimate, Verdict.ABSENT if estimate.high <= MATERIAL else Verdict.INCONCLUSIVE
+    return estimate, Verdict.ABSENT if estimate.high <= material else Verdict.INCONCLUSIVE
 
 
 def rounded(value: float) -> float | None:

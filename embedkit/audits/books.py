@@ -8,7 +8,7 @@ from math import factorial
 
 import numpy as np
 
-from embedkit.audits.base import MATERIAL
+from embedkit.audits.base import MATERIAL, Verdict
 from embedkit.audits.clues import Clues
 from embedkit.audits.controls import run_controls
 from embedkit.audits.crossval import cross_validate
@@ -18,7 +18,7 @@ from embedkit.audits.novelty import novelty_curve
 from embedkit.audits.refits import Bench
 from embedkit.audits.reliance import Reliance
 from embedkit.audits.siblings import Siblings
-from embedkit.audits.suspicions import followed, sighted, untold
+from embedkit.audits.suspicions import followed, sighted, unfollowed, untold
 from embedkit.audits.twins import Twins
 from embedkit.statistics import (
     Estimate,
@@ -83,6 +83,7 @@ class Books:
         levels: Sequence[tuple[str, IntArray]],
         clues: Clues | None,
         *,
+        heads: int = 1,
         material: float = MATERIAL,
     ) -> None:
         """Open the books of a head.
@@ -91,9 +92,11 @@ class Books:
             bench: of the head.
             levels: see `levels_of`.
             clues: what the files say of the class; None where that is not known.
+            heads: whose books are kept.
             material: least accuracy, 0 to 1, that is worth a headline.
         """
         self.bench = bench
+        self.heads = heads
         self.material = material
         self.clues = clues
         self.causes = [cause for cause, _ in levels]
@@ -156,7 +159,8 @@ class Books:
         """What the head that the purges leave follows; nothing where nothing is tied."""
         if self.clues is None:
             return ()
-        return self.clues.reliances(self.bench, self._worth(self.marks[-1]).answers)
+        answers = self._worth(self.marks[-1]).answers
+        return self.clues.reliances(self.bench, answers, heads=self.heads)
 
     @property
     def _followed(self) -> Reliance | None:
@@ -171,12 +175,15 @@ class Books:
         if one is None:
             heads = sighted(self.clues.blindfolds)
             verdict = untold(heads, self._share(self.bench.right(self.bench.first)), self.material)
-            nothing = Estimate(0.0, 0.0, 0.0, n)
-            return ShortcutLine("", nothing, verdict, float("nan"), float("nan"))
+            nothing = Estimate(np.nan, np.nan, np.nan, n)
+            reason = "no column is tied to the class"
+            return ShortcutLine("", nothing, verdict, float("nan"), float("nan"), reason)
         part = len(one.shares) / n  # of the test images; classes that are too rare take no part
         value, low, high = (part * x for x in (one.effect.value, one.effect.low, one.effect.high))
         effect = Estimate(value, low, high, n)
-        verdict = one.verdict(self.material)
+        verdict = Verdict.PRESENT
+        if self._followed is None:
+            verdict = unfollowed(self._asked, self.clues.unasked, self.material)
         return ShortcutLine(one.cause, effect, verdict, one.p, one.adjusted, one.reason)
 
     def ledger(self, pixels: FloatArray | None, *, missed: str) -> HeadLedger:

@@ -12,7 +12,7 @@ from embedkit.audits.columns import RARE, Coded, code
 from embedkit.audits.nuisance import SETS, Column
 from embedkit.audits.refits import Bench
 from embedkit.audits.relabellings import relabellings
-from embedkit.audits.reliance import Reliance, adjusted, hardness, measure_reliance
+from embedkit.audits.reliance import Reliance, adjusted, hardness, measure_reliance, odds
 from embedkit.audits.sources import Source, find_sources
 from embedkit.audits.suspicions import ALL, sighted
 from embedkit.heads.classifier import fold_numbers
@@ -20,7 +20,8 @@ from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
 FEWEST = 100  # clusters of labelled images
 PER_CLASS = 10  # clusters, for a class to be compared with others
-ASKED = 3  # columns of which it is asked whether a head uses them
+ASKED = 12  # columns of which it is asked whether a head uses them
+ALIKE = 0.8  # correlation of what two columns say of the class, from which one stands for both
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,9 +38,9 @@ class Clues:
         rare: classes with too few images to be compared.
         associations: of every other column, what tells the class best first.
         blindfolds: heads on nuisances, in nested sets.
-        told: whether one that sees no thumbnail knows more than the commonest class.
         sources: columns that divide the files into sources.
         purest: of these the one that says most; None without any.
+        unasked: columns that are tied to the label and not among the causes, nor alike to one.
         named: the columns among the causes, by name.
         causes: (n, classes) probabilities by each column that a head is asked about, made on other
             folds; and by all together.
@@ -54,9 +55,9 @@ class Clues:
     rare: tuple[str, ...]
     associations: tuple[Association, ...]
     blindfolds: tuple[Blindfold, ...]
-    told: bool
     sources: tuple[Source, ...]
     purest: Coded | None
+    unasked: int
     named: dict[str, Coded]
     causes: dict[str, DoubleArray]
 
@@ -74,6 +75,8 @@ class Clues:
         bench: Bench,
         answers: IntArray,
         causes: Mapping[str, DoubleArray] | None = None,
+        *,
+        heads: int = 1,
     ) -> tuple[Reliance, ...]:
         """Ask of each cause whether answers follow it, p-values adjusted by Holm over the causes.
 
@@ -81,6 +84,7 @@ class Clues:
             bench: of the head.
             answers: (m,) class numbers that it gives the bench's test images.
             causes: others than those of the files, in no order.
+            heads: that are asked; p-values are multiplied by their number.
         """
         places = self.places(bench)
         # Classes that were not compared have no number here.
@@ -95,6 +99,8 @@ class Clues:
         stronger: list[DoubleArray] = []
         for name, probabilities in asked.items():
             bounded = causes is None and name != ALL
+            unknown = [one.leaning != 0 for one in made if one.reason]
+            aside = np.any([np.zeros(len(y), bool), *unknown], axis=0)
             made.append(
                 measure_reliance(
                     name,
@@ -105,12 +111,12 @@ class Clues:
                     hardness(y, bench.nearest[places]),
                     self.clusters[self.test],
                     stronger=stronger if bounded else (),
-                    untold=next((one.cause for one in made if one.reason), "") if bounded else "",
+                    aside=aside if bounded else None,
                     seed=bench.seed,
                 )
             )
             stronger.append(probabilities)
-        return adjusted(made)
+        return adjusted(made, heads=heads)
 
 
 def find_clues(
@@ -134,7 +140,7 @@ def find_clues(
         ]
     )
     rows, seed = bench.pool[enough[bench.y[bench.pool]]], bench.seed
-    reason = _why_not(bench, rows, enough, split)
+    reason = _why_not(bench, rows, split)
     if reason:
         return reason
     every = [code(column, rows) for column in columns]
@@ -158,7 +164,9 @@ def find_clues(
     named = {one.column.name: one for one in coded}
     # Of what is tied to the label: each by itself, and all together as the better head sees them.
     tied = [one.name for one in found if one.present and one.set != SETS[-1]]
-    causes = {name: by_value(named[name], y, folds, k) for name in tied[:ASKED]}
+    causes = _different({name: by_value(named[name], y, folds, k) for name in tied}, y)
+    unasked = max(0, len(causes) - ASKED)
+    causes = dict(list(causes.items())[:ASKED])
     told = [one for one in sighted(heads) if one.tells(material)]
     if told:
         causes[ALL] = min(told, key=lambda one: one.log_loss(y)).probabilities
@@ -173,25 +181,44 @@ def find_clues(
         rare=tuple(name for name in bench.labels if name not in labels),
         associations=found,
         blindfolds=heads,
-        told=bool(told),
         sources=sources,
         purest=None if purest is None else named[purest.name],
-        named={name: named[name] for name in tied[:ASKED]},
+        unasked=unasked,
+        named={name: named[name] for name in causes if name in named},
         causes=causes,
     )
 
 
-def _why_not(bench: Bench, rows: IntArray, enough: BoolArray, split: str) -> str:
-    n = len(np.unique(bench.clusters[rows]))
+def _different(causes: Mapping[str, DoubleArray], y: IntArray) -> dict[str, DoubleArray]:
+    """Return causes, best first, without those that say nearly the same as one before them."""
+    prior = np.bincount(y, minlength=next(iter(causes.values())).shape[1]) if causes else y
+    kept: dict[str, DoubleArray] = {}
+    said: list[DoubleArray] = []
+    for name, probabilities in causes.items():
+        logs = np.log(odds(probabilities) / odds(prior / len(y))).ravel()
+        if any(abs(np.corrcoef(logs, one)[0, 1]) >= ALIKE for one in said):
+            continue
+        kept[name] = probabilities
+        said.append(logs)
+    return kept
+
+
+def _why_not(bench: Bench, rows: IntArray, split: str) -> str:
+    needed = f"{FEWEST} are needed"
+    n = len(np.unique(bench.clusters[bench.pool]))
     if n < FEWEST:
-        return f"not enough images (n = {n} independent ones with a label); {FEWEST} are needed"
+        return f"not enough images (n = {n} independent ones with a label); {needed}"
     for side, name in ((bench.train, "train"), (bench.test, split)):
         if len(np.unique(bench.y[np.intersect1d(rows, side)])) < 2:
             return (
                 f"{name} has fewer than two classes with {PER_CLASS} independent images in the "
                 "data set"
             )
-    return "" if enough.sum() > 1 else f"no two classes have {PER_CLASS} independent images"
+    n = len(np.unique(bench.clusters[rows]))
+    if n < FEWEST:
+        of = f"of classes with {PER_CLASS} of them"
+        return f"not enough images (n = {n} independent ones {of}); {needed}"
+    return ""
 
 
 def _sameness(one: Coded) -> str:

@@ -41,7 +41,7 @@ class Labels(Finding):
         certain: labels that are wrong for certain, at least: copies disagree.
         seen: by how much the rate rises when `SWAPPED` of the labels are swapped on purpose; None
             without ground truth.
-        ceiling: None without ground truth or without a test split.
+        ceiling: None without ground truth or without enough test images.
         left_out: classes with too few independent images to be judged.
         case: what is thought of every label; too much for the JSON.
     """
@@ -150,7 +150,9 @@ def check_labels(
         noise = estimate_noise(panel.head, y, clusters, seed=seed)
         opinion = panel.without(_worst(noise.wrong, y), divisions=DIVISIONS)
     case = Case(rows, labels, y, _together(opinion, voters.votes), panel.head, voters, confident)
-    certain = least_wrong(twins.pairs, twins.near, given)
+    judged = set(rows.tolist())
+    own = [name if row in judged else None for row, name in enumerate(given)]
+    certain = least_wrong(twins.pairs, twins.near, own)
     known = conflicting(twins.pairs, case, items.ids, ground_truth=ground_truth)
     made = Labels(
         name="labels",
@@ -181,7 +183,7 @@ def check_labels(
     ceiling = None
     if split is not None:
         test = np.array([items.splits[row] == split for row in rows])
-        if test.any():
+        if len(np.unique(clusters[test])) >= FEWEST:
             tested = estimate_noise(panel.head[test], y[test], clusters[test], seed=seed).rate
             tested = _allowing(tested, blind)
             top = Estimate(1 - tested.value, 1 - tested.high, 1 - tested.low, tested.n)

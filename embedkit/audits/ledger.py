@@ -100,7 +100,7 @@ def keep_ledger(
     pixels = store.spaces[PIXELS].vectors if PIXELS in store.spaces else None
     ledgers = []
     for kind, bench in zip(heads, benches, strict=True):
-        books = Books(bench, levels, clues, material=material)
+        books = Books(bench, levels, clues, heads=len(heads), material=material)
         made = books.ledger(pixels, missed=twins.missed)
         check_floor(kind, made.floor)
         check_controls(kind, made.controls)

@@ -1,6 +1,7 @@
 """Nuisance columns: what can be read off a file without looking at its subject."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -14,7 +15,10 @@ from embedkit.vectors import DoubleArray
 
 # From what a copy of the file would keep to what only another photograph changes.
 SETS = ("header", "geometry", "colour", "border", "thumbnail")
-SHORTEST = 3  # letters of a label that a file name is cleared of
+SHORTEST = 3  # letters of a label that a file name is cleared of inside a word too
+TOKENS = 20  # words of file names, the most frequent ones
+EVEN = 8.0  # of 255: spread of the outermost pixels of a border of one colour
+SHADE = 32  # of 255: colours of such borders that are no farther apart count as one
 _WORDS = {
     "JPEG tables": "jpeg_tables",
     "chroma subsampling": "subsampling",
@@ -38,12 +42,15 @@ _COLOUR = {
     "JPEG block edges off the grid": "blocks_elsewhere",
     "mirror symmetry": "symmetry",
 }
+_SIDES = ("left", "top", "right", "bottom")
 _BORDER = {
-    **{f"width of the {side} border": f"border_{side}" for side in ("left", "top", "right")},
-    "width of the bottom border": "border_bottom",
+    **{f"width of the {side} border": f"border_{side}" for side in _SIDES},
     **{f"{name} of the outermost pixels": f"ring_{name}" for name in ("red", "green", "blue")},
     "evenness of the outermost pixels": "ring_spread",
 }
+
+
+_RING = ("ring_red", "ring_green", "ring_blue", "ring_spread")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +83,20 @@ def nuisance_columns(items: ItemTable, *, label: str = "label") -> tuple[Column,
         return [one[name] for one in read]
 
     labels = {one for one in items.label_column(label) if one is not None}
+    patterns = name_patterns(items.ids, labels)
+    pixels = tuple(f"{w} x {h}" for w, h in zip(given["width"], given["height"], strict=True))
     columns = [
         Column("file format", "header", _words(given["format"])),
         Column("colour mode", "header", _words(given["mode"])),
         Column("JPEG quality", "header", _numbers(of("jpeg_quality"))),
         *(Column(name, "header", _words(of(key))) for name, key in _WORDS.items()),
+        Column("bytes", "header", size),
         Column("bytes per pixel", "header", size / (width * height)),
-        Column("pattern of the file name", "header", name_patterns(items.ids, labels)),
+        Column("pattern of the file name", "header", patterns),
+        *name_tokens(patterns),
         Column("place in its folder", "header", _places(items.ids)),
+        Column("size in pixels", "geometry", pixels),
+        Column("make of the file", "geometry", _makes(pixels, of("jpeg_tables"), of("software"))),
         Column("width", "geometry", width),
         Column("height", "geometry", height),
         Column("aspect ratio", "geometry", width / height),
@@ -91,6 +104,8 @@ def nuisance_columns(items: ItemTable, *, label: str = "label") -> tuple[Column,
         *_faces(items, width, height),
         *(Column(name, "colour", _numbers(of(key))) for name, key in _COLOUR.items()),
         *(Column(name, "border", _numbers(of(key))) for name, key in _BORDER.items()),
+        Column("sides with a border", "border", _sides([of(f"border_{one}") for one in _SIDES])),
+        Column("colour of an even border", "border", _shades([of(one) for one in _RING])),
     ]
     small = np.array(of("thumbnail"), float).reshape(len(items), -1)
     cells = [
@@ -108,15 +123,67 @@ def name_patterns(ids: Sequence[str], labels: set[str]) -> tuple[str, ...]:
 
     Folders are left out: that they go with the class is how data sets are laid out.
     """
-    long = sorted((one.lower() for one in labels if len(one) >= SHORTEST), key=len, reverse=True)
-    found = re.compile("|".join(re.escape(one) for one in long)) if long else None
+    found = re.compile(
+        "|".join(map(_as_in_names, sorted(labels, key=lambda one: (-len(one), one))))
+    )
     made = []
     for id_ in ids:
         stem = PurePosixPath(id_).stem.lower()
-        if found is not None:
+        if labels:
             stem = found.sub("label", stem)
         made.append(re.sub(r"\d+", "#", stem))
     return tuple(made)
+
+
+def _as_in_names(label: str) -> str:
+    """Return what finds a label in a file name; a short one only where it is a word by itself."""
+    words = [re.escape(one) for one in re.split(r"[\W_]+", label.lower()) if one]
+    text = r"[\W_]*".join(words) or re.escape(label.lower())
+    alone = len(label) < SHORTEST
+    return rf"(?<![^\W_]){text}(?![^\W_])" if alone else text
+
+
+def name_tokens(patterns: Sequence[str]) -> list[Column]:
+    """Return whether a file name has a word, for the most frequent ones that some names have."""
+    words = [set(re.findall(r"[^\W\d_]{2,}", one)) - {"label"} for one in patterns]
+    counts = Counter(word for some in words for word in some)
+    common = [word for word, n in counts.items() if n < len(patterns)]
+    common.sort(key=lambda word: (-counts[word], word))
+    return [
+        Column(
+            f"{word!r} in the file name",
+            "header",
+            tuple("yes" if word in some else "no" for some in words),
+        )
+        for word in common[:TOKENS]
+    ]
+
+
+def _makes(
+    pixels: Sequence[str], tables: Sequence[str | None], software: Sequence[str | None]
+) -> tuple[str, ...]:
+    """Return size, JPEG tables and program of each file as one word."""
+    parts = zip(pixels, tables, software, strict=True)
+    return tuple(", ".join(one for one in some if one is not None) for some in parts)
+
+
+def _sides(widths: Sequence[Sequence[int]]) -> tuple[str, ...]:
+    """Return which sides of a picture have a border: a letterbox has two that face each other."""
+    named = [
+        [side for side, width in zip(_SIDES, some, strict=True) if width]
+        for some in zip(*widths, strict=True)
+    ]
+    return tuple("all" if len(one) == len(_SIDES) else " and ".join(one) or "none" for one in named)
+
+
+def _shades(ring: Sequence[Sequence[float]]) -> tuple[str | None, ...]:
+    """Return the colour around each picture, coarsely; None where it is not even."""
+    return tuple(
+        "red {} green {} blue {}".format(*(round(one / SHADE) * SHADE for one in colour))
+        if spread <= EVEN
+        else None
+        for *colour, spread in zip(*ring, strict=True)
+    )
 
 
 def _places(ids: Sequence[str]) -> DoubleArray:

@@ -159,7 +159,7 @@ def check_quality(
         marks.append((failing, judged))
     found = count_defects(marks, y, labels, every, material=material, seed=seed)
     wrong = np.any([failing for failing, _ in marks], axis=0)
-    estimate, verdict = share_verdict(wrong, every, seed=seed)
+    estimate, verdict = share_verdict(wrong, every, material=material, seed=seed)
     sits = [one for one in zip(checks, found, strict=True) if one[1].sits_in]
     if wrong.any() and not sits and estimate.value < material:
         verdict = Verdict.ABSENT if estimate.high <= material else Verdict.INCONCLUSIVE

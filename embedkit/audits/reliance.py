@@ -27,6 +27,7 @@ SURE = 2.0
 MOST = 4.0  # beyond which the nuisance cannot be surer
 BANDS = (1 / MOST, 1 / SURE, 1 / LEANS, LEANS, SURE, MOST)
 FEWEST = 20  # clusters of test images on which the nuisance is right, and on which it is wrong
+ENTANGLED = 0.1  # correlation within classes from which columns have a thing in common
 HARDNESS = 3  # strata of a class by similarity to the nearest training image
 PER_STRATUM = 30  # test images of a class for each
 
@@ -133,7 +134,7 @@ def measure_reliance(
     clusters: IntArray,
     *,
     stronger: Sequence[DoubleArray] = (),
-    untold: str = "",
+    aside: BoolArray | None = None,
     seed: int,
 ) -> Reliance:
     """Compare a head's accuracy where a nuisance is right with that where it is wrong.
@@ -162,13 +163,15 @@ def measure_reliance(
         strata: (n,) of `hardness`.
         clusters: (n,) of relatives.
         stronger: (n, k) likewise, by nuisances that say more of the class.
-        untold: name of one of them for which too few images could show whether the head follows it,
-            so that it cannot be told from this one either; empty if there is none.
+        aside: (n,) images of which one of these says the class and cannot be judged itself: whether
+            the head follows that one or this one there, nobody knows.
         seed: of the draws.
     """
     right = answers == y
     ratio = odds(probabilities) / odds(prior)
     logs = _logs(probabilities, prior)
+    if aside is not None:
+        logs = np.where(aside[:, None], 0.0, logs)
     leans = np.abs(logs) >= np.log(LEANS)
     signs = np.sign(logs) * leans
     own = np.arange(len(y)), y
@@ -195,10 +198,10 @@ def measure_reliance(
             f"it is {few} on too few test images ({min(counts)} independent ones; "
             f"{FEWEST} are needed)"
         )
+        if aside is not None and aside.any():
+            reason += f" besides {aside.sum()} of which a stronger column says the class"
     elif not _centred(sign, strata).any():
         reason = "within classes and strata of hardness the nuisance does not vary"
-    elif untold:
-        reason = f"it goes with {untold}, which tells the class better and cannot be judged itself"
     unknown = Reliance(
         cause, reported, aligned, conflicting, bands, nothing, nothing, np.nan, np.nan,
         kappa, kappa_p, least, leaning, np.zeros(len(y)), reason,
@@ -208,8 +211,10 @@ def measure_reliance(
     levels = _levels(logs)
     half = _Slopes([signs], y, right, strata)
     slopes = [_Slopes(levels, y, right, strata)]
-    if stronger:
-        every = [level for one in stronger for level in _levels(_logs(one, prior))]
+    others = [_logs(one, prior) for one in stronger]
+    others = [one for one in others if _entangled(one[own], logs[own], strata)]
+    if others:
+        every = [level for one in others for level in _levels(one)]
         slopes.append(_Slopes([*every, *levels], y, right, strata))
 
     def statistic(weights: DoubleArray) -> DoubleArray:
@@ -260,6 +265,13 @@ def _levels(logs: DoubleArray) -> list[DoubleArray]:
     return [signs * sure, signs * ((size >= np.log(LEANS)) & ~sure)]
 
 
+def _entangled(first: DoubleArray, second: DoubleArray, strata: IntArray) -> bool:
+    """Return whether two columns go together where the class is the same."""
+    a, b = _centred(first, strata), _centred(second, strata)
+    size = np.sqrt((a @ a) * (b @ b))
+    return bool(size > 0 and abs(a @ b) / size >= ENTANGLED)
+
+
 def _centred(values: DoubleArray | BoolArray, strata: IntArray) -> DoubleArray:
     """Return values without the mean of their stratum."""
     means = np.bincount(strata, weights=values) / np.maximum(np.bincount(strata), 1)
@@ -284,7 +296,10 @@ class _Slopes:
         self._member = (strata[:, None] == np.arange(strata.max() + 1)).astype(np.float64)
         self._levels = levels
         self._own = np.stack([level[np.arange(len(y)), y] for level in levels])
-        self._right = right
+        values = np.concatenate([self._own, right[None].astype(np.float64)]).T
+        n = len(values)
+        self._products = (values[:, :, None] * values[:, None]).reshape(n, -1)
+        self._by_stratum = (values[:, :, None] * self._member[:, None]).reshape(n, -1)
 
     def worth(self, weights: DoubleArray) -> DoubleArray:
         """Return (m,) effects for (m, n) weights of the images."""
@@ -298,34 +313,21 @@ class _Slopes:
 
     def shares(self) -> DoubleArray:
         """Return the (n,) parts of the images in the effect, which is their mean."""
-        slopes = self.solved(np.ones((1, len(self._right))))[0]
+        slopes = self.solved(np.ones((1, len(self._member))))[0]
         classes = self._of_class.mean(axis=0)
         expected = np.stack([level @ classes for level in self._levels])
         return np.asarray(slopes @ (self._own - expected))
 
     def solved(self, weights: DoubleArray) -> DoubleArray:
         """Return the (m, levels) slopes."""
-        size = np.maximum(weights @ self._member, 1)
-        sums = [self._summed(weights, values) for values in (*self._own, self._right)]
-
-        def product(
-            one: int, values: DoubleArray | BoolArray, of_values: DoubleArray
-        ) -> DoubleArray:
-            raw = self._summed(weights, self._own[one] * values)
-            return np.asarray((raw - sums[one] * of_values / size).sum(axis=1))
-
-        n = len(self._own)
-        matrix = np.empty((len(weights), n, n))
-        for one, other in itertools.combinations_with_replacement(range(n), 2):
-            made = product(one, self._own[other], sums[other])
-            matrix[:, one, other] = matrix[:, other, one] = made
-        vector = np.stack([product(one, self._right, sums[-1]) for one in range(n)], axis=1)
+        m, n = len(weights), len(self._own)
+        size = np.maximum(weights @ self._member, 1)[:, None]
+        sums = (weights @ self._by_stratum).reshape(m, n + 1, -1)
+        raw = (weights @ self._products).reshape(m, n + 1, n + 1)
+        crossed = raw - (sums / size) @ sums.transpose(0, 2, 1)
         # A level that no image has gets a slope of zero; levels that are the same share one.
-        inverse = np.linalg.pinv(matrix, rcond=1e-9, hermitian=True)
-        return np.asarray((inverse @ vector[:, :, None])[:, :, 0])
-
-    def _summed(self, weights: DoubleArray, values: DoubleArray | BoolArray) -> DoubleArray:
-        return np.asarray(weights @ (self._member * values[:, None]))  # (m, strata)
+        inverse = np.linalg.pinv(crossed[:, :n, :n], rcond=1e-9, hermitian=True)
+        return np.asarray((inverse @ crossed[:, :n, n:])[:, :, 0])
 
 
 def _agreement(right: BoolArray, answered: BoolArray, y: IntArray) -> tuple[float, DoubleArray]:
@@ -346,7 +348,7 @@ def _detectable_gap(accuracy: Estimate, first: int, second: int) -> float:
     return float(min(1.0, (level + power) * np.sqrt(p * (1 - p) * (1 / first + 1 / second))))
 
 
-def adjusted(reliances: Sequence[Reliance]) -> tuple[Reliance, ...]:
-    """Return the same with p-values adjusted by Holm over all of them."""
-    ps = holm([one.p for one in reliances])
+def adjusted(reliances: Sequence[Reliance], *, heads: int) -> tuple[Reliance, ...]:
+    """Return the same with p-values adjusted by Holm over all of them, times the heads asked."""
+    ps = [min(1.0, heads * p) for p in holm([one.p for one in reliances])]
     return tuple(replace(one, adjusted=p) for one, p in zip(reliances, ps, strict=True))

@@ -128,7 +128,7 @@ class Run:
         train = {given for given, side in sides if side == "train" and given is not None}
         if self.split is None or not train:
             what = "a test (or valid) split" if train else "a train split"
-            return f"there is no labelled image in {what}"
+            return f"there is no labelled image in {what}; 'embedkit split' makes a split"
         return "" if len(train) > 1 else f"train holds one class only ({min(train)!r})"
 
     def finding(self, name: str) -> Finding:

@@ -137,8 +137,8 @@ def find_shortcuts(
         clues.telling,
         reliances,
         sighted(clues.blindfolds),
-        clues.told,
         proportion(right, clues.clusters[clues.test], seed=bench.seed),
+        unasked=clues.unasked,
         head=bench.kind,
         material=material,
     )

@@ -40,6 +40,25 @@ def followed(reliances: Sequence[Reliance], material: float) -> Reliance | None:
     return max(named or shown, key=lambda one: one.effect.value, default=None)
 
 
+def doubtful(reliances: Sequence[Reliance]) -> Reliance | None:
+    """Return the cause that answers may follow most by what is known; None where none is asked."""
+    measured = [one for one in reliances if not one.reason]
+    return max(measured or reliances[:1], key=lambda one: one.effect.high, default=None)
+
+
+def unfollowed(reliances: Sequence[Reliance], unasked: int, material: float) -> Verdict:
+    """Judge where no cause is shown to be followed: absent only if every one was asked and is not.
+
+    Args:
+        reliances: of those asked about.
+        unasked: columns that are tied to the label and were not asked about.
+        material: least accuracy that is worth a headline.
+    """
+    verdicts = [one.verdict(material) for one in reliances]
+    every = bool(verdicts) and not unasked and all(one is Verdict.ABSENT for one in verdicts)
+    return Verdict.ABSENT if every else Verdict.INCONCLUSIVE
+
+
 def untold(heads: Sequence[Blindfold], reported: Estimate, material: float) -> Verdict:
     """Judge where nothing is tied to the label: absent if the best head knows nothing that matters.
 
@@ -57,31 +76,31 @@ def judge(
     telling: Sequence[Association],
     reliances: Sequence[Reliance],
     heads: Sequence[Blindfold],
-    told: bool,
     reported: Estimate,
     *,
+    unasked: int,
     head: str,
     material: float,
 ) -> Judged:
     """Judge.
 
     A shortcut is present where the head on pictures is shown to follow what is tied to the label;
-    and, as an association, where a column marks the whole of a class, for then (nearly) no image
-    is left that could show it. It is absent where nothing is tied to the label, or where the head
-    is shown not to follow what is.
+    and, as an association, where a column marks the whole of a class and it cannot be excluded that
+    the head follows it, for then (nearly) no image is left that could show it. It is absent where
+    nothing is tied to the label, or where the head is shown not to follow anything that is.
 
     Args:
         telling: columns that are tied to the label.
         reliances: of the first of them, and of all together.
         heads: on nuisances without the thumbnail.
-        told: whether those know more than the commonest class.
         reported: accuracy of the head on pictures on the test split.
+        unasked: columns that are tied to the label, of which nobody asked whether the head follows.
         head: kind of the head on pictures.
         material: least accuracy that is worth a headline.
     """
-    if not telling and not told:
+    worst = doubtful(reliances)
+    if worst is None:
         return _nothing(heads, reported, material)
-    verdicts = [one.verdict(material) for one in reliances]
     wide = [one for one in telling if one.marker.class_wide]
     best = followed(reliances, material)
     if best is not None:
@@ -94,38 +113,23 @@ def judge(
         )
     first = telling[0] if telling else None
     text = _tied(first, telling, heads)
-    if wide:
-        asked = _unused if verdicts[0] is Verdict.ABSENT else _unknown
-        text += f" {asked(reliances[0], head)}"
+    if wide and reliances[0].verdict(material) is not Verdict.ABSENT:
+        text += f" {_unknown(reliances[0], head)}"
         return Judged(Verdict.PRESENT, Statement.ASSOCIATION, text, wide[0].gain)
-    measured = [one for one in reliances if not one.reason]
-    if measured and all(v is Verdict.ABSENT for v in verdicts):
-        worst = max(measured, key=lambda one: one.effect.high)
+    verdict = unfollowed(reliances, unasked, material)
+    if verdict is Verdict.ABSENT:
         text += f" {_unused(worst, head)}"
-        return Judged(
-            Verdict.ABSENT,
-            Statement.MATCHED,
-            text,
-            worst.effect,
-            100 * worst.effect.value,
-            100 * max(material, detectable(worst.effect)),
-        )
-    text += f" {_unknown(reliances[0], head)}"
-    if not measured:
+    else:
+        text += f" {_unknown(worst, head)}"
+    if unasked:
+        text += f" {unasked} more that are tied to the class were not asked about."
+    if worst.reason:
         estimate = first.gain if first is not None else _best(heads).crossed.gain
-        least = reliances[0].least
-        return Judged(
-            Verdict.INCONCLUSIVE,
-            Statement.ASSOCIATION,
-            text,
-            estimate,
-            None,
-            None if np.isnan(least) else 100 * least,
-        )
-    worst = max(measured, key=lambda one: one.effect.high)
+        least = None if np.isnan(worst.least) else 100 * worst.least
+        return Judged(verdict, Statement.ASSOCIATION, text, estimate, None, least)
     return Judged(
-        Verdict.INCONCLUSIVE,
-        Statement.ASSOCIATION,
+        verdict,
+        Statement.MATCHED if verdict is Verdict.ABSENT else Statement.ASSOCIATION,
         text,
         worst.effect,
         100 * worst.effect.value,
