@@ -325,6 +325,7 @@ class _Slopes:
         sums = (weights @ self._by_stratum).reshape(m, n + 1, -1)
         raw = (weights @ self._products).reshape(m, n + 1, n + 1)
         crossed = raw - (sums / size) @ sums.transpose(0, 2, 1)
+        crossed[np.abs(crossed) < 1e-9] = 0.0  # of rounding, which would pass for variation
         # A level that no image has gets a slope of zero; levels that are the same share one.
         inverse = np.linalg.pinv(crossed[:, :n, :n], rcond=1e-9, hermitian=True)
         return np.asarray((inverse @ crossed[:, :n, n:])[:, :, 0])
