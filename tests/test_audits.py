@@ -11,7 +11,7 @@ from helpers import noise, saved
 from PIL import Image, ImageOps
 
 from embedkit.audits import AUDITS, audit
-from embedkit.audits.base import Verdict, effect_verdict
+from embedkit.audits.base import Verdict, effect_verdict, share_verdict
 from embedkit.audits.gate import exceeded, parse_limits
 from embedkit.audits.leakage import measure_leakage, shared
 from embedkit.audits.ledger import keep_ledger
@@ -405,3 +405,9 @@ def test_each_audit_is_told_before_it_runs(clean_store):
     found = audit(clean_store, progress=told.append, **options)
     assert [one.stage for one in told] == [f"auditing: {one.name}" for one in found.findings]
     assert [(one.done, one.total, one.unit) for one in told] == [(0, 2, "audits"), (1, 2, "audits")]
+
+
+def test_no_share_is_absent_only_where_what_could_be_there_is_not_material():
+    none, own = np.zeros(400, bool), np.arange(400)  # at most 0.75% of 400
+    for material, verdict in ((0.005, Verdict.INCONCLUSIVE), (0.05, Verdict.ABSENT)):
+        assert share_verdict(none, own, material=material, seed=0)[1] is verdict

@@ -5,12 +5,12 @@ import io
 import helpers
 import numpy as np
 import pytest
-from helpers import saved
+from helpers import noise, saved
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps, PngImagePlugin
 
-from embedkit.audits.nuisance import SETS, name_patterns, nuisance_columns
+from embedkit.audits.nuisance import SETS, name_patterns, name_tokens, nuisance_columns
 from embedkit.images import decode
-from embedkit.nuisance import nuisances
+from embedkit.nuisance import nuisances, read_header
 from embedkit.pipeline import embed
 
 SIDE = 120
@@ -178,8 +178,48 @@ def test_a_face_that_nobody_looked_for_has_no_place(planted_store):
         ("happy/Happy-3 (2).png", {"happy", "sad"}, "label-# (#)"),
         ("a/abc12.jpg", {"a"}, "abc#"),
         ("x/unhappy7.jpg", {"happy", "unhappy"}, "label#"),
+        ("f/f_00072.jpg", {"f", "m"}, "label_#"),
+        ("f/form f2 f.jpg", {"f", "m"}, "form label# label"),
+        ("x/Long-Hair_3.jpg", {"long hair"}, "label_#"),
+        ("x/long_hair3.jpg", {"long hair", "long"}, "label#"),
         ("12.jpg", set(), "#"),
     ],
 )
 def test_a_file_name_loses_figures_folders_and_labels(id_, labels, pattern):
     assert name_patterns([id_], labels) == (pattern,)
+
+
+def test_words_of_file_names_are_columns_where_some_names_have_them():
+    found = name_tokens(["x#_studio_label", "q#_street_label", "zz#_street_label"])
+    assert [one.name for one in found] == [
+        "'street' in the file name",
+        "'studio' in the file name",
+        "'zz' in the file name",
+    ]
+    assert found[0].values == ("no", "yes", "yes")
+
+
+def test_size_make_and_border_are_words_too(tmp_path):
+    framed = ImageOps.expand(noise(1, 40), 4, (200, 0, 0))
+    boxed = ImageOps.expand(noise(2, 40), (0, 6), (0, 0, 0))
+    for name, image in (("a", framed), ("b", boxed), ("c", noise(3, 48))):
+        path = tmp_path / f"faces/x/{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+    store = embed(tmp_path / "faces", tmp_path / "store", backbone="pixels")
+    by_name = {column.name: column.values for column in nuisance_columns(store.items)}
+    assert by_name["size in pixels"] == ("48 x 48", "40 x 52", "48 x 48")
+    assert by_name["make of the file"] == by_name["size in pixels"]  # no tables, no program
+    assert by_name["sides with a border"] == ("all", "top and bottom", "none")
+    assert by_name["colour of an even border"] == ("red 192 green 0 blue 0", None, None)
+    assert by_name["bytes"].tolist() == store.items.column("bytes")
+
+
+def test_what_a_tiff_file_says_of_its_pixels_is_no_exif(tmp_path):
+    plain, noted = tmp_path / "plain.tif", tmp_path / "noted.tif"
+    image = noise(4, 20)
+    image.save(plain)
+    image.save(noted, tiffinfo={271: "Canon"})
+    for path, exif in ((plain, False), (noted, True)):
+        with Image.open(path) as opened:
+            assert read_header(opened).exif is exif

@@ -11,6 +11,7 @@ from helpers import drawn_items
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
+from embedkit.audits import clues
 from embedkit.audits.associations import associate, mutual_information
 from embedkit.audits.base import Statement, Verdict, not_run
 from embedkit.audits.books import Books
@@ -217,12 +218,72 @@ def test_columns_that_do_not_vary_are_listed_and_never_passed():
     assert "none of 5 columns varies" in nothing.not_run_reason
 
 
+def blind(world, name, strength):
+    """A column that is tied to the label, by chance on some images, and in no picture."""
+    given = world.generator.random(len(world.y)) < strength
+    values = np.where(given, world.y % 2, world.generator.integers(2, size=len(world.y)))
+    return Column(name, "header", 10.0 * values)
+
+
+def test_a_weaker_column_that_the_head_follows_is_asked_about_too():
+    world = World(n=3000, strength=0.3, seed=2)
+    others = [blind(world, f"unseen {c}", 0.45) for c in range(4)]
+    found = world.find([*others, *world.columns(noise=2)])
+    assert {one.name for one in found.clues.telling[:4]} == {one.name for one in others}
+    assert found.verdict is Verdict.PRESENT
+    assert "JPEG quality" in [one.cause for one in found.reliances]
+    assert found.cause == "JPEG quality"
+    assert found.estimate.low <= found.reliances[0].reported.value - 0.5 <= found.estimate.high
+
+
+def test_columns_that_say_the_same_are_asked_about_once():
+    world = World(n=1500, strength=0.5, seed=2)
+    quality = next(one for one in world.columns() if one.name == "JPEG quality")
+    copies = [Column(f"quality {c}", "header", quality.values + c) for c in range(20)]
+    found = world.find(copies)
+    assert len(found.clues.telling) == 20
+    assert found.clues.unasked == 0
+    assert len(found.reliances) <= 2  # one of them, and all together
+
+
+def test_what_was_not_asked_about_is_not_absent(monkeypatch):
+    monkeypatch.setattr(clues, "ASKED", 1)
+    world = World(n=6000, strength=0.4, signal=2.0, seen=0.0, seed=4)
+    found = world.find([*world.columns(noise=2), blind(world, "another", 0.3)])
+    assert found.clues.unasked == 1
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "1 more that are tied to the class were not asked about." in found.summary
+
+
+def test_a_mark_of_a_whole_class_that_the_head_is_shown_not_to_follow_is_absent():
+    world = World(n=6000, shares=(0.06, 0.47, 0.47), signal=3.0, seen=0.0, seed=5)
+    flag = np.where(world.generator.random(6000) < 0.97, world.y == 0, world.y != 0)
+    found = world.find([Column("flag", "colour", 1.0 * flag)])
+    assert found.clues.telling[0].marker.class_wide
+    assert found.reliances[0].verdict() is Verdict.ABSENT
+    assert found.verdict is Verdict.ABSENT
+    assert found.summary.startswith("flag marks a whole class")
+    assert "does not follow flag" in found.summary
+
+
+def test_a_class_wide_mark_behind_many_columns_has_an_interval():
+    world = World(n=4000, strength=0.9, shares=(0.06, 0.47, 0.47), seed=6)
+    flag = np.where(world.generator.random(4000) < 0.99, world.y == 0, world.y != 0)
+    tied = [blind(world, f"column {c}", 0.6) for c in range(14)]
+    first = world.find([*tied, Column("flag", "colour", 1.0 * flag)]).clues.telling[0]
+    assert first.name == "flag"
+    assert first.gain.low < first.gain.value < first.gain.high
+
+
 def test_too_few_images_are_an_answer():
     assert "not enough images (n = 60" in World(n=60, seed=9).find().not_run_reason
     # As many images, but each is there three times.
     assert "(n = 60 " in World(n=180, copies=3, seed=9).find().not_run_reason
     lonely = World(n=300, shares=(0.99, 0.01), seed=9).find()
     assert "fewer than two classes" in lonely.not_run_reason
+    # Enough images, but of classes that have few each.
+    many = World(n=110, shares=(1 / 15,) * 15, seed=9).find()
+    assert "of classes with 10 of them" in many.not_run_reason
 
 
 def test_a_rare_class_is_left_out_and_named():

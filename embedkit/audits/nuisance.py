@@ -140,7 +140,7 @@ def _as_in_names(label: str) -> str:
     words = [re.escape(one) for one in re.split(r"[\W_]+", label.lower()) if one]
     text = r"[\W_]*".join(words) or re.escape(label.lower())
     alone = len(label) < SHORTEST
-    return rf"(?<![^\W_]){text}(?![^\W_])" if alone else text
+    return rf"(?<![^\W\d_]){text}(?![^\W\d_])" if alone else text
 
 
 def name_tokens(patterns: Sequence[str]) -> list[Column]:
