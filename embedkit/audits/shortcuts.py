@@ -87,6 +87,7 @@ class Shortcuts(Finding):
             "head": self.head,
             "images": len(clues.rows),
             "columns_tested": len(clues.associations),
+            "columns_not_asked_about": clues.unasked,
             "permutations": DRAWS,
             "no_variation": [{"column": name, "reason": why} for name, why in clues.without],
             "classes_too_rare": list(clues.rare),
