@@ -18,7 +18,7 @@ from embedkit.store import Store
 from embedkit.synthetic import make_faces
 
 PHOTOGRAPHS, SIZE = 6, 200
-PAIRS = 5  # of embeddings with and without the nuisance table
+PAIRS = 3  # of embeddings with and without the nuisance table
 SOME = 1000  # pictures of each
 ASKED_SHARE, ASKED_MINUTES = 0.2, 5
 WATCHED = {
