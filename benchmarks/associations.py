@@ -56,7 +56,8 @@ def audited(name: str, data: Path, work: Path) -> list[tuple[str, dict[str, Any]
         writer = csv.DictWriter(out, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    embedkit("embed", f"{name}.csv", "--label", labels[0], "-b", "mtcnn", "-o", name, folder=work)
+    options = ["--label", labels[0], "--root", str(data), "-b", "mtcnn", "-o", name]
+    embedkit("embed", f"{name}.csv", *options, folder=work)
     made = []
     for label in (one for plain in labels for one in (plain, f"{plain}, drawn")):
         options = ["--label", label, "--check", "shortcuts", "--views", "--seed", str(SEED)]

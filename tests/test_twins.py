@@ -291,7 +291,8 @@ def test_a_picture_that_has_changed_is_not_looked_at(folder, tmp_path_factory):
 
 def test_copies_that_could_not_be_looked_for_are_not_absent(folder, tmp_path_factory, monkeypatch):
     store = embed(folder, tmp_path_factory.mktemp("s") / "s", backbone="pixels")
-    monkeypatch.setattr(base, "MATERIAL", 0.5)  # as if there were 300 pictures, and not 20
+    # As if there were 300 pictures, and not 20.
+    monkeypatch.setitem(base.share_verdict.__kwdefaults__, "material", 0.5)
 
     def judged():
         twins = find_twins(store)
