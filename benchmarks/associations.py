@@ -60,7 +60,8 @@ def audited(name: str, data: Path, work: Path) -> list[tuple[str, dict[str, Any]
     embedkit("embed", f"{name}.csv", *options, folder=work)
     made = []
     for label in (one for plain in labels for one in (plain, f"{plain}, drawn")):
-        options = ["--label", label, "--check", "shortcuts", "--views", "--seed", str(SEED)]
+        column = "label" if label == labels[0] else label  # as the store calls it
+        options = ["--label", column, "--check", "shortcuts", "--views", "--seed", str(SEED)]
         _, document = embedkit("audit", name, *options, folder=work)
         made.append((f"{name}, {label}", document["findings"][0]))
         print(made[-1][0], document["findings"][0]["summary"], flush=True)
