@@ -141,8 +141,8 @@ Vectors of `mtcnn`, logistic head.
 {table(rows)}
 
 *Columns tied*: those whose tie with the label is present, the 192 of the thumbnail among them. The
-*best head on files* sees no picture and no thumbnail. *Most that following carries*: the largest effect of those
-asked about, with the others of its class alike.
+*best head on files* sees no picture and no thumbnail. *Most that following carries*: the largest
+effect of those asked about, with the others of its class alike.
 
 Accuracy of a head trained and tested on changed pictures, with the difference to the pictures as
 they are:
