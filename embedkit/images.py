@@ -82,8 +82,12 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded picture: (h, w, 3) uint8 RGB, upright, its facts, and what its file says."""
+    """A decoded picture: (h, w, 3) uint8 RGB, upright, its facts, and what its file says.
 
+    `image` is the same as Pillow has it: to make one of the other takes as long as hashing it.
+    """
+
+    image: Image.Image
     pixels: Pixels
     facts: Facts
     header: Header
@@ -144,6 +148,7 @@ def decode(data: bytes, *, background: tuple[int, int, int] = BACKGROUND) -> Pic
     picture, format_, mode, orientation, frames, header = _decoded(data, background)
     pixels = np.asarray(picture)
     return Picture(
+        picture,
         pixels,
         Facts(
             sha256=sha256(data),

@@ -6,6 +6,7 @@ columns.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
@@ -23,6 +24,8 @@ _BLOCK = 8  # pixels a side of what JPEG encodes at once
 _EVEN = 8  # of 255: a border's pixels are as near to its colour, on average, after JPEG too
 _WIDEST = 4  # a border is looked for in a quarter of each side
 _RING = 2  # pixels of the outermost ring
+_SIDES = ("border_left", "border_top", "border_right", "border_bottom")
+TOGETHER = 64  # pictures that are worked on at once
 _SAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 # What a TIFF file has to say of its pixels, in the form that cameras' notes have.
 _OF_TIFF = frozenset(
@@ -120,6 +123,9 @@ class Appearance:
     thumbnail: list[int]
 
 
+_SAID = tuple(one.name for one in fields(Header))
+
+
 def read_header(image: Image.Image) -> Header:
     """Return what an opened file says of itself; its pixels need not be decoded."""
     exif = image.getexif()
@@ -141,56 +147,71 @@ def read_header(image: Image.Image) -> Header:
     )
 
 
-def nuisances(header: Header, pixels: Pixels) -> dict[str, Any]:
-    """Return all nuisances of a picture, as the store keeps them.
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What is kept of a picture's file and pixels until its nuisances are worked out.
+
+    Attributes:
+        header: of its file.
+        small: (64, 64, 3) uint8 RGB.
+        grey: (64, 64) uint8.
+        thumbnail: 8 x 8 RGB, row by row.
+        window: (at most 128, at most 128) uint8, the middle of the picture in grey, at full size.
+        ring: (n, 3) uint8, its outermost pixels.
+        border: pixels of an even border on the left, at the top, on the right and at the bottom.
+    """
+
+    header: Header
+    small: Pixels
+    grey: Pixels
+    thumbnail: list[int]
+    window: Pixels
+    ring: Pixels
+    border: dict[str, int]
+
+
+def glance(header: Header, image: Image.Image, pixels: Pixels) -> Glance:
+    """Take from a picture what `nuisances` needs; this may be done on many threads at once.
 
     Args:
         header: of its file.
-        pixels: (h, w, 3) uint8 RGB, upright.
+        image: RGB, upright.
+        pixels: (h, w, 3) uint8, the same once more: to make one of the other takes a third as long
+            as all that is done here.
     """
-    made = _appearance(pixels)
-    # Not asdict: it copies a thumbnail number by number, which takes longer than making it.
-    return {one.name: getattr(part, one.name) for part in (header, made) for one in fields(part)}
-
-
-def _appearance(pixels: Pixels) -> Appearance:
-    image = Image.fromarray(pixels)
-    grey = image.convert("L")
-    counts = np.array(grey.histogram(), np.float64) / (image.width * image.height)
-    values = np.arange(256)
-    mean = float(counts @ values)
-    small = np.asarray(image.resize((_SMALL, _SMALL), Image.Resampling.BOX), np.float32)
-    red, green, blue = np.ascontiguousarray(np.moveaxis(small, 2, 0))
-    largest, least = (of(of(red, green), blue) for of in (np.maximum, np.minimum))
-    window = _window(grey)
-    step, elsewhere = _blocks(window)
-    left, right = _border(pixels.transpose(1, 0, 2))
-    top, bottom = _border(pixels)
-    ring = _ring(pixels)
-    plain = (red + green + blue) / 3
-    return Appearance(
-        brightness=mean,
-        contrast=float(np.sqrt(counts @ (values - mean) ** 2)),
-        dark=float(counts[:16].sum()),
-        bright=float(counts[240:].sum()),
-        saturation=float((largest - least).mean()),
-        red_cast=float((red - green).mean()),
-        blue_cast=float((blue - green).mean()),
-        sharpness=_sharpness(window),
-        noise=_noise(window),
-        blocks=step,
-        blocks_elsewhere=elsewhere,
-        border_left=left,
-        border_top=top,
-        border_right=right,
-        border_bottom=bottom,
-        ring_red=float(ring[:, 0].mean()),
-        ring_green=float(ring[:, 1].mean()),
-        ring_blue=float(ring[:, 2].mean()),
-        ring_spread=float(ring.mean(axis=1).std()),
-        symmetry=_correlation(plain, plain[:, ::-1]),
-        thumbnail=_thumbnail(small),
+    small = image.resize((_SMALL, _SMALL), Image.Resampling.BOX)
+    return Glance(
+        header,
+        np.asarray(small),
+        np.asarray(small.convert("L")),
+        list(small.reduce(_SMALL // THUMBNAIL).tobytes()),
+        np.asarray(_middle(image).convert("L")),
+        _ring(pixels),
+        _border(pixels),
     )
+
+
+def nuisances(glances: Sequence[Glance]) -> list[dict[str, Any]]:
+    """Return all nuisances of each picture, as the store keeps them.
+
+    Several pictures are worked on at once: NumPy's calls cost more here than their work, and each
+    hands over the interpreter's lock. All sums are of whole numbers, so that no figure depends on
+    what else is worked on at the same time.
+    """
+    made: list[dict[str, Any]] = []
+    for start in range(0, len(glances), TOGETHER):
+        some = glances[start : start + TOGETHER]
+        columns = {
+            **_tones(np.stack([one.grey for one in some]), np.stack([one.small for one in some])),
+            **_details([one.window for one in some]),
+            **_rings([one.ring for one in some]),
+        }
+        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+        for one, row in zip(some, rows, strict=True):
+            said = {name: getattr(one.header, name) for name in _SAID}
+            said |= dict(zip(columns, row, strict=True))
+            made.append(said | one.border | {"thumbnail": one.thumbnail})
+    return made
 
 
 @cache
@@ -218,87 +239,150 @@ def _words(value: object) -> str | None:
     return " ".join(kept.split())[:_LONGEST] or None
 
 
-def _window(grey: Image.Image) -> npt.NDArray[np.int16]:
+def _middle(image: Image.Image) -> Image.Image:
     """Return the middle of a picture at full size, cut where blocks of 8 begin."""
     left, top = (
-        (side - _WINDOW) // 2 // _BLOCK * _BLOCK if side > _WINDOW else 0 for side in grey.size
+        (side - _WINDOW) // 2 // _BLOCK * _BLOCK if side > _WINDOW else 0 for side in image.size
     )
     right, bottom = (
-        min(start + _WINDOW, side) for start, side in zip((left, top), grey.size, strict=True)
+        min(start + _WINDOW, side) for start, side in zip((left, top), image.size, strict=True)
     )
-    return np.asarray(grey.crop((left, top, right, bottom)), np.int16)
+    return image.crop((left, top, right, bottom))
 
 
-def _thumbnail(small: npt.NDArray[np.float32]) -> list[int]:
-    cells = small.reshape(THUMBNAIL, _SMALL // THUMBNAIL, THUMBNAIL, _SMALL // THUMBNAIL, 3)
-    means: list[int] = np.rint(cells.mean(axis=(1, 3))).astype(int).ravel().tolist()
-    return means
+def _ring(pixels: Pixels) -> Pixels:
+    parts = (pixels[:_RING], pixels[-_RING:], pixels[:, :_RING], pixels[:, -_RING:])
+    return np.concatenate([part.reshape(-1, 3) for part in parts])
 
 
-def _sharpness(window: npt.NDArray[np.int16]) -> float:
-    if min(window.shape) < 3:
-        return 0.0
-    inner = window[1:-1, 1:-1]
-    laplacian = (
-        4 * inner - window[:-2, 1:-1] - window[2:, 1:-1] - window[1:-1, :-2] - window[1:-1, 2:]
-    )
-    return float(np.log1p(laplacian.var(dtype=np.float64)))
+def _border(pixels: Pixels) -> dict[str, int]:
+    """Return how many columns or rows of each side have the outermost one's mean colour."""
+    upright = pixels.transpose(1, 0, 2)
+    sides = (upright, pixels, upright[::-1], pixels[::-1])
+    # All four outermost lines at once, for hardly any picture has a border.
+    lines = np.concatenate([side[0] for side in sides]).T.astype(np.float32, order="C")
+    height, width = pixels.shape[:2]
+    lengths = np.array([height, width, height, width])
+    starts = (0, height, height + width, 2 * height + width)
+    colours = np.add.reduceat(lines, starts, axis=1) / lengths.astype(np.float32)
+    off = np.abs(lines - np.repeat(colours, lengths, axis=1)).sum(axis=0)
+    even = np.add.reduceat(off, starts) <= 3 * _EVEN * lengths
+    return {
+        name: _even(side, colour) if plain else 0
+        for name, side, colour, plain in zip(_SIDES, sides, colours.T, even.tolist(), strict=True)
+    }
 
 
-def _noise(window: npt.NDArray[np.int16]) -> float:
-    if min(window.shape) < 3:
-        return 0.0
-    down = window[:-2] - 2 * window[1:-1] + window[2:]
-    both = down[:, :-2] - 2 * down[:, 1:-1] + down[:, 2:]
-    return float(np.sqrt(np.pi / 2) * np.abs(both).mean(dtype=np.float64) / 6)
-
-
-def _blocks(window: npt.NDArray[np.int16]) -> tuple[float, float]:
-    """Return the step at the borders of the file's own blocks, and at the other grid's with most.
-
-    Each as a multiple of the mean step; 1 where there is nothing to compare.
-    """
-    steps = []
-    for axis in (0, 1):
-        edges = np.abs(np.diff(window, axis=axis)).mean(axis=1 - axis, dtype=np.float64)
-        n = len(edges) // _BLOCK * _BLOCK
-        mean = edges[:n].mean() if n else 0.0
-        if mean == 0:
-            return 1.0, 1.0
-        steps.append(edges[:n].reshape(-1, _BLOCK).mean(axis=0) / mean)
-    first, second = steps
-    both = (first[:, None] + second[None, :]) / 2
-    own = float(both[-1, -1])
-    both[-1, :] = both[:, -1] = 0
-    return own, float(both.max())
-
-
-def _border(pixels: Pixels) -> tuple[int, int]:
-    """Return how many of the first and of the last rows have the outermost one's mean colour."""
-    return _even(pixels), _even(pixels[::-1])
-
-
-def _even(rows: Pixels) -> int:
+def _even(rows: Pixels, colour: npt.NDArray[np.float32]) -> int:
     widest = len(rows) // _WIDEST
-    colour = np.tile(rows[0].mean(axis=0, dtype=np.float32), rows.shape[1])
     n = 0
-    while n < widest:  # a few at a time, for hardly any picture has a border
-        some = rows[n : min(n + _BLOCK, widest)]
-        flat = some.reshape(len(some), len(colour)).astype(np.float32)
-        off = np.abs(flat - colour).mean(axis=1) > _EVEN
+    while n < widest:  # a few at a time, for most borders are narrow
+        some = rows[n : min(n + _BLOCK, widest)].astype(np.float32)
+        off = np.abs(some - colour).mean(axis=(1, 2)) > _EVEN
         if off.any():
             return n + int(off.argmax())
         n += len(some)
     return n
 
 
-def _ring(pixels: Pixels) -> DoubleArray:
-    """Return the outermost pixels: (n, 3)."""
-    parts = (pixels[:_RING], pixels[-_RING:], pixels[:, :_RING], pixels[:, -_RING:])
-    return np.concatenate([part.reshape(-1, 3) for part in parts]).astype(np.float64)
+def _tones(greys: Pixels, small: Pixels) -> dict[str, npt.NDArray[Any]]:
+    """Return what (n, 64, 64) and (n, 64, 64, 3) uint8 say of tones, colours and symmetry."""
+    n, side = greys.shape[:2]
+    size = side * side
+    grey = greys.reshape(n, size)
+    values = grey.astype(np.float64)
+    brightness = values.sum(axis=1) / size
+    squares = np.einsum("ni,ni->n", values, values) / size
+    planes = small.reshape(n, size, 3).transpose(2, 0, 1).copy()
+    colourful = planes.max(axis=0) - planes.min(axis=0)
+    colours = planes.astype(np.float64)
+    red, green, blue = colours.sum(axis=2) / size
+    return {
+        "brightness": brightness,
+        "contrast": np.sqrt(np.maximum(squares - brightness**2, 0)),
+        "dark": (grey < 16).sum(axis=1) / size,
+        "bright": (grey >= 240).sum(axis=1) / size,
+        "saturation": colourful.astype(np.float64).sum(axis=1) / size,
+        "red_cast": red - green,
+        "blue_cast": blue - green,
+        "symmetry": _symmetry(colours.sum(axis=0).reshape(n, side, side)),
+    }
 
 
-def _correlation(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
-    a, b = (one - one.mean() for one in (first, second))
-    size = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return float((a * b).sum()) / size if size > 0 else 1.0
+def _symmetry(plain: DoubleArray) -> DoubleArray:
+    total = plain.sum(axis=(1, 2)) ** 2 / plain[0].size
+    spread = np.einsum("nij,nij->n", plain, plain) - total
+    mirrored = np.einsum("nij,nij->n", plain, plain[:, :, ::-1]) - total
+    return np.where(spread > 0, mirrored / np.where(spread > 0, spread, 1), 1.0)
+
+
+def _rings(rings: Sequence[Pixels]) -> dict[str, npt.NDArray[Any]]:
+    lengths = np.array([len(ring) for ring in rings])
+    starts = np.cumsum([0, *lengths[:-1]])
+    every = np.concatenate(rings).T.astype(np.float64, order="C")
+    red, green, blue = np.add.reduceat(every, starts, axis=1) / lengths
+    sums = every.sum(axis=0)  # three times the grey value
+    total, squares = (np.add.reduceat(of, starts) for of in (sums, sums**2))
+    variance = (squares - total**2 / lengths) / lengths
+    spread = np.sqrt(np.maximum(variance, 0)) / 3
+    return {"ring_red": red, "ring_green": green, "ring_blue": blue, "ring_spread": spread}
+
+
+def _details(windows: Sequence[Pixels]) -> dict[str, npt.NDArray[Any]]:
+    """Return sharpness, noise and blocks of each; windows of one size are worked on together."""
+    found = np.empty((4, len(windows)))
+    shapes = [window.shape for window in windows]
+    for shape in sorted(set(shapes)):
+        rows = [row for row, one in enumerate(shapes) if one == shape]
+        alike = np.stack([windows[row] for row in rows]).astype(np.int16)
+        found[:, rows] = (_sharpness(alike), _noise(alike), *_blocks(alike))
+    return dict(zip(("sharpness", "noise", "blocks", "blocks_elsewhere"), found, strict=True))
+
+
+def _sharpness(windows: npt.NDArray[np.int16]) -> DoubleArray:
+    n, height, width = windows.shape
+    if min(height, width) < 3:
+        return np.zeros(n)
+    inner = windows[:, 1:-1, 1:-1]
+    laplacian = (
+        4 * inner
+        - windows[:, :-2, 1:-1]
+        - windows[:, 2:, 1:-1]
+        - windows[:, 1:-1, :-2]
+        - windows[:, 1:-1, 2:]
+    )
+    values = laplacian.reshape(n, -1).astype(np.float64)
+    size = values.shape[1]
+    # Not `@`: BLAS shares even this little among threads, which wait for one another.
+    variance = (np.einsum("ni,ni->n", values, values) - values.sum(axis=1) ** 2 / size) / size
+    return np.asarray(np.log1p(np.maximum(variance, 0)))
+
+
+def _noise(windows: npt.NDArray[np.int16]) -> DoubleArray:
+    if min(windows.shape[1:]) < 3:
+        return np.zeros(len(windows))
+    down = windows[:, :-2] - 2 * windows[:, 1:-1] + windows[:, 2:]
+    both = down[:, :, :-2] - 2 * down[:, :, 1:-1] + down[:, :, 2:]
+    size = both[0].size
+    total = np.abs(both).reshape(len(windows), -1).sum(axis=1, dtype=np.int32)
+    return np.asarray(np.sqrt(np.pi / 2) * total / size / 6)
+
+
+def _blocks(windows: npt.NDArray[np.int16]) -> tuple[DoubleArray, DoubleArray]:
+    """Return the step at the borders of the file's own blocks, and at the other grid's with most.
+
+    Each as a multiple of the mean step; 1 where there is nothing to compare.
+    """
+    steps, flat = [], np.zeros(len(windows), bool)
+    for axis in (1, 2):
+        edges = np.abs(np.diff(windows, axis=axis)).sum(axis=3 - axis, dtype=np.int32)
+        n = edges.shape[1] // _BLOCK * _BLOCK
+        places = edges[:, :n].reshape(len(windows), -1, _BLOCK).sum(axis=1)
+        total = places.sum(axis=1)
+        flat |= total == 0
+        steps.append(_BLOCK * places / np.maximum(total, 1)[:, None])
+    first, second = steps
+    both = (first[:, :, None] + second[:, None, :]) / 2
+    own = both[:, -1, -1].copy()
+    both[:, -1, :] = both[:, :, -1] = 0
+    return np.where(flat, 1.0, own), np.where(flat, 1.0, both.max(axis=(1, 2)))

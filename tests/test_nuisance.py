@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps, PngImagePlugin
 
 from embedkit.audits.nuisance import SETS, name_patterns, name_tokens, nuisance_columns
 from embedkit.images import decode
-from embedkit.nuisance import nuisances, read_header
+from embedkit.nuisance import glance, nuisances, read_header
 from embedkit.pipeline import embed
 
 SIDE = 120
@@ -21,8 +21,12 @@ def scene(seed=0, side=SIDE):
 
 
 def of(data):
+    return nuisances([seen(data)])[0]
+
+
+def seen(data):
     picture = decode(data)
-    return nuisances(picture.header, picture.pixels)
+    return glance(picture.header, picture.image, picture.pixels)
 
 
 def png(image, **options):
@@ -223,3 +227,13 @@ def test_what_a_tiff_file_says_of_its_pixels_is_no_exif(tmp_path):
     for path, exif in ((plain, False), (noted, True)):
         with Image.open(path) as opened:
             assert read_header(opened).exif is exif
+
+
+def test_no_picture_s_nuisances_depend_on_its_neighbours():
+    sizes = [(1, 1), (2, 9), (40, 40), (129, 128), (300, 200), (40, 40), (7, 400)]
+    pictures = [
+        seen(png(Image.fromarray(helpers.scene(n, max(size))).crop((0, 0, *size))))
+        for n, size in enumerate(sizes * 4)
+    ]
+    assert nuisances(pictures) == [nuisances([one])[0] for one in pictures]
+    assert nuisances([]) == []

@@ -18,7 +18,7 @@ from embedkit.errors import InputError, UnreadableImageError
 from embedkit.files import sha256
 from embedkit.images import decode, read_bytes, shrunk
 from embedkit.items import FACES, FACTS, ItemTable, Unreadable
-from embedkit.nuisance import nuisances
+from embedkit.nuisance import TOGETHER, Glance, glance, nuisances
 from embedkit.pipeline.choices import SAMPLE, SAMPLE_SIDE
 from embedkit.pipeline.passes import Passes
 from embedkit.pipeline.progress import FaceTally, OnProgress, Reporter
@@ -46,6 +46,7 @@ class Loaded:
     id: str
     facts: dict[str, Any] | None = None
     inputs: tuple[npt.NDArray[Any], ...] = ()
+    glance: Glance | None = None
     reason: str = ""
 
 
@@ -246,9 +247,8 @@ class Run:
             inputs, faces = self._prepared(picture.pixels, self._needed(block).values())
         except UnreadableImageError as error:
             return Loaded(id_, facts, reason=str(error))
-        if block.new:
-            facts["nuisance"] = nuisances(picture.header, picture.pixels)
-        return Loaded(id_, facts | faces, inputs)
+        seen = glance(picture.header, picture.image, picture.pixels) if block.new else None
+        return Loaded(id_, facts | faces, inputs, seen)
 
     def _prepared(
         self, pixels: Pixels, networks: Iterable[Backbone]
@@ -299,6 +299,8 @@ class Run:
         needed = self._needed(block)
         passes = [Passes(network, lanes, 2 * self.engine.threads) for network in needed.values()]
         facts: list[dict[str, Any]] = []
+        seen: list[Glance] = []
+        found: list[dict[str, Any]] = []
         refused: dict[Unreadable, str | None] = {}
         for image in images:
             if image.reason:
@@ -312,9 +314,17 @@ class Run:
                 refused[Unreadable(image.id, image.reason)] = self._hash(image.id)
             else:
                 facts.append(image.facts or {})
+                if image.glance is not None:
+                    seen.append(image.glance)
+                if len(seen) == TOGETHER:
+                    found += nuisances(seen)
+                    seen.clear()
                 for one, prepared in zip(passes, image.inputs, strict=True):
                     one.add(prepared)
             self._reporter.count(len(self.writer.refused) + len(refused))
+        found += nuisances(seen)
+        for row, made in zip(facts, found, strict=False):  # of known images none is made
+            row["nuisance"] = made
         vectors = {name: one.finish() for name, one in zip(needed, passes, strict=True)}
         looked = any(isinstance(network, FaceBackbone) for network in needed.values())
         return block, Rows(pa.Table.from_pylist(facts, FACT_SCHEMA), looked, vectors, refused)
