@@ -138,6 +138,24 @@ def test_classes_that_lie_over_one_another_are_hard_and_not_wrong():
     assert finding.verdict is not Verdict.PRESENT
 
 
+def test_a_rate_is_present_only_if_all_of_its_interval_is_material(swapped):
+    world, found = swapped
+    strict = world.check(material=(found.estimate.low + found.estimate.value) / 2)
+    assert strict.estimate == found.estimate
+    assert strict.verdict is Verdict.INCONCLUSIVE
+    assert strict.detectable > found.points
+    assert "may be wrong" in strict.summary
+    assert world.check(material=found.estimate.low / 2).verdict is Verdict.PRESENT
+
+
+def test_where_nobody_knows_who_is_on_a_picture_that_is_said(swapped):
+    world, found = swapped
+    told = world.check(people=False)
+    assert "Who is on a picture is not known" in told.summary
+    assert "Who is on a picture" not in found.summary
+    assert told.estimate == found.estimate
+
+
 def test_where_pictures_say_nothing_of_the_labels_nothing_is_told():
     finding = World(0.05, apart=0.0, n=300, seed=3).check()
     assert finding.verdict is Verdict.INCONCLUSIVE

@@ -104,6 +104,7 @@ def check_labels(
     split: str | None = None,
     reported: Sequence[tuple[str, Estimate]] = (),
     ground_truth: bool = True,
+    people: bool = True,
     material: float = MATERIAL,
     seed: int = 0,
 ) -> Labels | str:
@@ -123,6 +124,7 @@ def check_labels(
         split: the test split; None for none.
         reported: accuracy on it, by name of the model.
         ground_truth: whether a label can be wrong; if not, nothing is called so.
+        people: whether relatives are known, and not copies only.
         material: least rate, 0 to 1, that is worth a headline.
         seed: of folds, draws and bootstraps.
 
@@ -189,7 +191,8 @@ def check_labels(
             top = Estimate(1 - tested.value, 1 - tested.high, 1 - tested.low, tested.n)
             ceiling = Ceiling(split, top, tuple(reported))
     listed = suspects(case, order, known, ids=items.ids, splits=items.splits)
-    return _judge(replace(made, images=listed, seen=seen, ceiling=ceiling), rate, seen, material)
+    made = replace(made, images=listed, seen=seen, ceiling=ceiling)
+    return _judge(made, rate, people=people, material=material)
 
 
 def _judged(
@@ -283,8 +286,13 @@ def _at_least(rate: Estimate, least: float) -> Estimate:
     return Estimate(value, low, high, rate.n)
 
 
-def _judge(made: Labels, rate: Estimate, seen: float, material: float) -> Labels:
-    """Say whether labels are wrong, by the interval of their rate or for certain."""
+def _judge(made: Labels, rate: Estimate, *, people: bool, material: float) -> Labels:
+    """Say whether labels are wrong, by the interval of their rate or for certain.
+
+    The rate is that of a model of how heads err, and its interval knows nothing of what the model
+    has wrong. So it is present only if its lower limit is material.
+    """
+    seen = made.seen or 0.0
     reported = made.ceiling.reported if made.ceiling is not None else ()
     tested = reported[0][1] if reported else made.agreement
     missed = [made.missed] if made.missed else []
@@ -297,7 +305,7 @@ def _judge(made: Labels, rate: Estimate, seen: float, material: float) -> Labels
     verdict = effect_verdict(rate, tested, p=0.0, material=material)
     if made.certain:
         verdict = Verdict.PRESENT
-    elif missed and verdict is Verdict.ABSENT:
+    elif rate.low < material if verdict is Verdict.PRESENT else missed:
         verdict = Verdict.INCONCLUSIVE
     listed = len(made.images)
     are = "are" if verdict is Verdict.PRESENT else "may be"
@@ -316,11 +324,16 @@ def _judge(made: Labels, rate: Estimate, seen: float, material: float) -> Labels
         )
     power = None
     if verdict is Verdict.INCONCLUSIVE:
-        power = 100 * max(material, detectable(rate))
+        power = 100 * (material + detectable(rate))
         sentences.append(f"Four of five such tests would find {power:.1f}%.")
     if made.ceiling is not None:
         sentences.append(made.ceiling.sentence())
     sentences += [f"Some may have been missed: {one}." for one in missed]
+    if not people:
+        sentences.append(
+            "Who is on a picture is not known: if there are several photographs of one person, the "
+            "interval is too narrow."
+        )
     return replace(
         made,
         verdict=verdict,

@@ -214,6 +214,7 @@ class Run:
             split=self.split,
             reported=self.reported,
             ground_truth=self.ground_truth,
+            people=self.people is not None,
             material=self.material,
             seed=self.seed,
         )
