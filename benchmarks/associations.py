@@ -77,7 +77,7 @@ def points(estimate: dict[str, Any]) -> str:
 
 def row(case: str, found: dict[str, Any]) -> list[str]:
     details = found["details"]
-    tied = [one for one in details["columns"] if one["present"]]
+    tied = [one for one in details["columns"] if one["present"] and one["set"] != "thumbnail"]
     asked = details["does_the_head_use_it"]
     most = max(
         (one for one in asked if one["effect"]["value"] is not None),
@@ -140,7 +140,7 @@ Vectors of `mtcnn`, logistic head.
 
 {table(rows)}
 
-*Columns tied*: those whose tie with the label is present, the 192 of the thumbnail among them. The
+*Columns tied*: those whose tie with the label is present, without those of the thumbnail. The
 *best head on files* sees no picture and no thumbnail. *Most that following carries*: the largest
 effect of those asked about, with the others of its class alike.
 

@@ -119,8 +119,10 @@ class World:
         rows = np.arange(len(self.y))
         test = np.isin(rows, bench.test)
         labels = tuple(bench.labels)
+        nothing = dict.fromkeys(("without", "rare", "associations", "blindfolds", "sources"), ())
         clues = Clues(
-            rows, self.y, labels, self.clusters, test, (), (), (), (), False, (), None, {}, {}
+            rows, self.y, labels, self.clusters, test, **nothing, purest=None, unasked=0,
+            named={}, causes={}, together=frozenset(),
         )  # fmt: skip
         return name_causes(cues or self.cues(), clues, bench)
 

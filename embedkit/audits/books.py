@@ -18,7 +18,7 @@ from embedkit.audits.novelty import novelty_curve
 from embedkit.audits.refits import Bench
 from embedkit.audits.reliance import Reliance
 from embedkit.audits.siblings import Siblings
-from embedkit.audits.suspicions import followed, sighted, unfollowed, untold
+from embedkit.audits.suspicions import followed, sighted, suspected, unfollowed, untold
 from embedkit.audits.twins import Twins
 from embedkit.statistics import (
     Estimate,
@@ -171,7 +171,7 @@ class Books:
         if self.clues is None:
             return None
         n = len(self.bench.test)
-        one = self._followed or next(iter(self._asked), None)
+        one = suspected(self._asked, self.material) or next(iter(self._asked), None)
         if one is None:
             heads = sighted(self.clues.blindfolds)
             verdict = untold(heads, self._share(self.bench.right(self.bench.first)), self.material)
@@ -184,7 +184,10 @@ class Books:
         verdict = Verdict.PRESENT
         if self._followed is None:
             verdict = unfollowed(self._asked, self.clues.unasked, self.material)
-        return ShortcutLine(one.cause, effect, verdict, one.p, one.adjusted, one.reason)
+        reason = one.reason
+        if self._followed is None and one.shown(self.material):
+            reason = "the subject may look so, and then to follow it is honest"
+        return ShortcutLine(one.cause, effect, verdict, one.p, one.adjusted, reason)
 
     def ledger(self, pixels: FloatArray | None, *, missed: str) -> HeadLedger:
         """Return the figures, the means of `shares`, with all that stands beside them.

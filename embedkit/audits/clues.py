@@ -1,7 +1,7 @@
 """Clues: what the files of a data set say of the class, whatever head looks at the pictures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from embedkit.audits.associations import DRAWS, Association, associate, by_value
 from embedkit.audits.base import MATERIAL
 from embedkit.audits.blindfolds import Blindfold, blindfold
 from embedkit.audits.columns import RARE, Coded, code
-from embedkit.audits.nuisance import SETS, Column
+from embedkit.audits.nuisance import OF_SUBJECT, SETS, Column
 from embedkit.audits.refits import Bench
 from embedkit.audits.relabellings import relabellings
 from embedkit.audits.reliance import Reliance, adjusted, hardness, measure_reliance, odds
@@ -44,6 +44,10 @@ class Clues:
         named: the columns among the causes, by name.
         causes: (n, classes) probabilities by each column that a head is asked about, made on other
             folds; and by all together.
+        together: the columns that make up all together: the tied ones, or without any those that
+            the head on nuisances sees.
+        confirmed: whether a head on pictures made alike is shown to know less; None where that was
+            not asked.
     """
 
     rows: IntArray
@@ -60,6 +64,8 @@ class Clues:
     unasked: int
     named: dict[str, Coded]
     causes: dict[str, DoubleArray]
+    together: frozenset[str]
+    confirmed: bool | None = None
 
     @property
     def telling(self) -> tuple[Association, ...]:
@@ -116,7 +122,15 @@ class Clues:
                 )
             )
             stronger.append(probabilities)
+        if causes is None:
+            made = [replace(one, of_subject=self._of_subject(one.cause)) for one in made]
         return adjusted(made, heads=heads)
+
+    def _of_subject(self, cause: str) -> bool:
+        """Whether a cause of the files may be of the subject, and nothing shows that it is not."""
+        if self.confirmed:
+            return False
+        return bool(OF_SUBJECT & (self.together if cause == ALL else {cause}))
 
 
 def find_clues(
@@ -168,8 +182,11 @@ def find_clues(
     unasked = max(0, len(causes) - ASKED)
     causes = dict(list(causes.items())[:ASKED])
     told = [one for one in sighted(heads) if one.tells(material)]
+    together = set(tied)
     if told:
-        causes[ALL] = min(told, key=lambda one: one.log_loss(y)).probabilities
+        best = min(told, key=lambda one: one.log_loss(y))
+        causes[ALL] = best.probabilities
+        together = together or {name for name, one in named.items() if one.column.set in best.sets}
     purest = max(sources, key=lambda one: one.purity.value - one.by_chance, default=None)
     return Clues(
         rows=rows,
@@ -186,6 +203,7 @@ def find_clues(
         unasked=unasked,
         named={name: named[name] for name in causes if name in named},
         causes=causes,
+        together=frozenset(together),
     )
 
 

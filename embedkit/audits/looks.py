@@ -14,6 +14,8 @@ WITHOUT = {
     "centre blanked": ("With the centre blanked", "without the centre"),
 }
 
+ALIKE = "all alike"  # the view that makes pictures alike in every way
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
@@ -97,7 +99,7 @@ def of_neutral(looks: Sequence[Look], material: float) -> list[str]:
     """Say what making pictures alike costs: all ways at once, and the costliest by itself."""
     if not looks:
         return []
-    alike = next(one for one in looks if one.name == "all alike")
+    alike = next(one for one in looks if one.name == ALIKE)
     said = [
         f"On pictures made alike ({alike.words}) a head trained on them reaches "
         f"{alike.accuracy.value:.1%}, {_points(alike)}."

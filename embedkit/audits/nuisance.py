@@ -51,6 +51,10 @@ _BORDER = {
 
 
 _RING = ("ring_red", "ring_green", "ring_blue", "ring_spread")
+# What is in a picture makes these differ as well as how it was made: a class may honestly be dark.
+OF_SUBJECT = frozenset(
+    ("bytes", "bytes per pixel", *_COLOUR, *(name for name in _BORDER if "border" not in name))
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,8 @@ class Reliance:
         shares: (n,) what each test image gives to the effect, which is their mean; zero where
             nothing can be said.
         reason: why the gap cannot be judged; empty if it can.
+        of_subject: whether the cause may be of the subject as well, and nothing shows that it is
+            not: then to follow it may be honest.
     """
 
     cause: str
@@ -71,9 +73,19 @@ class Reliance:
     leaning: DoubleArray = field(repr=False, compare=False)
     shares: DoubleArray = field(repr=False, compare=False)
     reason: str = ""
+    of_subject: bool = False
+
+    def shown(self, material: float = MATERIAL) -> bool:
+        """Whether the head is shown to follow the nuisance, be that honest or not."""
+        return self._judged(material) is Verdict.PRESENT
 
     def verdict(self, material: float = MATERIAL) -> Verdict:
-        """Whether the head uses the nuisance."""
+        """Whether the head takes a shortcut."""
+        judged = self._judged(material)
+        honest = self.of_subject and judged is Verdict.PRESENT
+        return Verdict.INCONCLUSIVE if honest else judged
+
+    def _judged(self, material: float) -> Verdict:
         if self.reason:
             return Verdict.INCONCLUSIVE
         return effect_verdict(self.effect, self.reported, p=self.adjusted, material=material)
@@ -100,6 +112,7 @@ class Reliance:
             "errors_agree": {"kappa": rounded(self.kappa), "p": rounded(self.kappa_p)},
             "detectable_gap": rounded(self.least),
             "statement": Statement.MATCHED.value,
+            "may_be_of_the_subject": self.of_subject,
             "reason": self.reason or None,
         }
 

@@ -16,10 +16,10 @@ from embedkit.audits.nuisance import nuisance_columns
 from embedkit.audits.parity import check_parity
 from embedkit.audits.quality import check_quality
 from embedkit.audits.refits import Bench
-from embedkit.audits.shortcuts import Shortcuts, find_shortcuts
+from embedkit.audits.shortcuts import find_shortcuts
 from embedkit.audits.siblings import Siblings, find_siblings
 from embedkit.audits.twins import Twins, find_twins
-from embedkit.audits.views import look_at_views
+from embedkit.audits.views import Views, look_at_views
 from embedkit.heads.training import held_out_split
 from embedkit.pipeline.progress import OnProgress
 from embedkit.statistics import Estimate
@@ -119,7 +119,18 @@ class Run:
     def clues(self) -> Clues | str:
         """What the files say of the class; see `unlearnable` before."""
         columns = nuisance_columns(self.store.items, label=self.label)
-        return find_clues(self.bench, columns, split=self.split or "", material=self.material)
+        found = find_clues(self.bench, columns, split=self.split or "", material=self.material)
+        if isinstance(found, str) or self.seen is None:
+            return found
+        return replace(found, confirmed=self.seen.confirm(self.material))
+
+    @cached_property
+    def seen(self) -> Views | None:
+        """What a head sees on changed pictures; None where that was not asked for."""
+        if not self.views:
+            return None
+        space = self.store.space(self.backbone)
+        return look_at_views(self.store, self.bench, space, progress=self.progress)
 
     @cached_property
     def unlearnable(self) -> str:
@@ -193,16 +204,15 @@ class Run:
             return self.clues
         ids = self.store.items.ids
         cues = read_cues(self.store, self.causes, backbone=self.backbone)
-        found = find_shortcuts(
-            self.clues, self.bench, ids, split=self.split, cues=cues, material=self.material
+        return find_shortcuts(
+            self.clues,
+            self.bench,
+            ids,
+            split=self.split,
+            cues=cues,
+            views=self.seen,
+            material=self.material,
         )
-        return self._with_views(found) if self.views else found
-
-    def _with_views(self, found: Shortcuts) -> Finding:
-        space = self.store.space(self.backbone)
-        views = look_at_views(self.store, self.bench, space, progress=self.progress)
-        said = " ".join([found.summary, *views.sentences(self.material)])
-        return replace(found, views=views, summary=said)
 
     def _labels(self) -> Finding | str:
         return check_labels(

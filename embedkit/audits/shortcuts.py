@@ -16,7 +16,7 @@ from embedkit.audits.prompted import Prompts, name_causes
 from embedkit.audits.refits import Bench
 from embedkit.audits.reliance import Reliance
 from embedkit.audits.sources import LeftOut, Source, leave_sources_out
-from embedkit.audits.suspicions import followed, judge, sighted
+from embedkit.audits.suspicions import judge, sighted, suspected
 from embedkit.audits.views import Views
 from embedkit.statistics import proportion
 from embedkit.vectors import BoolArray
@@ -115,6 +115,7 @@ def find_shortcuts(
     *,
     split: str,
     cues: Cues | str = "nobody asked",
+    views: Views | None = None,
     material: float = MATERIAL,
 ) -> Shortcuts:
     """Say which columns tell the class, and ask whether a head follows them.
@@ -129,6 +130,7 @@ def find_shortcuts(
         ids: of all images of the store.
         split: name of the test split.
         cues: what CLIP guesses of the store's images; or why there is none.
+        views: what a head sees on changed pictures; None where that was not asked for.
         material: least accuracy, 0 to 1, that is worth a headline.
     """
     reliances = clues.reliances(bench, bench.first)
@@ -141,9 +143,10 @@ def find_shortcuts(
         proportion(right, clues.clusters[clues.test], seed=bench.seed),
         unasked=clues.unasked,
         head=bench.kind,
+        confirmed=clues.confirmed,
         material=material,
     )
-    shown = followed(reliances, material) or next(iter(reliances), None)
+    shown = suspected(reliances, material) or next(iter(reliances), None)
     prompted = cues if isinstance(cues, str) else name_causes(cues, clues, bench)
     rare = ", ".join(clues.rare)
     notes = [
@@ -156,6 +159,7 @@ def find_shortcuts(
         f"Causes in words, such as a smile, were not looked for: {prompted}."
         if isinstance(prompted, str)
         else "",
+        *([] if views is None else views.sentences(material)),
     ]
     return Shortcuts(
         name="shortcuts",
@@ -174,6 +178,7 @@ def find_shortcuts(
         conflicting=() if shown is None else _exhibits(clues, shown, right, ids, -1),
         left_out=left_out,
         prompted=prompted,
+        views=views,
     )
 
 

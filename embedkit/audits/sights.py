@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from embedkit.audits.changes import cropped, jpeg
+from embedkit.audits.looks import ALIKE
 from embedkit.pipeline.views import Sight, View
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, Pixels
@@ -55,7 +56,7 @@ def neutral_views(store: Store) -> tuple[View, ...]:
             of_face=True,
         ),
         View(
-            "all alike",
+            ALIKE,
             f"the middle, its tone equalised, written anew: {alike}",
             all_alike,
             how=alike,

@@ -33,8 +33,16 @@ def sighted(heads: Sequence[Blindfold]) -> list[Blindfold]:
 
 
 def followed(reliances: Sequence[Reliance], material: float) -> Reliance | None:
-    """Return the cause that answers are shown to follow, that worth most; None without any."""
-    shown = [one for one in reliances if one.verdict(material) is Verdict.PRESENT]
+    """Return the shortcut that answers are shown to take, that worth most; None without any."""
+    return _most([one for one in reliances if one.verdict(material) is Verdict.PRESENT])
+
+
+def suspected(reliances: Sequence[Reliance], material: float) -> Reliance | None:
+    """Return the cause that answers are shown to follow, be that honest or not; None likewise."""
+    return followed(reliances, material) or _most([one for one in reliances if one.shown(material)])
+
+
+def _most(shown: Sequence[Reliance]) -> Reliance | None:
     # A column with a name says more than all of them, even where all are worth more.
     named = [one for one in shown if one.cause != ALL]
     return max(named or shown, key=lambda one: one.effect.value, default=None)
@@ -80,13 +88,15 @@ def judge(
     *,
     unasked: int,
     head: str,
+    confirmed: bool | None,
     material: float,
 ) -> Judged:
     """Judge.
 
-    A shortcut is present where the head on pictures is shown to follow what is tied to the label;
-    and, as an association, where a column marks the whole of a class and it cannot be excluded that
-    the head follows it, for then (nearly) no image is left that could show it. It is absent where
+    A shortcut is present where the head on pictures is shown to follow what is tied to the label
+    and cannot be of the subject, or could be and a head on pictures made alike knows less; and, as
+    an association, where a column marks the whole of a class and it cannot be excluded that the
+    head follows it, for then (nearly) no image is left that could show it. It is absent where
     nothing is tied to the label, or where the head is shown not to follow anything that is.
 
     Args:
@@ -96,6 +106,7 @@ def judge(
         reported: accuracy of the head on pictures on the test split.
         unasked: columns that are tied to the label, of which nobody asked whether the head follows.
         head: kind of the head on pictures.
+        confirmed: see `Clues`.
         material: least accuracy that is worth a headline.
     """
     worst = doubtful(reliances)
@@ -116,6 +127,15 @@ def judge(
     if wide and reliances[0].verdict(material) is not Verdict.ABSENT:
         text += f" {_unknown(reliances[0], head)}"
         return Judged(Verdict.PRESENT, Statement.ASSOCIATION, text, wide[0].gain)
+    honest = suspected(reliances, material)
+    if honest is not None:
+        first = next((one for one in telling if one.name == honest.cause), first)
+        text = f"{_tied(first, telling, heads)} {_uses(honest, head)} {_perhaps(confirmed)}"
+        points = 100 * honest.effect.value
+        return Judged(
+            Verdict.INCONCLUSIVE, Statement.ASSOCIATION, text, honest.effect, points,
+            100 * max(material, detectable(honest.effect)),
+        )  # fmt: skip
     verdict = unfollowed(reliances, unasked, material)
     if verdict is Verdict.ABSENT:
         text += f" {_unused(worst, head)}"
@@ -192,6 +212,15 @@ def _uses(one: Reliance, head: str) -> str:
         f"Class and hardness alike, that carries {_points(one.effect)} of "
         f"{one.reported.value:.1%}."
     )
+
+
+def _perhaps(confirmed: bool | None) -> str:
+    asked = (
+        "a head on pictures that were made alike would tell ('embedkit audit --views')"
+        if confirmed is None
+        else "a head on pictures that were made alike is not shown to know less"
+    )
+    return f"The subject may look so, and then to follow it is honest: an association; {asked}."
 
 
 def _unused(one: Reliance, head: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embedkit.audits.base import MATERIAL
-from embedkit.audits.looks import WITHOUT, Look, of_neutral, of_taken
+from embedkit.audits.looks import ALIKE, WITHOUT, Look, of_neutral, of_taken
 from embedkit.audits.refits import Bench
 from embedkit.audits.sights import VIEWS, neutral_views
 from embedkit.audits.swaps import Swap, judge_swaps, plan_swaps
@@ -44,6 +44,10 @@ class Views:
     swaps: tuple[Swap, ...] = ()
     example: "tuple[str, Face | None] | None" = None
     reason: str = ""
+
+    def confirm(self, material: float = MATERIAL) -> bool:
+        """Whether a head on pictures made alike is shown to know less."""
+        return any(one.name == ALIKE and one.costs(material) for one in self.looks)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
