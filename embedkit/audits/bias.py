@@ -30,6 +30,7 @@ class Bias(Finding):
     Attributes:
         head: kind of head.
         split: of the images.
+        material: least gap, 0 to 1, that is worth a headline.
         tolerance: largest gap, 0 to 1, that counts as none.
         least: independent images that a group needs to be compared.
         gaps: of every attribute, then of pairs of them.
@@ -41,6 +42,7 @@ class Bias(Finding):
 
     head: str
     split: str
+    material: float
     tolerance: float
     least: int
     gaps: tuple[Gap, ...]
@@ -60,6 +62,14 @@ class Bias(Finding):
         at = self.headline
         return self.rates_of(at.grouping.name, at.pair.worse)
 
+    def judge(self, gap: Gap) -> Verdict:
+        """Return the answer for one attribute, or for two at once."""
+        return gap.verdict(material=self.material, tolerance=self.tolerance)
+
+    def rates_in(self, gap: Gap) -> tuple[GroupRates, ...]:
+        """Return the rates of all groups of one gap."""
+        return tuple(one for one in self.rates if one.grouping == gap.grouping.name)
+
     def rates_of(self, grouping: str, group: str) -> GroupRates:
         """Return the rates of one group."""
         return next(one for one in self.rates if (one.grouping, one.group) == (grouping, group))
@@ -76,11 +86,8 @@ class Bias(Finding):
             "gaps": [
                 {
                     **one.to_dict(),
-                    "groups": [
-                        rates.to_dict()
-                        for rates in self.rates
-                        if rates.grouping == one.grouping.name
-                    ],
+                    "verdict": self.judge(one).value,
+                    "groups": [rates.to_dict() for rates in self.rates_in(one)],
                     "too_few": [{"group": g, "independent": n} for g, n in one.grouping.small],
                     "without_value": one.grouping.missing,
                 }
@@ -158,6 +165,7 @@ def check_bias(
         detectable=None if verdict is Verdict.PRESENT else 100 * at.detectable,
         head=bench.kind,
         split=split,
+        material=material,
         tolerance=tolerance,
         least=least,
         gaps=tuple(gaps),
@@ -166,12 +174,14 @@ def check_bias(
         proxies=find_proxies(bench, attributes),
         shown=shown_attributes(bench, attributes),
     )
-    return replace(made, summary=" ".join(_sentences(made, material)))
+    return replace(made, summary=" ".join(_sentences(made)))
 
 
 def _headline(gaps: Sequence[Gap]) -> Gap:
-    """Choose the surest gap; of equally sure ones the largest."""
-    return min(gaps, key=lambda one: (one.adjusted, -one.pair.gap.value))
+    """Choose the surest gap; of equally sure ones the plainest, and of those the largest."""
+    return min(
+        gaps, key=lambda one: (one.adjusted, len(one.grouping.attributes), -one.pair.gap.value)
+    )
 
 
 def _why_none(without: Sequence[tuple[str, str]]) -> str:
@@ -186,20 +196,15 @@ def _why_none(without: Sequence[tuple[str, str]]) -> str:
     return f"no column divides the images into groups ({named}{more}); {way}"
 
 
-def _sentences(found: Bias, material: float) -> list[str]:
+def _sentences(found: Bias) -> list[str]:
     at, n = found.headline, len(found.gaps)
-    judged = f"{n} attributes and pairs of them" if n > 1 else "one attribute"
+    judged = f"{n} groupings" if n > 1 else "one grouping"
     said = {
         Verdict.PRESENT: _present,
         Verdict.ABSENT: _absent,
         Verdict.INCONCLUSIVE: _open,
     }[found.verdict](found, at, judged)
-    judge = [one for one in found.gaps if one is not at]
-    more = [
-        one
-        for one in judge
-        if one.verdict(material=material, tolerance=found.tolerance) is Verdict.PRESENT
-    ]
+    more = [one for one in found.gaps if one is not at and found.judge(one) is Verdict.PRESENT]
     if more:
         names = ", ".join(
             f"{one.grouping.name} ({100 * one.pair.gap.value:.1f} points)" for one in more[:NAMED]
@@ -213,7 +218,7 @@ def _sentences(found: Bias, material: float) -> list[str]:
         names = ", ".join(name for name, _ in found.without[:NAMED])
         rest = f" and {len(found.without) - NAMED} more" if len(found.without) > NAMED else ""
         said.append(f"Not compared: {names}{rest}.")
-    return [*said, *_proxies(found, material), f"{CAVEAT}."]
+    return [*said, *_proxies(found), f"{CAVEAT}."]
 
 
 def _present(found: Bias, at: Gap, judged: str) -> list[str]:
@@ -225,7 +230,7 @@ def _present(found: Bias, at: Gap, judged: str) -> list[str]:
         f"{worse.accuracy.n} {found.split} images): a gap of {_points(pair.gap)}, "
         f"{_same_mix(at, pair)}.",
         f"Random groups of these sizes differ by up to {100 * at.by_chance:.1f} points "
-        f"(p {at.adjusted:.2g}, adjusted for {judged}).",
+        f"(p {at.adjusted:.2g}, in {judged}).",
     ]
 
 
@@ -233,7 +238,7 @@ def _absent(found: Bias, at: Gap, judged: str) -> list[str]:
     reach = max(one.reach for one in found.gaps)
     return [
         f"The {found.head} head has no gap in accuracy above {100 * found.tolerance:g} points "
-        f"between any two groups of {judged}: no two differ by more than {100 * reach:.1f} points "
+        f"between any two groups in {judged}: no two differ by more than {100 * reach:.1f} points "
         f"(the surest difference is {_points(at.pair.gap)}, {_two(at)})."
     ]
 
@@ -262,12 +267,12 @@ def _points(gap: Estimate) -> str:
     return f"{100 * gap.value:.1f} points [{100 * gap.low:.1f}, {100 * gap.high:.1f}]"
 
 
-def _proxies(found: Bias, material: float) -> list[str]:
+def _proxies(found: Bias) -> list[str]:
     said = []
     if isinstance(found.proxies, str):
         said.append(f"Whether attributes tell the label was not measured: {found.proxies}.")
     else:
-        told = [one for one in found.proxies if one.score.tells(material)]
+        told = [one for one in found.proxies if one.score.tells(found.material)]
         best = max(told or found.proxies, key=lambda one: one.score.gain.value)
         score, by = best.score, "all attributes together" if best.name == ALL else best.name
         reached = (

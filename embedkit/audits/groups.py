@@ -110,26 +110,22 @@ def find_groups(
         least: independent images that a group needs.
 
     Returns:
-        Divisions with two groups or more, attributes before pairs; and (attribute, why) of those
-        that are in none by themselves. A pair that divides the images like one of its attributes is
-        left out.
+        Divisions with two groups or more, attributes before pairs; and (name, why) of all others.
     """
-    found: list[Grouping] = []
+    found: dict[bytes, Grouping] = {}
     without = []
-    for one in attributes:
-        made = _divide((one,), rows, clusters, least)
-        if len(made.groups) > 1:
-            found.append(made)
+    every = [(one,) for one in attributes]
+    for some in (*every, *itertools.combinations(attributes, 2)):
+        made = _divide(some, rows, clusters, least)
+        same = found.get(_division(made))
+        if len(made.groups) < 2:
+            few = f"fewer than two groups have {least} independent test images"
+            without.append((made.name, few))
+        elif same is not None:
+            without.append((made.name, f"it divides the images as {same.name} does"))
         else:
-            few = f"fewer than two of its values have {least} independent test images"
-            without.append((one.name, few))
-    seen = {_division(one) for one in found}
-    for pair in itertools.combinations(attributes, 2):
-        made = _divide(pair, rows, clusters, least)
-        if len(made.groups) > 1 and _division(made) not in seen:
-            seen.add(_division(made))
-            found.append(made)
-    return tuple(found), tuple(without)
+            found[_division(made)] = made
+    return tuple(found.values()), tuple(without)
 
 
 def _divide(

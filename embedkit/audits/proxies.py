@@ -20,7 +20,7 @@ from embedkit.vectors import IntArray
 
 DRAWS = 999
 FEWEST = 5  # independent images of a class or value
-MOST = 4000  # images that show an attribute
+MOST = 1500  # images that show an attribute
 ALL = "all of them"
 
 
