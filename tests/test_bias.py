@@ -14,7 +14,7 @@ from embedkit.audits import audit
 from embedkit.audits.bands import band
 from embedkit.audits.base import Verdict
 from embedkit.audits.bias import check_bias
-from embedkit.audits.gaps import measure_gap, tally
+from embedkit.audits.gaps import Counter, measure_gap
 from embedkit.audits.groups import LEAST, Grouping, attributes_of, find_groups, smallest
 from embedkit.audits.proxies import ALL, find_proxies, shown_attributes
 from embedkit.audits.rates import group_rates
@@ -216,11 +216,15 @@ def test_a_class_that_a_group_lacks_is_in_no_common_mix():
 def test_a_tally_counts_what_is_there():
     drawn = np.array([[0, 0, 1, 1], [1, 0, 1, 0]])
     y, answers = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0])
-    made = tally(drawn, y, answers, 2, 2)
+    made = Counter(y, answers, 2, 2).drawn(drawn)
     assert made.total.tolist() == [[2, 2], [2, 2]]
     assert made.right.tolist() == [[2, 1], [2, 1]]
     assert made.given[1].tolist() == [[1, 1], [1, 1]]
     assert made.both[0].tolist() == [[1, 1], [1, 0]]
+    assert made.picked[0].tolist() == [[1, 1], [2, 0]]
+    twice = Counter(y, answers, 2, 2).weighted(np.array([[2.0, 0, 1, 1]]), drawn[0])
+    assert twice.total.tolist() == [[2, 2]]
+    assert twice.given.tolist() == [[[2, 0], [1, 1]]]
     scaled, apart = made.largest()
     assert apart.tolist() == [0.5, 0.5]
     assert scaled == pytest.approx([0.5 / np.sqrt(0.75 * 0.25 * (1 / 2 + 1 / 2))] * 2)

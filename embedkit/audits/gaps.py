@@ -187,12 +187,12 @@ def measure_gap(
     pairs = _pairs(grouping.groups, raw, same)
     beyond = sorted((p for p in pairs if p.gap.low > 0), key=lambda one: -one.gap.value)
     drawn = relabellings(members, clusters, draws=max(DRAWS, 40 * tests), seed=seed)
-    chance = _chances(drawn, y, answers, len(grouping.groups), k)
-    found = tally(members[None], y, answers, len(grouping.groups), k)
-    reached = chance[0] >= found.largest()[0][0] - 1e-9
+    counter = Counter(y, answers, len(grouping.groups), k)
+    chance = _chances(counter, drawn)
+    reached = chance[0] >= counter.drawn(members[None]).largest()[0][0] - 1e-9
 
     def differences(weights: DoubleArray) -> DoubleArray:
-        every = _weighted(weights, members, y, answers, len(grouping.groups), k)
+        every = counter.weighted(weights, members)
         return np.stack([every.parity(), every.odds()], axis=1)
 
     # Resampling inflates a largest difference as it does a calibration error.
@@ -218,59 +218,58 @@ def measure_gap(
     )
 
 
-def tally(drawn: npt.NDArray[Any], y: IntArray, answers: IntArray, groups: int, k: int) -> Tally:
-    """Count (m, n) draws of groups."""
-    m = len(drawn)
-    start = (np.arange(m)[:, None] * groups + drawn).astype(np.int64)
+class Counter:
+    """Counts images of one set by group, label and answer.
 
-    def count(marked: BoolArray) -> DoubleArray:
-        hits = np.bincount(start[:, marked].ravel(), minlength=m * groups)
-        return hits.reshape(m, groups).astype(np.float64)
+    Args:
+        y: (n,) class numbers.
+        answers: (n,) class numbers answered.
+        groups: number of groups.
+        k: number of classes.
+    """
 
-    def by_class(classes: IntArray, marked: BoolArray) -> DoubleArray:
-        codes = start[:, marked] * k + classes[marked]
-        hits = np.bincount(codes.ravel(), minlength=m * groups * k)
-        return hits.reshape(m, groups, k).astype(np.float64)
+    def __init__(self, y: IntArray, answers: IntArray, groups: int, k: int) -> None:
+        kinds, self.kind = np.unique(y * k + answers, return_inverse=True)
+        self.groups, self.kinds = groups, len(kinds)
+        self.given = (kinds[:, None] // k == np.arange(k)).astype(np.float64)
+        self.picked = (kinds[:, None] % k == np.arange(k)).astype(np.float64)
 
-    every, right = np.ones(len(y), bool), answers == y
-    return Tally(
-        count(every), count(right), by_class(y, every), by_class(answers, every), by_class(y, right)
-    )
+    def drawn(self, members: npt.NDArray[Any]) -> Tally:
+        """Count (m, n) draws of groups."""
+        start = np.arange(len(members))[:, None] * self.groups + members
+        cells = len(members) * self.groups * self.kinds
+        counts = np.bincount((start * self.kinds + self.kind).ravel(), minlength=cells)
+        return self._tally(counts.astype(np.float64))
 
+    def weighted(self, weights: DoubleArray, members: IntArray) -> Tally:
+        """Count one division of the images with (m, n) weights."""
+        cell = members * self.kinds + self.kind
+        order = np.argsort(cell, kind="stable")
+        used, starts = np.unique(cell[order], return_index=True)
+        counts = np.zeros((len(weights), self.groups * self.kinds))
+        counts[:, used] = np.add.reduceat(weights[:, order], starts, axis=1)
+        return self._tally(counts)
 
-def _weighted(
-    weights: DoubleArray, members: IntArray, y: IntArray, answers: IntArray, groups: int, k: int
-) -> Tally:
-    """Count one division of the images with (m, n) weights."""
-    right = answers == y
-
-    def count(codes: IntArray, marked: BoolArray, cells: int) -> DoubleArray:
-        made = np.zeros((len(weights), cells))
-        places = np.flatnonzero(marked)
-        if len(places):
-            places = places[np.argsort(codes[places], kind="stable")]
-            used, starts = np.unique(codes[places], return_index=True)
-            made[:, used] = np.add.reduceat(weights[:, places], starts, axis=1)
-        return made
-
-    every, cells, shape = np.ones(len(y), bool), groups * k, (len(weights), groups, k)
-    return Tally(
-        count(members, every, groups),
-        count(members, right, groups),
-        count(members * k + y, every, cells).reshape(shape),
-        count(members * k + answers, every, cells).reshape(shape),
-        count(members * k + y, right, cells).reshape(shape),
-    )
+    def _tally(self, counts: DoubleArray) -> Tally:
+        counts = counts.reshape(-1, self.groups, self.kinds)
+        both = counts @ (self.given * self.picked)
+        return Tally(
+            counts.sum(axis=2),
+            both.sum(axis=2),
+            counts @ self.given,
+            counts @ self.picked,
+            both,
+        )
 
 
 def _chances(
-    drawn: Relabelled, y: IntArray, answers: IntArray, groups: int, k: int
+    counter: Counter, drawn: Relabelled
 ) -> tuple[DoubleArray, DoubleArray, DoubleArray, DoubleArray]:
     """Return what permuted groups reach: scaled gap, gap, parity and odds, (draws,) each."""
     parts = []
-    step = max(1, 2_000_000 // max(len(y), groups * k))
+    step = max(1, 2_000_000 // max(drawn.shape[1], counter.groups * counter.kinds))
     for start in range(0, len(drawn), step):
-        one = tally(drawn[start : start + step], y, answers, groups, k)
+        one = counter.drawn(drawn[start : start + step])
         parts.append(np.stack([*one.largest(), one.parity(), one.odds()]))
     scaled, gap, parity, odds = np.concatenate(parts, axis=1)
     return scaled, gap, parity, odds
