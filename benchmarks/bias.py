@@ -156,9 +156,9 @@ def main() -> None:
         f"""# Gaps between groups where the truth is known
 
 {options.seeds // 2} draws a row. Labels and answers are drawn, nothing is trained: a group is
-answered rightly with a known probability, {ACCURACY:.0%}, and one group as many points more seldom as are
-planted. Present: shown to be there, and of {100 * MATERIAL:g} point at least; absent: shown to be
-below {100 * TOLERANCE:g} points; what is neither is inconclusive.
+answered rightly with a known probability, {ACCURACY:.0%}, and one group as many points more
+seldom as are planted. Present: shown to be there, and of {100 * MATERIAL:g} point at least;
+absent: shown to be below {100 * TOLERANCE:g} points; what is neither is inconclusive.
 
 {table(power)}
 
@@ -168,11 +168,11 @@ chosen before the draw. Detectable is the median of what the audit says that 4 o
 
 {table(alarms)}
 
-{options.seeds} draws a row; what is called present here is a false alarm. The second column is
-what a table of groups without intervals shows; the third, how often a chi-square test of the two groups farthest apart, which
-knows neither that they were chosen nor who is on the photographs, says that they differ (p < 5%).
-Of one person's photographs, those things that decide whether an answer is right correlate by
-{ALIKE:g} in the last row.
+{options.seeds} draws a row; what is called present here is a false alarm. The first column is
+what a table of groups without intervals shows; the second, how often a chi-square test of the two
+groups farthest apart, which knows neither that they were chosen nor who is on the photographs,
+says that they differ (p < 5%). Of one person's photographs, those things that decide whether an
+answer is right correlate by {ALIKE:g} in the last row.
 """,
     )
 
