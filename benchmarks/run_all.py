@@ -19,6 +19,7 @@ SCRIPTS = (
     "parity.py",
     "labels.py",
     "quality.py",
+    "bias.py",
     "views.py",
     "embedding_speed.py",
     "embedding.py",

@@ -36,6 +36,7 @@ LEAVES = {
     "rich": ("cli/",),
     "sklearn": ("embedkit/heads/",),
     "cleanlab": ("embedkit/audits/labels.py",),
+    "fairlearn": ("embedkit/audits/rates.py",),
     "safetensors": ("embedkit/heads/saving.py", "embedkit/backbones/weights.py"),
     "torchvision": ("embedkit/backbones/",),
     "timm": ("embedkit/backbones/",),

@@ -30,6 +30,9 @@ def audit(
     material: Annotated[
         float, typer.Option(metavar="POINTS", help="Accuracy points that are worth a headline.")
     ] = 1,
+    tolerance: Annotated[
+        float, typer.Option(metavar="POINTS", help="Gap between groups that counts as none.")
+    ] = 5,
     no_ground_truth: Annotated[
         bool, typer.Option("--no-ground-truth", help="Labels are opinions: none is called wrong.")
     ] = False,
@@ -84,6 +87,7 @@ def audit(
             predictions=predictions,
             prompts=prompts,
             material=material,
+            tolerance=tolerance,
             ground_truth=not no_ground_truth,
             views=views,
             seed=seed,

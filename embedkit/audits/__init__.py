@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict
+from embedkit.audits.bias import TOLERANCE
 from embedkit.audits.causes import read_causes, with_own
 from embedkit.audits.labels import are_true
 from embedkit.audits.run import Run, relatives
@@ -17,7 +18,7 @@ from embedkit.store import Store
 
 __all__ = ["AUDITS", "Audit", "Finding", "Statement", "Verdict", "audit", "relatives"]
 
-# In the order of the report. Those without a runner are listed as not run, never left out.
+# In the order of the report.
 AUDITS = (
     "twins",
     "siblings",
@@ -72,6 +73,7 @@ def audit(
     predictions: str | Path | None = None,
     prompts: str | Path | None = None,
     material: float = 100 * MATERIAL,
+    tolerance: float = 100 * TOLERANCE,
     ground_truth: bool = True,
     views: bool = False,
     seed: int = 0,
@@ -89,6 +91,7 @@ def audit(
         predictions: file of a model's own answers for the test images, for the ledger.
         prompts: file of causes of your own that the label may go with, for `shortcuts`.
         material: accuracy points from which an effect is worth a headline.
+        tolerance: accuracy points that two groups may differ by and count as alike, for `bias`.
         ground_truth: whether a label can be wrong at all; if not, or if the data set's column
             `ground_truth` says so, `labels` says how far labels are shared, and calls none wrong.
         views: whether `shortcuts` looks at changed pictures too, which embeds every picture once
@@ -102,6 +105,10 @@ def audit(
     """
     if not 0 < material < 100:
         raise InputError(f"{material:g} accuracy points are none; material lies between 0 and 100")
+    if not 0 < tolerance < 100:
+        raise InputError(
+            f"{tolerance:g} accuracy points are none; a tolerance lies between 0 and 100"
+        )
     for name in (*checks, *skip):
         if name not in AUDITS:
             near = difflib.get_close_matches(name, AUDITS, n=1)
@@ -118,6 +125,7 @@ def audit(
         predictions=answers,
         causes=causes,
         material=material / 100,
+        tolerance=tolerance / 100,
         ground_truth=ground_truth and are_true(store.items, label),
         views=views,
         seed=seed,
@@ -128,6 +136,7 @@ def audit(
         raise InputError("every audit that was asked for is left out again, so nothing would run")
     settings = {"label": label, "backbone": space.name, "heads": list(heads), "seed": seed}
     settings["material"] = material
+    settings["tolerance"] = tolerance
     settings["ground_truth"] = run.ground_truth
     settings["views"] = views
     found = []

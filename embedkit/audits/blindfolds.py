@@ -146,8 +146,8 @@ def blindfold(
     for fold in np.unique(folds):
         most[folds == fold] = np.bincount(y[folds != fold]).argmax()
     commonest = np.full(int(test.sum()), np.bincount(y[train]).argmax())
-    crossed = _scores(probabilities, most, y, drawn, clusters, seed=seed)
-    split = _scores(of_test, commonest, y[test], drawn[:, test], clusters[test], seed=seed)
+    crossed = scored(probabilities, most, y, drawn, clusters, seed=seed)
+    split = scored(of_test, commonest, y[test], drawn[:, test], clusters[test], seed=seed)
     adjusted = holm([one.p for one in (*crossed, *split)])
     crossed, split = (
         [replace(one, adjusted=p) for one, p in zip(part, ps, strict=True)]
@@ -159,7 +159,7 @@ def blindfold(
     )
 
 
-def _scores(
+def scored(
     probabilities: Sequence[DoubleArray],
     commonest: IntArray,
     y: IntArray,
@@ -168,6 +168,21 @@ def _scores(
     *,
     seed: int,
 ) -> list[Score]:
+    """Score answers that were made without the images that they are compared with.
+
+    The p-value permutes the labels and keeps the answers; see `blindfold`.
+
+    Args:
+        probabilities: (n, k) of each head.
+        commonest: (n,) class that is the commonest among each image's training images.
+        y: (n,) class numbers.
+        drawn: (draws, n) of `relabellings`.
+        clusters: (n,) of relatives.
+        seed: of the bootstrap.
+
+    Returns:
+        A score of each head; p-values adjusted by Holm over them.
+    """
     answers = np.stack([p.argmax(axis=1) for p in probabilities])
     right, guessed = answers == y, commonest == y
     rows = np.concatenate([right, [guessed], 1.0 * right - guessed])
@@ -180,4 +195,5 @@ def _scores(
         by_chance = (drawn == answers[h]).sum(axis=1)
         p = float((1 + (by_chance >= right[h].sum()).sum()) / (1 + len(drawn)))
         scores.append(Score(made[h], made[heads], made[heads + 1 + h], p, p))
-    return scores
+    adjusted = holm([one.p for one in scores])
+    return [replace(one, adjusted=p) for one, p in zip(scores, adjusted, strict=True)]

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from embedkit.audits.base import Finding, not_run
+from embedkit.audits.bias import check_bias
 from embedkit.audits.causes import Cause
 from embedkit.audits.clues import Clues, find_clues
 from embedkit.audits.cues import read_cues
@@ -49,6 +50,7 @@ class Run:
     Attributes:
         backbone: name of the space.
         material: least accuracy, 0 to 1, that is worth a headline.
+        tolerance: largest gap between two groups, 0 to 1, that counts as none.
         causes: in words, that the label may go with.
         reported: accuracies by the ledger, once it has run.
     """
@@ -60,6 +62,7 @@ class Run:
     predictions: Path | None
     causes: tuple[Cause, ...]
     material: float
+    tolerance: float
     ground_truth: bool
     views: bool
     seed: int
@@ -152,10 +155,10 @@ class Run:
             "parity": self._parity,
             "shortcuts": self._shortcuts,
             "labels": self._labels,
+            "bias": self._bias,
             "quality": self._quality,
         }
-        runner = runners.get(name)
-        made = runner() if runner else "this version of embedkit does not have it yet"
+        made = runners[name]()
         return not_run(name, made) if isinstance(made, str) else made
 
     def _leakage(self) -> Finding | str:
@@ -227,6 +230,18 @@ class Run:
             people=self.people is not None,
             material=self.material,
             seed=self.seed,
+        )
+
+    def _bias(self) -> Finding | str:
+        if self.split is None or self.unlearnable:
+            return self.unlearnable
+        return check_bias(
+            self.bench,
+            self.store.items,
+            split=self.split,
+            label=self.label,
+            material=self.material,
+            tolerance=self.tolerance,
         )
 
     def _quality(self) -> Finding:

@@ -183,7 +183,7 @@ def score(
         macro_f1=macro,
         log_loss=loss,
         roc_auc=auc,
-        calibration_error=_mirrored(resampled),
+        calibration_error=mirrored(resampled),
         calibration_error_by_chance=_calibration_error_by_chance(confidence, seed=seed),
         majority=proportion(y == number.get(majority, -1), clusters, seed=seed),
         classes=tuple(classes),
@@ -192,6 +192,25 @@ def score(
         answers=tuple(every[answer] for answer in answers),
         right=right,
     )
+
+
+def calibration(
+    confidence: DoubleArray, right: BoolArray, clusters: IntArray, *, seed: int
+) -> tuple[Estimate, float]:
+    """Return the expected calibration error, and what it stays below by chance in 95% of cases.
+
+    Args:
+        confidence: (n,) probability of each answer.
+        right: (n,) whether it is right.
+        clusters: (n,) images that belong together.
+        seed: of the bootstrap and of the draws of a perfectly calibrated head.
+    """
+
+    def error(weights: DoubleArray) -> DoubleArray:
+        return _calibration_error(weights, confidence, right)[:, None]
+
+    made = mirrored(bootstrap(error, clusters, seed=seed)[0])
+    return made, _calibration_error_by_chance(confidence, seed=seed)
 
 
 def _recalls_and_f1s(
@@ -240,7 +259,7 @@ def _calibration_error(
     return np.asarray(np.abs(weights @ gap).sum(axis=1) / weights.sum(axis=1))
 
 
-def _mirrored(resampled: Estimate) -> Estimate:
+def mirrored(resampled: Estimate) -> Estimate:
     """Return the basic bootstrap interval of a figure that resampling itself inflates.
 
     The error of a resample is larger than the sample's by about what the sample's is larger than

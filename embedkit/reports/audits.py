@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from embedkit.audits import Audit, Verdict
+from embedkit.audits.bias import Bias
 from embedkit.audits.classifiers import RIGHT, Classifier, Reproduction
 from embedkit.audits.ledger import Ledger
 from embedkit.audits.remedies import Advice, SplitPlan
@@ -64,6 +65,8 @@ def findings(audit: Audit) -> str:
                 f"{SIGNS[finding.verdict]:<16} {finding.name}: {finding.summary} "
                 f"({finding.statement.value})"
             )
+        if isinstance(finding, Bias):
+            lines += [f"{'':<16}   {line}" for line in _groups(finding)]
         if isinstance(finding, Ledger):
             lines.append(f"{'':<16}   {finding.resplits.sentence}")
             lines += [f"{'':<16}   {head.head}: {' '.join(head.notes())}" for head in finding.heads]
@@ -72,6 +75,17 @@ def findings(audit: Audit) -> str:
         names = ", ".join(one.name for one in skipped if one.not_run_reason == reason)
         lines.append(f"{SIGNS[Verdict.NOT_RUN]:<16} {names}: {reason}")
     return "\n".join(lines)
+
+
+def _groups(found: Bias) -> list[str]:
+    """Return a line for each attribute by itself, the group that is right most seldom first."""
+    lines = []
+    for gap in found.gaps:
+        if len(gap.grouping.attributes) == 1:
+            rates = sorted(found.rates_in(gap), key=lambda one: one.accuracy.value)
+            said = [f"{one.group} {share(one.accuracy)} of {one.accuracy.n}" for one in rates]
+            lines.append(f"{gap.grouping.name}: {', '.join(said)}")
+    return lines
 
 
 def classifier(result: Classifier) -> str:

@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 import embedkit
 from embedkit.audits import Audit, Finding, Verdict
+from embedkit.audits.bias import Bias
 from embedkit.audits.labels import Labels
 from embedkit.audits.ledger import Ledger
 from embedkit.audits.lines import HeadLedger
@@ -28,6 +29,7 @@ from embedkit.statistics import Estimate
 
 MOST_PAIRS = 24
 MOST_COLUMNS = 10
+MOST_GROUPINGS = 8
 BAR = 560  # width of the waterfall's scale, in the drawing's units
 CAUSES = {
     "exact_twins": "exact copies in train",
@@ -85,6 +87,7 @@ def render(result: Audit, *, command: str = "") -> str:
     labels = next((one for one in result.findings if isinstance(one, Labels)), None)
     quality = next((one for one in result.findings if isinstance(one, Quality)), None)
     flagged = _varied(quality.flagged) if quality else []
+    bias = next((one for one in result.findings if isinstance(one, Bias)), None)
     suspects = labels.images if labels else ()
     shortcuts = next((one for one in result.findings if isinstance(one, Shortcuts)), None)
     pairs = _most_telling(twins.pairs) if twins else []
@@ -109,6 +112,8 @@ def render(result: Audit, *, command: str = "") -> str:
             (one, data_uri(result.store.items.path(one.id))) for one in suspects[:MOST_PAIRS]
         ],
         n_suspects=len(suspects),
+        bias=bias,
+        most_groupings=MOST_GROUPINGS,
         quality=quality,
         flagged=[(one, data_uri(result.store.items.path(one.id))) for one in flagged[:MOST_PAIRS]],
         n_flagged=len(flagged),

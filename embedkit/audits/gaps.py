@@ -1,0 +1,325 @@
+"""Gaps: by how much groups of test images differ, and whether chance could have made it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embedkit.audits.bands import Band, band
+from embedkit.audits.base import ALPHA, Verdict, rounded
+from embedkit.audits.groups import Grouping
+from embedkit.audits.relabellings import Relabelled, relabellings
+from embedkit.heads.metrics import mirrored
+from embedkit.statistics import Estimate, bootstrap
+from embedkit.vectors import BoolArray, DoubleArray, IntArray
+
+DRAWS = 1999
+PER_CLASS = 5  # independent images of a class in every group, for a common mix of labels
+SHOWN = 12  # pairs of groups that are listed
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two groups.
+
+    Attributes:
+        better: the group answered rightly more often.
+        worse: the other.
+        gap: difference of their accuracies; the interval is simultaneous over all pairs.
+        same_mix: the same at a common mix of labels; NaN where that cannot be had.
+    """
+
+    better: str
+    worse: str
+    gap: Estimate
+    same_mix: Estimate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "better": self.better,
+            "worse": self.worse,
+            "gap": self.gap.to_dict(),
+            "same_mix_of_labels": self.same_mix.to_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """How the groups of one attribute, or of two, differ.
+
+    Attributes:
+        grouping: which images are in which group.
+        largest: the pair with the largest difference.
+        apart: pairs that differ beyond doubt, the largest first.
+        reach: the largest difference that any pair may have, with simultaneous limits.
+        p: that groups as random as these differ as much, by permutation over clusters (max-T).
+        adjusted: the same by Holm over all groupings.
+        by_chance: what the largest difference stays below in 95% of such permutations.
+        detectable: gap that would have been found in 4 of 5 cases, between any two groups.
+        mixed: classes that the common mix is made of.
+        mix_reason: why there is none; empty if there is.
+        mix_reach: as `reach`, at the common mix; NaN without one.
+        parity: demographic-parity difference, the largest over the classes.
+        parity_by_chance: what it stays below in 95% of the permutations.
+        odds: equalised-odds difference, likewise.
+        odds_by_chance: likewise.
+    """
+
+    grouping: Grouping
+    largest: Pair
+    apart: tuple[Pair, ...]
+    reach: float
+    p: float
+    adjusted: float
+    by_chance: float
+    detectable: float
+    mixed: tuple[str, ...]
+    mix_reason: str
+    mix_reach: float
+    parity: Estimate
+    parity_by_chance: float
+    odds: Estimate
+    odds_by_chance: float
+
+    @property
+    def pair(self) -> Pair:
+        """The pair to speak of: the largest beyond doubt, or the largest."""
+        return self.apart[0] if self.apart else self.largest
+
+    def verdict(self, *, material: float, tolerance: float) -> Verdict:
+        """Judge it: shown to be there, shown to be small, or neither."""
+        shown = [one for one in self.apart if one.gap.value >= material]
+        if shown and self.adjusted < ALPHA:
+            return Verdict.PRESENT
+        # Without a common mix there is nothing to compare at one.
+        small = self.reach < tolerance and not self.mix_reach >= tolerance
+        return Verdict.ABSENT if small else Verdict.INCONCLUSIVE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "attributes": list(self.grouping.attributes),
+            "largest": self.largest.to_dict(),
+            "apart": [one.to_dict() for one in self.apart[:SHOWN]],
+            "pairs_apart": len(self.apart),
+            "no_gap_above": rounded(self.reach),
+            "no_gap_above_at_same_mix": rounded(self.mix_reach),
+            "p": rounded(self.p),
+            "p_adjusted": rounded(self.adjusted),
+            "by_chance": rounded(self.by_chance),
+            "detectable": rounded(self.detectable),
+            "classes_in_mix": list(self.mixed),
+            "no_mix_because": self.mix_reason or None,
+            "demographic_parity_difference": self.parity.to_dict(),
+            "demographic_parity_by_chance": rounded(self.parity_by_chance),
+            "equalised_odds_difference": self.odds.to_dict(),
+            "equalised_odds_by_chance": rounded(self.odds_by_chance),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts of one or of many (m) draws: images by group, and by group and class."""
+
+    total: DoubleArray  # (m, g)
+    right: DoubleArray  # (m, g)
+    given: DoubleArray  # (m, g, k) that carry the class
+    picked: DoubleArray  # (m, g, k) that are answered with it
+    both: DoubleArray  # (m, g, k)
+
+    def parity(self) -> DoubleArray:
+        """(m,) largest difference of the groups in how often a class is answered."""
+        return _widest(_share(self.picked, self.total[..., None]))
+
+    def odds(self) -> DoubleArray:
+        """(m,) largest difference of the groups in true- or false-positive rates of a class."""
+        hit = _share(self.both, self.given)
+        false = _share(self.picked - self.both, self.total[..., None] - self.given)
+        return np.asarray(np.fmax(_widest(hit), _widest(false)))
+
+    def largest(self) -> tuple[DoubleArray, DoubleArray]:
+        """(m,) the largest difference of accuracies in standard errors, and as it is."""
+        accuracy = _share(self.right, self.total)
+        p = self.right.sum(axis=1) / self.total.sum(axis=1)
+        one = np.divide(1, self.total, out=np.full_like(self.total, np.inf), where=self.total > 0)
+        scaled = np.zeros(len(p))
+        for g in range(accuracy.shape[1] - 1):
+            apart = np.abs(accuracy[:, g + 1 :] - accuracy[:, [g]])
+            error = np.sqrt(one[:, g + 1 :] + one[:, [g]])
+            np.fmax(scaled, np.nan_to_num(apart / error).max(axis=1), out=scaled)
+        spread = np.sqrt(p * (1 - p))
+        return _share(scaled, spread, empty=0.0), _widest(accuracy[..., None])
+
+
+def measure_gap(
+    grouping: Grouping,
+    y: IntArray,
+    answers: IntArray,
+    clusters: IntArray,
+    labels: tuple[str, ...],
+    *,
+    tests: int,
+    seed: int,
+) -> Gap:
+    """Compare the groups of one attribute, or of two.
+
+    The p-value permutes the groups over clusters of relatives and is exact where accuracy has
+    nothing to do with them; the bands say how large a difference is.
+
+    Args:
+        grouping: of m test images.
+        y: (m,) class numbers.
+        answers: (m,) class numbers answered.
+        clusters: (m,) of relatives.
+        labels: names of the classes.
+        tests: groupings that are judged together.
+        seed: of permutations and bootstraps.
+    """
+    kept = grouping.members >= 0
+    members, y, answers, clusters = (a[kept] for a in (grouping.members, y, answers, clusters))
+    right, k = answers == y, len(labels)
+    nothing = np.zeros(len(y), np.int64)
+    raw = band(right, members, nothing, np.ones(1), clusters, seed=seed)
+    mixed, reason = _common(members, y, clusters, k)
+    same = _at_one_mix(right, members, y, clusters, mixed, seed=seed) if not reason else None
+    pairs = _pairs(grouping.groups, raw, same)
+    beyond = sorted((p for p in pairs if p.gap.low > 0), key=lambda one: -one.gap.value)
+    drawn = relabellings(members, clusters, draws=max(DRAWS, 40 * tests), seed=seed)
+    counter = Counter(y, answers, len(grouping.groups), k)
+    chance = _chances(counter, drawn)
+    reached = chance[0] >= counter.drawn(members[None]).largest()[0][0] - 1e-9
+
+    def differences(weights: DoubleArray) -> DoubleArray:
+        every = counter.weighted(weights, members)
+        return np.stack([every.parity(), every.odds()], axis=1)
+
+    # Resampling inflates a largest difference as it does a calibration error.
+    parity, odds = map(mirrored, bootstrap(differences, clusters, seed=seed))
+    p = float((1 + reached.sum()) / (1 + len(drawn)))
+    limits = [float(np.nanpercentile(one, 95)) for one in chance[1:]]
+    return Gap(
+        grouping,
+        max(pairs, key=lambda one: one.gap.value),
+        tuple(beyond),
+        raw.reach,
+        p,
+        p,
+        limits[0],
+        raw.detectable(tests),
+        tuple(labels[place] for place in mixed.tolist()),
+        reason,
+        same.reach if same else float("nan"),
+        parity,
+        limits[1],
+        odds,
+        limits[2],
+    )
+
+
+class Counter:
+    """Counts images of one set by group, label and answer.
+
+    Args:
+        y: (n,) class numbers.
+        answers: (n,) class numbers answered.
+        groups: number of groups.
+        k: number of classes.
+    """
+
+    def __init__(self, y: IntArray, answers: IntArray, groups: int, k: int) -> None:
+        kinds, self.kind = np.unique(y * k + answers, return_inverse=True)
+        self.groups, self.kinds = groups, len(kinds)
+        self.given = (kinds[:, None] // k == np.arange(k)).astype(np.float64)
+        self.picked = (kinds[:, None] % k == np.arange(k)).astype(np.float64)
+
+    def drawn(self, members: npt.NDArray[Any]) -> Tally:
+        """Count (m, n) draws of groups."""
+        start = np.arange(len(members))[:, None] * self.groups + members
+        cells = len(members) * self.groups * self.kinds
+        counts = np.bincount((start * self.kinds + self.kind).ravel(), minlength=cells)
+        return self._tally(counts.astype(np.float64))
+
+    def weighted(self, weights: DoubleArray, members: IntArray) -> Tally:
+        """Count one division of the images with (m, n) weights."""
+        cell = members * self.kinds + self.kind
+        order = np.argsort(cell, kind="stable")
+        used, starts = np.unique(cell[order], return_index=True)
+        counts = np.zeros((len(weights), self.groups * self.kinds))
+        counts[:, used] = np.add.reduceat(weights[:, order], starts, axis=1)
+        return self._tally(counts)
+
+    def _tally(self, counts: DoubleArray) -> Tally:
+        counts = counts.reshape(-1, self.groups, self.kinds)
+        both = counts @ (self.given * self.picked)
+        return Tally(
+            counts.sum(axis=2),
+            both.sum(axis=2),
+            counts @ self.given,
+            counts @ self.picked,
+            both,
+        )
+
+
+def _chances(
+    counter: Counter, drawn: Relabelled
+) -> tuple[DoubleArray, DoubleArray, DoubleArray, DoubleArray]:
+    """Return what permuted groups reach: scaled gap, gap, parity and odds, (draws,) each."""
+    parts = []
+    step = max(1, 2_000_000 // max(drawn.shape[1], counter.groups * counter.kinds))
+    for start in range(0, len(drawn), step):
+        one = counter.drawn(drawn[start : start + step])
+        parts.append(np.stack([*one.largest(), one.parity(), one.odds()]))
+    scaled, gap, parity, odds = np.concatenate(parts, axis=1)
+    return scaled, gap, parity, odds
+
+
+def _common(members: IntArray, y: IntArray, clusters: IntArray, k: int) -> tuple[IntArray, str]:
+    """Return the classes that every group has enough of, or why there is no common mix."""
+    groups = int(members.max()) + 1
+    owners = np.unique(np.stack([members * k + y, clusters]), axis=1)[0]
+    families = np.bincount(owners, minlength=groups * k).reshape(groups, k)
+    classes = np.flatnonzero(families.min(axis=0) >= PER_CLASS)
+    if len(classes):
+        return classes, ""
+    return classes, f"no class has {PER_CLASS} independent images in every group"
+
+
+def _at_one_mix(
+    right: BoolArray,
+    members: IntArray,
+    y: IntArray,
+    clusters: IntArray,
+    classes: IntArray,
+    *,
+    seed: int,
+) -> Band:
+    """Weigh each class in every group as it is in all of these images together."""
+    kept = np.isin(y, classes)
+    strata = np.searchsorted(classes, y[kept])
+    weights = np.bincount(strata) / len(strata)
+    return band(right[kept], members[kept], strata, weights, clusters[kept], seed=seed)
+
+
+def _pairs(groups: tuple[str, ...], raw: Band, same: Band | None) -> list[Pair]:
+    unknown = Estimate(float("nan"), float("nan"), float("nan"), raw.n)
+    order = np.argsort(-raw.values, kind="stable").tolist()
+    return [
+        Pair(groups[a], groups[b], raw.gap(a, b), same.gap(a, b) if same else unknown)
+        for place, a in enumerate(order)
+        for b in order[place + 1 :]
+    ]
+
+
+def _share(part: DoubleArray, whole: DoubleArray, *, empty: float = np.nan) -> DoubleArray:
+    out = np.full(np.broadcast_shapes(part.shape, whole.shape), empty)
+    return np.asarray(np.divide(part, whole, out=out, where=whole > 0))
+
+
+def _widest(rates: DoubleArray) -> DoubleArray:
+    """Return (m,) the largest difference between groups, of (m, g, k) rates in any class."""
+    known = np.isfinite(rates)
+    high = np.where(known, rates, -np.inf).max(axis=1)
+    low = np.where(known, rates, np.inf).min(axis=1)
+    return np.asarray(np.where(high >= low, high - low, 0.0).max(axis=1))
