@@ -132,6 +132,18 @@ def test_a_layout_that_is_none_says_what_one_is(tmp_path, layout):
         read_source(make(tmp_path, "a/1.png"), layout=layout)
 
 
+def test_folders_of_people_are_groups_where_the_layout_says_so(tmp_path):
+    files = ["train/good/ann/1.png", "train/good/bob/1.png", "test/bad/eve/1.png"]
+    items = read_source(make(tmp_path, *files), layout="split/class/group")
+    found = dict(zip(items.ids, items.groups, strict=True))
+    assert found == {file: file.split("/")[2] for file in files}
+    assert set(items.labels) == {"good", "bad"}
+    people = read_source(make(tmp_path / "lfw", "Ann_A/1.png", "Bob/1.png"), layout="group")
+    assert people.groups == ["Ann_A", "Bob"]
+    assert people.labels == people.splits == [None, None]
+    assert "people" in people.layout
+
+
 def test_classes_that_differ_only_in_case_are_pointed_out(tmp_path):
     items = read_source(make(tmp_path, "train/Good/1.png", "test/good/1.png", "test/bad/1.png"))
     assert any("'Good' and 'good'" in note for note in items.notes)
@@ -235,3 +247,46 @@ def test_a_store_inside_the_source_is_no_class(tmp_path):
     items = read_source(tmp_path)
     assert items.ids == ["a/1.png", "b/1.png"]
     assert any("indexes/set is a store" in note for note in items.notes)
+
+
+# UTKFace's file names.
+
+
+def utkface(tmp_path, *others):
+    names = [f"{age}_{age % 2}_{age % 5}_20170116174525{age:03}.jpg" for age in range(1, 31)]
+    return make(tmp_path, *(f"part1/{name}" for name in (*names, *others)))
+
+
+def test_age_gender_and_race_are_read_from_utkfaces_names(tmp_path):
+    items = read_source(utkface(tmp_path))
+    assert items.labels == [None] * 30
+    assert items.attributes == ("age", "gender", "race")
+    for id_, *rest in zip(items.ids, *(items.column(n) for n in items.attributes), strict=True):
+        age, gender, race = map(int, Path(id_).name.split("_")[:3])
+        words = ("male", "female")[gender], ("white", "black", "asian", "indian", "other")[race]
+        assert rest == [age, *words]
+    assert "UTKFace" in items.layout
+
+
+def test_a_column_of_utkfaces_names_can_be_the_label(tmp_path):
+    items = read_source(utkface(tmp_path), label="gender")
+    assert set(items.labels) == {"male", "female"}
+    assert items.attributes == ("age", "race")
+    assert read_source(tmp_path, label="age").labels[0].isdigit()
+    with pytest.raises(InputError, match="age, gender, race"):
+        read_source(tmp_path, label="smile")
+
+
+def test_malformed_names_are_kept_and_listed(tmp_path):
+    odd = "61_1_20170109150557335.jpg"
+    items = read_source(utkface(tmp_path, odd))
+    assert len(items) == 31
+    row = items.ids.index(f"part1/{odd}")
+    assert [items.column(name)[row] for name in items.attributes] == [None] * 3
+    assert any(odd in note and "1 file names" in note for note in items.notes)
+
+
+def test_other_names_are_not_taken_for_utkfaces(tmp_path):
+    items = read_source(make(tmp_path, *(f"a/{n}_1.jpg" for n in range(9)), "b/1_1_1_20170109.jpg"))
+    assert set(items.labels) == {"a", "b"}
+    assert items.attributes == ()

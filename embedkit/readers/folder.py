@@ -1,7 +1,7 @@
 """Image folders: which level of folders is the split, which the class."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embedkit.errors import InputError, LayoutError
@@ -9,6 +9,7 @@ from embedkit.items import ItemTable, id_of_path, item_table
 from embedkit.readers.manifest import MANIFEST_SUFFIXES, read_columns
 from embedkit.readers.metadata import METADATA_NAMES, join_metadata
 from embedkit.readers.splits import canonical_split, is_split_word
+from embedkit.readers.utkface import read_names
 from embedkit.readers.walk import walk
 
 WORDS = {
@@ -16,6 +17,7 @@ WORDS = {
     "class/split": "class folders with split folders in them",
     "class": "class folders, no split",
     "split": "split folders, no labels",
+    "group": "folders of people, no labels, no split",
     "*": "one folder, no labels, no split",
 }
 
@@ -27,6 +29,7 @@ class Reading:
     layout: str
     labels: list[str | None]
     splits: list[str | None]
+    groups: list[str | None]
 
     def __str__(self) -> str:
         """Return the reading as a line of the message that offers a choice."""
@@ -49,14 +52,15 @@ def read_folder(
 ) -> ItemTable:
     """Read a folder of images in any layout that data sets come in.
 
+    File names that say age, gender and race, as UTKFace's do, are read as such a table would be.
     Metadata files by the Hugging Face convention (`metadata.csv`, `.jsonl` or `.parquet` with a
     column `file_name`, in any folder) are joined: a label or split there goes before the folders'.
 
     Args:
         root: the folder.
-        layout: what each level of folders means, outermost first: `split`, `class` or `*`
-            (nothing), joined by '/'. Levels below the last belong to it. Worked out where left
-            out.
+        layout: what each level of folders means, outermost first: `split`, `class`, `group` (a
+            person's folder) or `*` (nothing), joined by '/'. Levels below the last belong to it.
+            Worked out where left out.
         label: column of the metadata with the class.
         split: column of the metadata with the split.
         group: column of the metadata with the person, video or patient.
@@ -76,6 +80,9 @@ def read_folder(
         for path in found.other
         if _is_metadata(path)
     ]
+    names = None if metadata or split or group else read_names(found.images, label=label)
+    if names is not None:
+        metadata = [names]
     if not metadata:
         for option, value in {"--label": label, "--split": split, "--group": group}.items():
             if value is not None:
@@ -85,7 +92,7 @@ def read_folder(
         root,
         folders,
         layout,
-        labels_known=any(m.labels is not None for m in metadata),
+        labels_known=names is not None or any(m.labels is not None for m in metadata),
         splits_known=any(m.splits is not None for m in metadata),
     )
     unread = [path for path in found.other if not _is_metadata(path)]
@@ -94,6 +101,7 @@ def read_folder(
         [id_of_path(path) for path in found.images],
         labels=reading.labels,
         splits=reading.splits,
+        groups=reading.groups,
         layout=WORDS.get(reading.layout, f"layout {reading.layout}"),
         notes=(*found.notes, *notes, *_remarks(reading, unread)),
     )
@@ -125,7 +133,7 @@ def _choose(
     readings = [_read(inner, name) for name in dict.fromkeys(names)]
     if len(readings) > 1:
         prefix = "*/" * depth
-        lines = [str(Reading(prefix + r.layout, r.labels, r.splits)) for r in readings]
+        lines = [str(replace(r, layout=prefix + r.layout)) for r in readings]
         raise LayoutError(
             f"{root} can be read in {len(readings)} ways; choose one:\n" + "\n".join(lines)
         )
@@ -176,22 +184,21 @@ def _read(folders: list[tuple[str, ...]], layout: str) -> Reading:
         place = levels.get(name)
         return parts[place] if place is not None and place < len(parts) else None
 
-    labels = [level(parts, "class") for parts in folders]
-    splits = [level(parts, "split") for parts in folders]
-    return Reading(
-        layout,
-        [None if label is None else id_of_path(label) for label in labels],
-        [None if split is None else canonical_split(id_of_path(split)) for split in splits],
-    )
+    def names(of: str) -> list[str | None]:
+        given = [level(parts, of) for parts in folders]
+        return [None if name is None else id_of_path(name) for name in given]
+
+    splits = [None if split is None else canonical_split(split) for split in names("split")]
+    return Reading(layout, names("class"), splits, names("group"))
 
 
 def _checked(layout: str) -> str:
     names = layout.split("/")
     meant = [name for name in names if name != "*"]
-    if not set(names) <= {"split", "class", "*"} or len(set(meant)) != len(meant):
+    if not set(names) <= {"split", "class", "group", "*"} or len(set(meant)) != len(meant):
         raise LayoutError(
-            f"--layout {layout!r} is no layout; it joins 'split', 'class' and '*' by '/', "
-            "outermost folder first, e.g. split/class or */split/class"
+            f"--layout {layout!r} is no layout; it joins 'split', 'class', 'group' and '*' by '/', "
+            "outermost folder first, e.g. split/class, */split/class or group"
         )
     return layout
 
