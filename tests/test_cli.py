@@ -22,6 +22,7 @@ from embedkit import files
 COMMANDS = (
     "demo",
     "scan",
+    "unpack",
     "embed",
     "info",
     "backbones",

@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(data.scan)
+app.command()(data.unpack)
 app.command()(data.embed)
 app.command()(data.info)
 app.command()(data.backbones)

@@ -1,4 +1,4 @@
-"""Commands about data and stores: scan, embed, info, backbones."""
+"""Commands about data and stores: scan, unpack, embed, info, backbones."""
 
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +42,26 @@ def scan(
 
     items = read_source(source, layout=layout, root=root, label=label, split=split, group=group)
     console.show(text.data_set(items), documents.data_set(items))
+
+
+def unpack(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="FER2013's csv, .parquet, .tar, or a folder.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty.")],
+    json: Json = False,
+) -> None:
+    """Make files of the pictures that a table or an archive holds, for scan and embed.
+
+    \b
+        embedkit unpack fer2013.csv faces/      # emotion,pixels,Usage
+        embedkit unpack shards/ faces/          # WebDataset's .tar, Hugging Face's .parquet
+    """
+    from embedkit.readers import unpack as write
+    from embedkit.reports import documents, text
+
+    made = write(source, folder)
+    console.show(text.unpacked(made), documents.unpacked(made))
 
 
 def embed(

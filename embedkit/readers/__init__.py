@@ -4,10 +4,11 @@ from pathlib import Path
 
 from embedkit.errors import InputError
 from embedkit.items import ItemTable
+from embedkit.readers.containers import unpack
 from embedkit.readers.folder import read_folder
 from embedkit.readers.manifest import MANIFEST_SUFFIXES, read_manifest
 
-__all__ = ["read_source"]
+__all__ = ["read_source", "unpack"]
 
 
 def read_source(
@@ -40,6 +41,11 @@ def read_source(
         if root is not None:
             raise InputError(f"--root belongs to a manifest, but {source} is a folder")
         return read_folder(source, layout=layout, label=label, split=split, group=group)
+    if source.suffix.lower() == ".tar":
+        raise InputError(
+            f"{source} holds pictures itself; 'embedkit unpack {source} FOLDER' makes files of "
+            "them, which can be embedded"
+        )
     if source.suffix.lower() not in MANIFEST_SUFFIXES:
         raise InputError(
             f"{source} is a file; a data set is a folder or one of "

@@ -71,6 +71,12 @@ def read_folder(
     """
     found = walk(root)
     if not found.images:
+        shards = [one for one in found.other if one.endswith((".tar", ".parquet"))]
+        if shards:
+            raise InputError(
+                f"{root} holds no image but {shards[0]}; 'embedkit unpack {root} FOLDER' makes "
+                "files of the pictures in it, which can be embedded"
+            )
         raise InputError(
             f"{root} holds no image"
             + (f" ({len(found.other)} other files, e.g. {found.other[0]})" if found.other else "")

@@ -108,6 +108,11 @@ def read_columns(
         InputError: as `read_manifest`.
     """
     table = read_table(manifest)
+    if _holds_pictures(table):
+        raise InputError(
+            f"{manifest} holds pictures itself; 'embedkit unpack {manifest} FOLDER' makes files of "
+            "them, which can be embedded"
+        )
     paths = _column(manifest, table, None, PATH_NAMES, "image paths", needed=True)
     columns = {
         "label": _column(manifest, table, label, LABEL_NAMES, "--label"),
@@ -203,6 +208,19 @@ def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
         )
     except pa.ArrowInvalid:  # more digits than a number holds
         return column
+
+
+def _holds_pictures(table: pa.Table) -> bool:
+    """Say whether pictures are in a table, as values or as files, rather than named by it."""
+    kinds = [field.type for field in table.schema]
+    return "pixels" in map(str.lower, table.column_names) or any(map(holds_bytes, kinds))
+
+
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Say whether a column holds files: bytes, or `{bytes, path}` as Hugging Face writes them."""
+    if pa.types.is_struct(kind):
+        return bool(kind.get_field_index("bytes") >= 0)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _column(

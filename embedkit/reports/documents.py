@@ -15,9 +15,20 @@ if TYPE_CHECKING:
     from embedkit.heads.comparison import Comparison
     from embedkit.heads.curve import LearningCurve
     from embedkit.heads.predict import Prediction
+    from embedkit.readers.containers import Unpacked
     from embedkit.store import Neighbour, Store
 
 Document = dict[str, Any]
+
+
+def unpacked(made: "Unpacked") -> Document:
+    """Return what came out of a container."""
+    return {
+        "schema": "embedkit.unpack/1",
+        "folder": str(made.folder),
+        "pictures": made.pictures,
+        "without_picture": list(made.without),
+    }
 
 
 def data_set(items: ItemTable) -> Document:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # these bring torch and scikit-learn
     from embedkit.heads.comparison import Comparison
     from embedkit.heads.curve import LearningCurve
     from embedkit.heads.predict import Prediction
+    from embedkit.readers.containers import Unpacked
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> str:
@@ -25,6 +26,15 @@ def table(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> str:
         cells = [row[0].ljust(widths[0])]
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append((indent + "  ".join(cells)).rstrip())
+    return "\n".join(lines)
+
+
+def unpacked(made: "Unpacked") -> str:
+    """Say what came out of a container."""
+    lines = [f"{made.pictures} pictures, and a table of what is known of them, in {made.folder}"]
+    if made.without:
+        shown = ", ".join(made.without[:5]) + (", ..." if made.without[5:] else "")
+        lines.append(f"  {len(made.without)} rows hold none that can be read: {shown}")
     return "\n".join(lines)
 
 
