@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from embedkit.heads.ordered import OrderedMetrics, in_order, measure_ordered
 from embedkit.statistics import Estimate, bootstrap, proportion
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
@@ -44,7 +45,8 @@ class Evaluation:
         split: that was scored.
         n: images scored.
         n_clusters: groups of images that belong together among them; intervals are over these.
-        labels: classes, in the order of the confusion matrix.
+        labels: classes, in the order of the confusion matrix: alphabetical, or from the lowest to
+            the highest where they are ranges of numbers.
         accuracy: share of images given their own label.
         balanced_accuracy: mean recall of the classes that occur.
         macro_f1: mean F1 of the classes that occur.
@@ -55,6 +57,7 @@ class Evaluation:
         calibration_error_by_chance: what a perfectly calibrated head of this confidence stays
             below in 95% of such test sets; a smaller error is no evidence of miscalibration.
         majority: accuracy of always answering the commonest class of the training set.
+        ordered: how far answers are off, where classes are such ranges; else None.
         classes: metrics of each class.
         confusion: (k, k) counts, true class by row, predicted by column.
         ids: images scored.
@@ -74,6 +77,7 @@ class Evaluation:
     calibration_error: Estimate
     calibration_error_by_chance: float
     majority: Estimate
+    ordered: OrderedMetrics | None
     classes: tuple[ClassMetrics, ...]
     confusion: IntArray
     ids: tuple[str, ...]
@@ -97,6 +101,7 @@ class Evaluation:
             "n_clusters": self.n_clusters,
             **{name: getattr(self, name).to_dict() for name in names},
             "calibration_error_by_chance": round(self.calibration_error_by_chance, 6),
+            "ordered": None if self.ordered is None else self.ordered.to_dict(),
             "classes": [
                 {
                     "label": one.label,
@@ -135,11 +140,14 @@ def score(
         split: that is scored.
         seed: of the bootstraps.
     """
-    every = labels + tuple(sorted(set(truth) - set(labels)))
+    known = labels + tuple(sorted(set(truth) - set(labels)))
+    ordered = in_order(known)
+    every = known if ordered is None else ordered
     n, k = len(truth), len(every)
     number = {label: place for place, label in enumerate(every)}
     y = np.array([number[label] for label in truth], np.int64)
     probabilities = np.pad(probabilities, ((0, 0), (0, k - probabilities.shape[1])))
+    probabilities = probabilities[:, [known.index(label) for label in every]]
     answers = probabilities.argmax(axis=1)
     right = answers == y
     own = np.maximum(probabilities[np.arange(n), y], LEAST_PROBABILITY)
@@ -186,6 +194,7 @@ def score(
         calibration_error=mirrored(resampled),
         calibration_error_by_chance=_calibration_error_by_chance(confidence, seed=seed),
         majority=proportion(y == number.get(majority, -1), clusters, seed=seed),
+        ordered=None if ordered is None else measure_ordered(y, answers, clusters, seed=seed),
         classes=tuple(classes),
         confusion=confusion,
         ids=tuple(ids),

@@ -101,6 +101,14 @@ def classification_report(evaluation: "Evaluation") -> str:
         ["calibration error", _plain(evaluation.calibration_error), scale],
         ["always the commonest class", share(evaluation.majority), ""],
     ]
+    if evaluation.ordered is not None:
+        by = evaluation.ordered
+        constant = f"always the same answer {by.constant:.2f} at best"
+        figures += [
+            ["mean error, in classes", _plain(by.error), constant],
+            ["at most one class off", share(by.within_one), ""],
+            ["quadratic kappa", _plain(by.kappa), ""],
+        ]
     groups = (
         f" in {evaluation.n_clusters} groups of related images"
         if evaluation.n_clusters < evaluation.n
