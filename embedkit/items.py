@@ -150,6 +150,17 @@ class ItemTable:
         column = pa.array(values, type=pa.string())
         return replace(self, rows=self.rows.set_column(place, name, column))
 
+    def with_attribute(self, name: str, values: pa.Array) -> "ItemTable":
+        """Return the table with one column more, or with one of that name replaced."""
+        rows = self.rows
+        if name in rows.column_names:
+            rows = rows.drop_columns([name])
+        return replace(self, rows=rows.append_column(name, values))
+
+    def noting(self, *notes: str) -> "ItemTable":
+        """Return the table with more to say about how it was read."""
+        return replace(self, notes=(*self.notes, *notes))
+
     def path(self, id_: str) -> Path:
         """Return where an image's file is."""
         return self.root / path_of_id(id_)

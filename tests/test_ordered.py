@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from embedkit.heads.metrics import score
-from embedkit.heads.ordered import in_order, measure_ordered
+from embedkit.heads.ordered import measure_ordered, ordered_classes
 
 AGES = ("1-3", "4-10", "11-17", "18-22", "23-26", "27-32", "33-37", "74-120")
 FAIRFACE = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70")
@@ -21,8 +21,8 @@ FAIRFACE = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", 
     ],
 )
 def test_ranges_are_in_order_whatever_the_alphabet_says(labels):
-    assert in_order(sorted(labels)) == labels
-    assert in_order(labels[::-1]) == labels
+    assert ordered_classes(sorted(labels)) == labels
+    assert ordered_classes(labels[::-1]) == labels
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_ranges_are_in_order_whatever_the_alphabet_says(labels):
     ],
 )
 def test_other_names_are_no_order(labels):
-    assert in_order(labels) is None
+    assert ordered_classes(labels) is None
 
 
 def test_errors_are_counted_in_classes_and_kappa_is_scikit_learns():

@@ -23,7 +23,7 @@ LAYERS = (
     {"store", "readers", "backbones", "engines", "synthetic"},
     {"items", "images", "fetch"},
     {"statistics", "nuisance"},
-    {"vectors", "files", "interrupts", "workers"},
+    {"vectors", "files", "interrupts", "workers", "ranges"},
     {"errors"},
 )
 LEAVES = {

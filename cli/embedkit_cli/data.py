@@ -7,6 +7,7 @@ import typer
 
 from embedkit_cli import console
 from embedkit_cli.options import (
+    Bins,
     GroupColumn,
     Json,
     LabelColumn,
@@ -29,6 +30,7 @@ def scan(
     label: LabelColumn = None,
     split: SplitColumn = None,
     group: GroupColumn = None,
+    bins: Bins = None,
     json: Json = False,
 ) -> None:
     """Say what embedkit understands of a folder or manifest; writes nothing.
@@ -40,7 +42,9 @@ def scan(
     from embedkit.readers import read_source
     from embedkit.reports import documents, text
 
-    items = read_source(source, layout=layout, root=root, label=label, split=split, group=group)
+    items = read_source(
+        source, layout=layout, root=root, label=label, split=split, group=group, bins=bins
+    )
     console.show(text.data_set(items), documents.data_set(items))
 
 
@@ -106,6 +110,7 @@ def embed(
     label: LabelColumn = None,
     split: SplitColumn = None,
     group: GroupColumn = None,
+    bins: Bins = None,
     max_errors: Annotated[
         str | None,
         typer.Option(metavar="N|P%", help="Fail (status 3) if more images are unreadable."),
@@ -166,6 +171,7 @@ def embed(
                 label=label,
                 split=split,
                 group=group,
+                bins=bins,
                 max_errors=_share(max_errors),
                 threads=threads,
                 seed=seed,

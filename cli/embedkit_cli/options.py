@@ -45,6 +45,12 @@ LabelColumn: TypeAlias = Annotated[
 SplitColumn: TypeAlias = Annotated[
     str | None, typer.Option("--split", metavar="COLUMN", help="Manifest column with the split.")
 ]
+Bins: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RANGES|N", help="Cut a label that is a number: 1-3,4-10,11+ or how many bins."
+    ),
+]
 GroupColumn: TypeAlias = Annotated[
     str | None,
     typer.Option("--group", metavar="COLUMN", help="Manifest column with the person or video."),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from embedkit.heads.ordered import OrderedMetrics, in_order, measure_ordered
+from embedkit.heads.ordered import OrderedMetrics, measure_ordered, ordered_classes
 from embedkit.statistics import Estimate, bootstrap, proportion
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
@@ -141,7 +141,7 @@ def score(
         seed: of the bootstraps.
     """
     known = labels + tuple(sorted(set(truth) - set(labels)))
-    ordered = in_order(known)
+    ordered = ordered_classes(known)
     every = known if ordered is None else ordered
     n, k = len(truth), len(every)
     number = {label: place for place, label in enumerate(every)}

@@ -1,21 +1,16 @@
 """Ordered classes: ranges such as bins of age, and by how much an answer misses in them."""
 
-import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from embedkit.ranges import in_order
 from embedkit.statistics import Estimate, bootstrap
 from embedkit.vectors import DoubleArray, IntArray
 
 FEWEST = 3  # classes: of two, one is always next to the other
-_NUMBER = r"(\d+(?:\.\d+)?)"
-_RANGE = re.compile(rf"{_NUMBER}\s*(?:-|–|to)\s*{_NUMBER}")
-_ABOVE = re.compile(rf"(?:(?:more than|over|above|>=?)\s*{_NUMBER}|{_NUMBER}\s*(?:\+|and more))")
-_BELOW = re.compile(rf"(?:less than|under|below|up to|<=?)\s*{_NUMBER}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +40,9 @@ class OrderedMetrics:
         }
 
 
-def in_order(labels: Sequence[str]) -> tuple[str, ...] | None:
-    """Return classes from the lowest to the highest; None where they are no ranges of numbers.
-
-    Ranges are written `4-10`, `0 to 2`, `70+`, `more than 70`, `under 3` and the like, and do not
-    overlap but at their ends.
-    """
-    found = [_ends(label.strip().lower()) for label in labels]
-    ends = [one for one in found if one is not None]
-    if len(ends) < max(FEWEST, len(labels)):
-        return None
-    order = sorted(range(len(labels)), key=lambda place: ends[place])
-    apart = all(ends[a][1] <= ends[b][0] for a, b in itertools.pairwise(order))
-    return tuple(labels[place] for place in order) if apart else None
+def ordered_classes(labels: Sequence[str]) -> tuple[str, ...] | None:
+    """Return classes from the lowest to the highest; None where they are no ranges of numbers."""
+    return in_order(labels) if len(labels) >= FEWEST else None
 
 
 def measure_ordered(
@@ -87,14 +72,3 @@ def measure_ordered(
     error, within, kappa = bootstrap(figures, clusters, seed=seed, lowest=-1.0)
     constant = float(np.abs(y[:, None] - places).mean(axis=0).min())
     return OrderedMetrics(error, constant, within, kappa)
-
-
-def _ends(label: str) -> tuple[float, float] | None:
-    if match := _RANGE.fullmatch(label):
-        low, high = map(float, match.groups())
-        return (low, high) if low <= high else None
-    if match := _ABOVE.fullmatch(label):
-        return float(match[1] or match[2]), np.inf
-    if match := _BELOW.fullmatch(label):
-        return -np.inf, float(match[1])
-    return None

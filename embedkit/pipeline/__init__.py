@@ -40,6 +40,7 @@ def embed(
     label: str | None = None,
     split: str | None = None,
     group: str | None = None,
+    bins: str | None = None,
     augment: Sequence[str] = (),
     copies: int = COPIES,
     seed: int = 0,
@@ -71,8 +72,10 @@ def embed(
         root: folder that a manifest's paths are relative to.
         label: the manifest's column with the class.
         split: the manifest's column with the split.
-        group: the manifest's column with the person, video or patient. Where none of these five is
-            given, a store that is there is read as it was before.
+        group: the manifest's column with the person, video or patient.
+        bins: ranges that the label, a number, is cut into, such as `1-3,4-10,11+`, or how many of
+            about as many images each. Where none of these six is given, a store that is there is
+            read as it was before.
         augment: `flip`, `rotate`, `shear`, `jitter`: embed altered copies of the training images
             too, for `train` to fit on.
         copies: of each training image.
@@ -122,6 +125,7 @@ def embed(
         "label": label,
         "split": split,
         "group": group,
+        "bins": bins,
     }
     here = str(Path(source).resolve())
     before = Store.open(place).record.source if (place / STORE).exists() else None

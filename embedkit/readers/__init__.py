@@ -4,6 +4,7 @@ from pathlib import Path
 
 from embedkit.errors import InputError
 from embedkit.items import ItemTable
+from embedkit.readers.bins import cut_label
 from embedkit.readers.containers import unpack
 from embedkit.readers.folder import read_folder
 from embedkit.readers.manifest import MANIFEST_SUFFIXES, read_manifest
@@ -19,6 +20,7 @@ def read_source(
     label: str | None = None,
     split: str | None = None,
     group: str | None = None,
+    bins: str | None = None,
 ) -> ItemTable:
     """Read a data set: a folder of images, with or without metadata files, or a manifest.
 
@@ -30,11 +32,17 @@ def read_source(
             where left out.
         split: column with the split, likewise.
         group: column with the person, video or patient, likewise.
+        bins: ranges that the label, a number, is cut into; see `cut_label`.
 
     Raises:
         InputError: nothing is there, or it holds no image.
         LayoutError: the folder can be read in several ways.
     """
+    if bins is not None:
+        if label is None:
+            raise InputError("--bins cuts the column that --label names")
+        plain = read_source(source, layout=layout, root=root, label=label, split=split, group=group)
+        return cut_label(plain, bins, name=label)
     if not source.exists():
         raise InputError(f"{source} does not exist")
     if source.is_dir():
