@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from embedkit.backbones.cards import Card
 from embedkit.items import ItemTable
 from embedkit.pipeline.views import views_in
+from embedkit.ranges import in_order
 from embedkit.statistics import Estimate
 from embedkit.store import Neighbour, Store
 
@@ -41,7 +42,9 @@ def unpacked(made: "Unpacked") -> str:
 def data_set(items: ItemTable) -> str:
     """Say how a source was read: images of each class and split."""
     counts = items.counts()
-    labels = sorted({label for split in counts.values() for label in split}, key=lambda x: x or "")
+    names = sorted({label for split in counts.values() for label in split if label is not None})
+    missing = [None] if any(None in split for split in counts.values()) else []
+    labels = [*missing, *(in_order(names) or names)]
     shown = labels[:30]
     header = ["", *(split or "(no split)" for split in counts), "all"]
     rows = [header]
