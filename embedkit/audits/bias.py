@@ -215,9 +215,14 @@ def _sentences(found: Bias) -> list[str]:
     if small:
         said.append(f"{small} groups of fewer than {found.least} independent images are left out.")
     if found.without:
-        names = ", ".join(name for name, _ in found.without[:NAMED])
-        rest = f" and {len(found.without) - NAMED} more" if len(found.without) > NAMED else ""
-        said.append(f"Not compared: {names}{rest}.")
+        reasons: dict[str, list[str]] = {}
+        for name, why in found.without:
+            reasons.setdefault(why, []).append(name)
+        parts = []
+        for why, some in reasons.items():
+            rest = f" and {len(some) - NAMED} more" if len(some) > NAMED else ""
+            parts.append(f"{', '.join(some[:NAMED])}{rest} ({why})")
+        said.append(f"Not compared: {'; '.join(parts)}.")
     return [*said, *_proxies(found), f"{CAVEAT}."]
 
 
