@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
+import pandas
 import pytest
+from aequitas.group import Group as AequitasGroup
 from fairlearn import metrics as fair
 from helpers import scene
 
@@ -182,6 +184,39 @@ def test_differences_are_fairlearns(three):
         odd += [hit.difference(), false.difference()]
     assert many.parity.value == pytest.approx(max(every), abs=1e-9)
     assert many.odds.value == pytest.approx(max(odd), abs=1e-9)
+
+
+def test_rates_are_those_of_aequitas(three):
+    members, y, probabilities = three
+    answers = probabilities.argmax(axis=1)
+    found = group_rates(
+        groups_of(members), y, probabilities, np.arange(len(y)), ("p", "q", "r"), seed=0
+    )
+    for k in range(3):
+        frame = pandas.DataFrame(
+            {
+                "score": (answers == k).astype(int),
+                "label_value": (y == k).astype(int),
+                "of": pandas.Series([f"{g:02}" for g in members], dtype=object),
+            }
+        )
+        table, _ = AequitasGroup().get_crosstabs(frame)
+        theirs = table.set_index("attribute_value")
+        for g, group in enumerate(found):
+            row, rates = theirs.loc[f"{g:02}"], group.classes[k]
+            assert row["group_size"] == group.accuracy.n
+            both = {
+                "prev": rates.share,
+                "tpr": rates.hit,
+                "fpr": rates.false,
+                "precision": rates.precision,
+            }
+            for name, ours in both.items():
+                if np.isnan(ours.value):
+                    assert np.isnan(row[name])
+                else:
+                    assert ours.value == pytest.approx(row[name], abs=1e-9)
+            assert rates.answered.value == pytest.approx(row["pp"] / row["group_size"], abs=1e-9)
 
 
 def test_the_same_mix_of_labels_is_the_mean_of_class_rates_weighted_alike():
