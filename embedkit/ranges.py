@@ -50,5 +50,6 @@ def even_ranges(values: Sequence[float], n: int) -> tuple[str, ...]:
     middle = (np.cumsum(counts) - counts / 2) / counts.sum()
     place = np.minimum((middle * n).astype(int), n - 1)
     return tuple(
-        f"{kinds[place == one].min():g}-{kinds[place == one].max():g}" for one in np.unique(place)
+        f"{kinds[place == one].min():.15g}-{kinds[place == one].max():.15g}"
+        for one in np.unique(place)
     )

@@ -15,16 +15,27 @@ from helpers import scene
 from embedkit.audits import audit
 from embedkit.audits.bands import band
 from embedkit.audits.base import Verdict
-from embedkit.audits.bias import check_bias
+from embedkit.audits.bias import Bias, check_bias
 from embedkit.audits.gaps import Counter, measure_gap
-from embedkit.audits.groups import LEAST, Grouping, attributes_of, find_groups, smallest
-from embedkit.audits.proxies import ALL, find_proxies, shown_attributes
+from embedkit.audits.groups import (
+    LEAST,
+    PAIRED,
+    Attribute,
+    Grouping,
+    _divide,
+    attributes_of,
+    find_groups,
+    smallest,
+)
+from embedkit.audits.proxies import ALL, MOST, _some, find_proxies, shown_attributes
 from embedkit.audits.rates import group_rates
 from embedkit.audits.refits import Bench
 from embedkit.errors import InputError
+from embedkit.heads.metrics import mirrored
 from embedkit.pipeline import embed
 from embedkit.reports.audits import findings
 from embedkit.reports.page import render
+from embedkit.statistics import Estimate
 from embedkit.vectors import unit_rows
 
 LABELS = ("bad", "good")
@@ -575,3 +586,56 @@ def test_a_store_without_attributes_lists_bias_as_not_run(clean_store):
     found = audit(clean_store, backbone="pixels", checks=["bias"])["bias"]
     assert found.verdict is Verdict.NOT_RUN
     assert "the data set names no attribute" in found.not_run_reason
+
+
+def test_values_that_hold_commas_stay_apart_and_many_attributes_are_not_all_paired():
+    rows = np.arange(240)
+    a = tuple("a, b" if row % 2 else "a" for row in rows)
+    b = tuple("c" if row % 2 else "b, c" for row in rows)
+    two = [Attribute("first", a), Attribute("second", b)]
+    pair = _divide(two, rows, rows, 30)
+    assert len(pair.groups) == 2
+    generator = np.random.default_rng(0)
+    many = [
+        Attribute(f"{n:02}", tuple("xy"[one] for one in generator.integers(0, 2, 240)))
+        for n in range(PAIRED + 2)
+    ]
+    found, without = find_groups(many, rows, rows, least=30)
+    assert len([one for one in found if len(one.attributes) == 1]) == PAIRED + 2
+    assert len([one for one in found if len(one.attributes) == 2]) == PAIRED * (PAIRED - 1) // 2
+    assert [name for name, why in without if "by itself" in why] == ["12", "13"]
+
+
+def test_large_clusters_lend_images_too():
+    clusters = np.repeat(np.arange(40), 2000)
+    kept = _some(np.arange(len(clusters)), clusters, seed=0)
+    assert len(kept) == MOST
+    assert np.ptp(np.bincount(clusters[kept])) <= 1
+    few = np.repeat(np.arange(10), 3)
+    assert np.array_equal(_some(np.arange(30), few, seed=0), np.arange(30))
+
+
+def test_no_limit_of_a_share_is_above_one():
+    assert mirrored(Estimate(0.75, 0.06, 1.0, 120)).high == 1.0
+
+
+def test_the_headline_is_of_the_groupings_that_the_verdict_rests_on():
+    """One attribute is shown to have no gap, another cannot be judged: the words are of that."""
+    generator = np.random.default_rng(3)
+    n = 12_000
+    even = generator.integers(0, 2, n)
+    rare = np.where(np.arange(n) < 80, np.arange(n) % 2, -1)
+    y = generator.integers(0, 2, n)
+    right = generator.random(n) < 0.9
+    answers = np.where(right, y, 1 - y)
+    gaps = []
+    for name, members in (("even", even), ("rare", rare)):
+        grouping = Grouping(name, (name,), ("0", "1"), members, (), int((members < 0).sum()))
+        gaps.append(measure_gap(grouping, y, answers, np.arange(n), ("a", "b"), tests=2, seed=0))
+    found = Bias(
+        name="bias", verdict=Verdict.INCONCLUSIVE, summary="", head="logistic", split="test",
+        material=0.01, tolerance=0.05, least=30, gaps=tuple(gaps), rates=(), without=(),
+        proxies="", shown=(),
+    )  # fmt: skip
+    assert [found.judge(one) for one in gaps] == [Verdict.ABSENT, Verdict.INCONCLUSIVE]
+    assert found.headline.grouping.name == "rare"

@@ -89,3 +89,20 @@ def test_from_utkfaces_names_to_a_head_on_bins_that_a_second_run_knows(tmp_path)
     again = embed(tmp_path / "utk", tmp_path / "store", backbone="pixels")
     assert len(again.items) == 61
     assert set(again.items.labels) == {"1-20", "21-40", "41+"}
+
+
+@pytest.mark.parametrize(
+    "values", [[1234567, 2234567, 5234567, 6234567], [0.12345678, 0.3, 7.25, 8.125]]
+)
+def test_no_value_is_lost_in_the_name_of_a_bin(tmp_path, values):
+    items = read_source(manifest(tmp_path, values), label="age", bins="2")
+    assert None not in items.labels
+    assert len(set(items.labels)) == 2
+
+
+@pytest.mark.parametrize("value", [-1, "inf", 1e300])
+def test_numbers_that_no_bin_can_hold_are_refused(tmp_path, value):
+    with pytest.raises(InputError, match="numbers from 0"):
+        read_source(manifest(tmp_path, [1, 2, value]), label="age", bins="2")
+    with pytest.raises(InputError, match="--bins"):
+        read_source(manifest(tmp_path, [1, 2, 3]), label="age", bins="²")

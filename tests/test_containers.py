@@ -134,6 +134,72 @@ def test_a_shard_gives_its_split_and_equal_keys_stay_apart(tmp_path):
     assert dict(zip(items.ids, items.splits, strict=True)) == {"1.png": "train", "1-2.png": "valid"}
 
 
+def test_photographs_go_before_masks_and_hidden_files_are_left_out(tmp_path):
+    files = [("a.jpg", JPEG), ("a.cls", b"1"), ("a.seg.png", PNG), ("._a.png", b"x")]
+    unpack(tar(tmp_path / "x.tar", [*files, (".DS_Store", b"x")]), tmp_path / "out")
+    assert read_source(tmp_path / "out").ids == ["a.jpg"]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    cells = pa.array([{"bytes": JPEG, "path": None}], kind)
+    masks = pa.array([{"bytes": PNG, "path": None}], kind)
+    table = pa.table({"key": [b"k"], "mask": masks, "image": cells, "label": ["a"]})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    unpack(tmp_path / "x.parquet", tmp_path / "other")
+    assert read_source(tmp_path / "other").ids == ["x/000001.jpg"]
+
+
+def test_names_that_clash_with_made_up_ones_overwrite_nothing(tmp_path):
+    for shard, keys in enumerate((["a-2", "a"], ["b", "a"], ["a"])):
+        tar(tmp_path / f"s/{shard}.tar", [(f"{key}.png", PNG) for key in keys])
+    made = unpack(tmp_path / "s", tmp_path / "out")
+    assert made.pictures == 5 == len(list((tmp_path / "out").glob("*.png")))
+    assert len(read_source(tmp_path / "out")) == 5
+
+
+def test_shards_are_no_classes_and_the_only_named_column_is_the_label(tmp_path):
+    for shard in range(2):
+        name = f"d/train-0000{shard}-of-00002.parquet"
+        path = hugging_face(tmp_path / name, [PNG, JPEG], [0, 1], ["cat", "dog"])
+        table = parquet.read_table(path)
+        info = table.schema.metadata[b"huggingface"].replace(b'"label"', b'"animal"')
+        table = table.rename_columns(["image", "animal", "age"])
+        parquet.write_table(table.replace_schema_metadata({"huggingface": info}), path)
+    unpack(tmp_path / "d", tmp_path / "out")
+    items = read_source(tmp_path / "out")
+    assert set(items.labels) == {"cat", "dog"}
+    tar(tmp_path / "t.tar", [("one/1.png", PNG), ("two/2.png", JPEG)])
+    unpack(tmp_path / "t.tar", tmp_path / "plain")
+    assert read_source(tmp_path / "plain").labels == [None, None]
+
+
+def test_odd_cells_become_text_or_nothing(tmp_path):
+    hugging_face(tmp_path / "x.parquet", [PNG, JPEG], [-1, 1], ["cat", "dog"])
+    unpack(tmp_path / "x.parquet", tmp_path / "a")
+    assert sorted(map(str, read_source(tmp_path / "a").labels)) == ["None", "dog"]
+    when = pa.array([0, 1], pa.timestamp("s"))
+    table = pa.table({"image": [PNG, JPEG], "when": when, "label": [float("nan"), 1.0]})
+    parquet.write_table(table, tmp_path / "y.parquet")
+    unpack(tmp_path / "y.parquet", tmp_path / "b")
+    items = read_source(tmp_path / "b")
+    assert items.labels == [None, "1.0"]
+    assert items.column("when")[0].year == 1970
+    said = [("a", {"age": 3, "File_Name": "x"}), ("b", {"age": "old", "Label": "c"})]
+    files = [(f"{k}.json", json.dumps(v).encode()) for k, v in said]
+    tar(tmp_path / "z.tar", sorted([*files, ("a.png", PNG), ("b.png", PNG)]))
+    unpack(tmp_path / "z.tar", tmp_path / "c")
+    items = read_source(tmp_path / "c")
+    assert items.column("age") == ["3", "old"]
+    assert items.labels == [None, "c"]
+    fer2013(tmp_path / "f.csv", [("²", pixels(0), "Training")])
+    unpack(tmp_path / "f.csv", tmp_path / "d")
+    assert read_source(tmp_path / "d").labels == [None]
+
+
+def test_a_table_that_names_its_pictures_may_have_a_column_called_pixels(tmp_path):
+    (tmp_path / "x.png").write_bytes(PNG)
+    (tmp_path / "list.csv").write_text("path,label,pixels\nx.png,a,256\n")
+    assert read_source(tmp_path / "list.csv").column("pixels") == [256]
+
+
 @pytest.mark.parametrize("name", ["/etc/x.png", "../x.png", "a/../../x.png"])
 def test_a_tar_file_cannot_write_elsewhere(tmp_path, name):
     with pytest.raises(InputError, match="no name of a sample"):

@@ -57,6 +57,15 @@ def test_errors_are_counted_in_classes_and_kappa_is_scikit_learns():
     assert found.constant == min(np.abs(y - place).mean() for place in range(5))
 
 
+def test_no_interval_holds_what_cannot_be():
+    places = np.arange(30) % 3
+    right = measure_ordered(places, places, np.arange(30), seed=0)
+    assert right.error.low == right.error.value == 0 < right.error.high < 2
+    far = measure_ordered(np.zeros(20, int), np.full(20, 3), np.arange(20), seed=0)
+    assert far.error.value == far.error.high == 3
+    assert far.error.low < 2.8
+
+
 def test_answers_by_chance_have_no_kappa():
     generator = np.random.default_rng(1)
     y, answers = generator.integers(0, 4, (2, 500))

@@ -290,3 +290,12 @@ def test_other_names_are_not_taken_for_utkfaces(tmp_path):
     items = read_source(make(tmp_path, *(f"a/{n}_1.jpg" for n in range(9)), "b/1_1_1_20170109.jpg"))
     assert set(items.labels) == {"a", "b"}
     assert items.attributes == ()
+
+
+def test_folders_around_utkfaces_names_are_classes_only_if_the_layout_says_so(tmp_path):
+    names = [f"{age}_{age % 2}_1_20170116174525{age:03}.jpg" for age in range(1, 21)]
+    make(tmp_path, *(f"{'mf'[place % 2]}/{name}" for place, name in enumerate(names)))
+    items = read_source(tmp_path)
+    assert set(items.labels) == {None}
+    assert any("--layout class" in note for note in items.notes)
+    assert set(read_source(tmp_path, layout="class").labels) == {"m", "f"}

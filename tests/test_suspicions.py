@@ -11,6 +11,7 @@ from embedkit.audits.clues import find_clues
 from embedkit.audits.nuisance import OF_SUBJECT, Column, nuisance_columns
 from embedkit.audits.shortcuts import find_shortcuts
 from embedkit.audits.suspicions import ALL
+from embedkit.audits.views import Views
 from embedkit.pipeline import embed
 from embedkit.synthetic import make_faces
 
@@ -50,6 +51,22 @@ def test_pictures_made_alike_confirm_it():
     assert ledger.shortcut.counted
     assert ledger.honest.value < ledger.reported.value - 0.1
     assert found.reliances[0].to_dict()["may_be_of_the_subject"] is False
+
+
+def test_a_column_that_marks_a_whole_class_is_present_and_said_to_be_followed_where_it_is():
+    world = World(n=3000, strength=0.93, signal=1.0, seed=1)
+    column = Column("brightness", "colour", 60.0 + 30 * world.high)
+    found = world.find([column])
+    assert (found.verdict, found.statement) == (Verdict.PRESENT, Statement.ASSOCIATION)
+    assert found.reliances[0].shown()
+    assert "head follows it" in found.summary
+    assert "neither shown" not in found.summary
+    assert "marks a whole class" in found.summary
+
+
+def test_views_that_did_not_run_neither_confirm_nor_refute():
+    assert Views("mtcnn", "logistic", reason="the backbone cannot be loaded").confirm() is None
+    assert Views("mtcnn", "logistic").confirm() is None
 
 
 def test_what_no_subject_can_be_needs_nobody_to_confirm_it():

@@ -53,8 +53,8 @@ class Bias(Finding):
 
     @property
     def headline(self) -> Gap:
-        """The gap to speak of."""
-        return _headline(self.gaps)
+        """The gap to speak of: of those that the verdict rests on, the surest."""
+        return _headline([one for one in self.gaps if self.judge(one) is self.verdict])
 
     @property
     def worst(self) -> GroupRates:
@@ -152,17 +152,19 @@ def check_bias(
         for one in groupings
         for rate in group_rates(one, y, probabilities, clusters, labels, seed=seed)
     )
-    at = _headline(gaps)
-    verdicts = {one.verdict(material=material, tolerance=tolerance) for one in gaps}
-    order = (Verdict.PRESENT, Verdict.INCONCLUSIVE)
-    verdict = next((one for one in order if one in verdicts), Verdict.ABSENT)
+    verdicts = [one.verdict(material=material, tolerance=tolerance) for one in gaps]
+    order = (Verdict.PRESENT, Verdict.INCONCLUSIVE, Verdict.ABSENT)
+    verdict = next(one for one in order if one in verdicts)
+    deciding = [gap for gap, one in zip(gaps, verdicts, strict=True) if one is verdict]
+    at = _headline(deciding)
+    seen = max(one.detectable for one in deciding)
     made = Bias(
         name="bias",
         verdict=verdict,
         summary="",
         estimate=at.pair.gap,
         points=100 * at.pair.gap.value,
-        detectable=None if verdict is Verdict.PRESENT else 100 * at.detectable,
+        detectable=None if verdict is Verdict.PRESENT else 100 * seen,
         head=bench.kind,
         split=split,
         material=material,
@@ -253,7 +255,7 @@ def _open(found: Bias, at: Gap, judged: str) -> list[str]:
         f"Whether the {found.head} head is right as often on every group cannot be told from these "
         f"{found.split} images ({judged}): the surest difference is {_points(at.pair.gap)}, "
         f"{_two(at)}; random groups of these sizes differ by up to {100 * at.by_chance:.1f}.",
-        f"A gap of {100 * at.detectable:.0f} points would have been found in 4 of 5 cases, and "
+        f"A gap of {found.detectable:.0f} points would have been found in 4 of 5 cases, and "
         f"one of {100 * found.tolerance:g} cannot be ruled out.",
     ]
 

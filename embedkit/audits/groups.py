@@ -12,6 +12,7 @@ from embedkit.statistics import FOUND
 from embedkit.vectors import IntArray
 
 MOST = 12  # values of an attribute
+PAIRED = 12  # attributes that are also looked at two at a time, the first of the data set
 WIDEST = 0.20  # gap that two of the smallest groups show in 4 of 5 tests
 LEAST = 30  # independent images, however few would show that gap
 SETTINGS = ("ground_truth",)  # columns that speak of the data set, and not of a picture
@@ -115,7 +116,8 @@ def find_groups(
     found: dict[bytes, Grouping] = {}
     without = []
     every = [(one,) for one in attributes]
-    for some in (*every, *itertools.combinations(attributes, 2)):
+    without += [(one.name, f"by itself only: {PAIRED} are paired") for one in attributes[PAIRED:]]
+    for some in (*every, *itertools.combinations(attributes[:PAIRED], 2)):
         made = _divide(some, rows, clusters, least)
         same = found.get(_division(made))
         if len(made.groups) < 2:
@@ -131,11 +133,15 @@ def find_groups(
 def _divide(
     attributes: Sequence[Attribute], rows: IntArray, clusters: IntArray, least: int
 ) -> Grouping:
-    names = []
+    kinds: list[tuple[str, ...] | None] = []
     for row in rows.tolist():
         parts = [one.values[row] for one in attributes]
-        known = [part for part in parts if part is not None]
-        names.append(", ".join(known) if len(known) == len(parts) else None)
+        known = tuple(part for part in parts if part is not None)
+        kinds.append(known if len(known) == len(parts) else None)
+    shown = {kind: ", ".join(kind) for kind in {*kinds} - {None} if kind is not None}
+    if len(set(shown.values())) < len(shown):  # values that hold commas themselves
+        shown = {kind: ", ".join(map(repr, kind)) for kind in shown}
+    names = [None if kind is None else shown[kind] for kind in kinds]
     sizes = {
         name: len(np.unique(clusters[[one == name for one in names]]))
         for name in sorted({name for name in names if name is not None})

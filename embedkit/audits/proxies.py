@@ -144,11 +144,16 @@ def _shown(bench: Bench, attribute: Attribute) -> Shown:
 
 
 def _some(rows: IntArray, clusters: IntArray, *, seed: int) -> IntArray:
-    """Draw whole clusters until there are `MOST` images."""
-    names, sizes = np.unique(clusters[rows], return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    kept = names[order[np.cumsum(sizes[order]) <= MOST]]
-    return np.asarray(rows[np.isin(clusters[rows], kept)])
+    """Draw at most `MOST` images, of every cluster as many if there are more."""
+    order = np.random.default_rng(seed).permutation(len(rows))
+    _, member = np.unique(clusters[rows[order]], return_inverse=True)
+    member = member.ravel()
+    # How many of its cluster come before each image: first one of each, then a second, and so on.
+    by_cluster = np.argsort(member, kind="stable")
+    starts = np.searchsorted(member[by_cluster], member[by_cluster])
+    turn = np.empty(len(rows), np.int64)
+    turn[by_cluster] = np.arange(len(rows)) - starts
+    return np.asarray(np.sort(rows[order[np.argsort(turn, kind="stable")[:MOST]]]))
 
 
 def _enough(rows: IntArray, y: IntArray, clusters: IntArray) -> IntArray:

@@ -124,8 +124,13 @@ def judge(
         )
     first = telling[0] if telling else None
     text = _tied(first, telling, heads)
-    if wide and reliances[0].verdict(material) is not Verdict.ABSENT:
-        text += f" {_unknown(reliances[0], head)}"
+    marking = next((r for r in reliances if wide and r.cause == wide[0].name), reliances[0])
+    if wide and marking.verdict(material) is not Verdict.ABSENT:
+        text = _tied(wide[0], telling, heads)
+        if marking.shown(material):
+            text += f" {_uses(marking, head)} {_perhaps(confirmed)}"
+        else:
+            text += f" {_unknown(marking, head)}"
         return Judged(Verdict.PRESENT, Statement.ASSOCIATION, text, wide[0].gain)
     honest = suspected(reliances, material)
     if honest is not None:

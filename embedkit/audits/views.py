@@ -45,9 +45,10 @@ class Views:
     example: "tuple[str, Face | None] | None" = None
     reason: str = ""
 
-    def confirm(self, material: float = MATERIAL) -> bool:
-        """Whether a head on pictures made alike is shown to know less."""
-        return any(one.name == ALIKE and one.costs(material) for one in self.looks)
+    def confirm(self, material: float = MATERIAL) -> bool | None:
+        """Whether a head on pictures made alike is shown to know less; None if there was none."""
+        alike = next((one for one in self.looks if one.name == ALIKE and not one.reason), None)
+        return None if alike is None else alike.costs(material)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""

@@ -269,7 +269,7 @@ def _calibration_error(
 
 
 def mirrored(resampled: Estimate) -> Estimate:
-    """Return the basic bootstrap interval of a figure that resampling itself inflates.
+    """Return the basic bootstrap interval of a share that resampling itself inflates.
 
     The error of a resample is larger than the sample's by about what the sample's is larger than
     the truth, so the percentile interval is turned around its value (Davison and Hinkley,
@@ -277,7 +277,7 @@ def mirrored(resampled: Estimate) -> Estimate:
     """
     value = resampled.value
     low = min(value, max(0.0, 2 * value - resampled.high))
-    return Estimate(value, low, max(value, 2 * value - resampled.low), resampled.n)
+    return Estimate(value, low, min(1.0, max(value, 2 * value - resampled.low)), resampled.n)
 
 
 def _calibration_error_by_chance(confidence: DoubleArray, *, seed: int) -> float:

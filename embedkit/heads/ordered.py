@@ -57,18 +57,24 @@ def measure_ordered(
         seed: of the bootstrap.
     """
     off = np.abs(y - answers)
-    k = int(max(y.max(), answers.max())) + 1
+    k = max(2, int(max(y.max(), answers.max())) + 1)
     places = np.arange(k)
     given, said = (np.asarray(of[:, None] == places, np.float64) for of in (y, answers))
     penalty = np.subtract.outer(places, places).astype(np.float64) ** 2
 
-    def figures(weights: DoubleArray) -> DoubleArray:
+    def distances(weights: DoubleArray) -> DoubleArray:
+        total = weights.sum(axis=1)
+        return np.column_stack([weights @ off / (k - 1) / total, weights @ (off <= 1) / total])
+
+    def agreement(weights: DoubleArray) -> DoubleArray:
         total = weights.sum(axis=1)
         expected = ((weights @ given) @ penalty * (weights @ said)).sum(axis=1) / total
         observed = weights @ off.astype(np.float64) ** 2
         ratio = np.divide(observed, expected, out=np.full_like(total, np.nan), where=expected > 0)
-        return np.column_stack([weights @ off / total, weights @ (off <= 1) / total, 1 - ratio])
+        return np.asarray(1 - ratio)[:, None]
 
-    error, within, kappa = bootstrap(figures, clusters, seed=seed, lowest=-1.0)
+    share, within = bootstrap(distances, clusters, seed=seed)
+    (kappa,) = bootstrap(agreement, clusters, seed=seed, lowest=-1.0)
+    value, low, high = ((k - 1) * one for one in (share.value, share.low, share.high))
     constant = float(np.abs(y[:, None] - places).mean(axis=0).min())
-    return OrderedMetrics(error, constant, within, kappa)
+    return OrderedMetrics(Estimate(value, low, high, share.n), constant, within, kappa)

@@ -6,6 +6,8 @@ from embedkit.errors import InputError
 from embedkit.items import FACTS, GIVEN, ItemTable
 from embedkit.ranges import ends, even_ranges, in_order
 
+MOST = 1e15  # beyond which not every whole number is one
+
 
 def cut_label(items: ItemTable, bins: str, *, name: str) -> ItemTable:
     """Replace a label that is a number by the range that it lies in; the number stays beside it.
@@ -23,8 +25,10 @@ def cut_label(items: ItemTable, bins: str, *, name: str) -> ItemTable:
     known = [one for one in numbers if one is not None]
     words = sum(label is not None for label in items.labels) - len(known)
     if words or not known:
-        raise InputError(f"--bins is for labels that are numbers; {name!r} holds others")
-    if bins.strip().isdigit():
+        raise InputError(
+            f"--bins is for labels that are numbers from 0 to 10^15; {name!r} holds others"
+        )
+    if bins.strip().isdecimal():
         if int(bins) < 2:
             raise InputError("--bins needs two bins at least")
         ranges = even_ranges(known, int(bins))
@@ -64,6 +68,7 @@ def _bin(value: float, ranges: tuple[str, ...]) -> str | None:
 
 def _number(label: str | None) -> float | None:
     try:
-        return None if label is None else float(label)
+        value = float(label or "")
     except ValueError:
         return None
+    return value if 0 <= value <= MOST else None

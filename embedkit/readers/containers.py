@@ -29,6 +29,7 @@ METADATA = "metadata.jsonl"
 SIDE = 48  # pixels a side of FER2013's pictures
 SUFFIXES = frozenset({".csv", ".parquet", ".tar"})
 ENDINGS = {"JPEG": "jpg", "JPEG2000": "jp2"}  # of other formats their name
+PICTURE_NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "bytes")
 LABELS = ("label", "cls", "class", "labels")
 BATCH = 256  # rows of a Parquet file that are held at once
 
@@ -89,10 +90,14 @@ def unpack(source: Path, folder: Path) -> Unpacked:
 
 
 def _written(shards: Sequence[Path], folder: Path) -> Unpacked:
-    lines, without, used = [], [], Counter[str]()
+    rows: list[dict[str, Any]] = []
+    without, used, times = [], set[str](), Counter[str]()
     for one in (picture for shard in shards for picture in _pictures(shard)):
-        used[one.name] += 1
-        name = one.name if used[one.name] == 1 else f"{one.name}-{used[one.name]}"
+        name = plain = one.name.encode("utf-8", "replace").decode()
+        while name in used:
+            times[plain] += 1
+            name = f"{plain}-{times[plain] + 1}"
+        used.add(name)
         format_ = None if one.data is None else sniff(one.data[:64])
         if one.data is None or format_ is None:
             without.append(name)
@@ -101,11 +106,26 @@ def _written(shards: Sequence[Path], folder: Path) -> Unpacked:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(one.data)
-        lines.append(json.dumps({"file_name": name} | one.row, ensure_ascii=False))
-    if len(lines) == len(without):
+        rows.append({"file_name": name} | one.row)
+    if len(rows) == len(without):
         raise InputError(f"{shards[0]} holds no picture")
-    (folder / METADATA).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return Unpacked(folder, len(lines) - len(without), tuple(without))
+    with (folder / METADATA).open("w", encoding="utf-8") as out:
+        out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in _alike(rows))
+    return Unpacked(folder, len(rows) - len(without), tuple(without))
+
+
+def _alike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with columns of one type each: text, where they are neither that nor numbers."""
+    kinds: dict[str, set[type]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if value is not None:
+                kinds.setdefault(name, set()).add(type(value))
+    numbers = ({bool}, {int}, {float}, {int, float})
+    text = {name for name, some in kinds.items() if some not in numbers}
+    return [
+        {k: str(v) if k in text and v is not None else v for k, v in row.items()} for row in rows
+    ]
 
 
 def _shards(source: Path) -> list[Path]:
@@ -125,7 +145,14 @@ def _pictures(shard: Path) -> Iterator[Packed]:
     read = {".csv": _fer2013, ".parquet": _parquet, ".tar": _tar}[shard.suffix.lower()]
     try:
         yield from read(shard)
-    except (OSError, tarfile.TarError, pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
+    except (
+        OSError,
+        EOFError,
+        tarfile.TarError,
+        pa.ArrowException,
+        csv.Error,
+        UnicodeDecodeError,
+    ) as error:
         raise InputError(f"{shard} cannot be read: {str(error).splitlines()[0]}") from None
 
 
@@ -151,7 +178,7 @@ def _fer2013(table: Path) -> Iterator[Packed]:
         for number, cells in enumerate(reader, 1):
             usage = (cells.get(names.get("usage", "")) or "").strip()
             emotion = (cells[names["emotion"]] or "").strip()
-            known = emotion.isdigit() and int(emotion) < len(EMOTIONS)
+            known = emotion.isdecimal() and int(emotion) < len(EMOTIONS)
             row = {
                 "label": EMOTIONS[int(emotion)] if known else None,
                 "split": USAGES.get(usage, canonical_split(usage) or None),
@@ -175,10 +202,11 @@ def _parquet(shard: Path) -> Iterator[Packed]:
     """Read pictures from a column of bytes, or of `{bytes, path}` as Hugging Face writes it."""
     with parquet.ParquetFile(shard, pre_buffer=False) as opened:
         schema = opened.schema_arrow
-        column = next((one.name for one in schema if holds_bytes(one.type)), None)
-        if column is None:
+        columns = sorted((one for one in schema if holds_bytes(one.type)), key=_likely)
+        if not columns:
             raise InputError(f"{shard} has no column of pictures")
-        names = _class_names(schema)
+        column, names = columns[0].name, _class_names(schema)
+        label = next(iter(names)) if len(names) == 1 else None
         split, number = _split_of(shard), 0
         for batch in opened.iter_batches(BATCH, use_threads=False):
             for cells in batch.to_pylist():
@@ -186,11 +214,18 @@ def _parquet(shard: Path) -> Iterator[Packed]:
                 value = cells.pop(column)
                 data = value.get("bytes") if isinstance(value, dict) else value
                 row = {
-                    name: names[name][one] if name in names and one is not None else one
+                    name: names[name].get(one) if name in names else one
                     for name, one in cells.items()
                     if not isinstance(one, bytes | list | dict)
                 }
-                yield Packed(f"{shard.stem}/{number:06}", data or None, _labelled(row, split))
+                yield Packed(
+                    f"{shard.stem}/{number:06}", data or None, _labelled(row, split, label)
+                )
+
+
+def _likely(column: pa.Field) -> tuple[bool, bool]:
+    """Return what sorts the columns that hold files by how likely they are the pictures."""
+    return not pa.types.is_struct(column.type), column.name.lower() not in PICTURE_NAMES
 
 
 def _class_names(schema: pa.Schema) -> dict[str, dict[int, str]]:
@@ -217,7 +252,9 @@ def _tar(shard: Path) -> Iterator[Packed]:
                 continue
             path = PurePosixPath(member.name)
             stem, _, kind = path.name.partition(".")
-            if path.is_absolute() or ".." in path.parts or not stem:
+            if not stem:  # hidden, as what macOS adds
+                continue
+            if path.is_absolute() or ".." in path.parts:
                 raise InputError(f"{shard} holds {member.name!r}, which is no name of a sample")
             stream = opened.extractfile(member)
             data = b"" if stream is None else stream.read()
@@ -226,7 +263,9 @@ def _tar(shard: Path) -> Iterator[Packed]:
                     yield Packed(key, picture, _labelled(row, split))
                 key, picture, row = str(path.parent / stem), None, {}
             row |= _said(shard, member.name, kind.lower(), data)
-            if f".{kind.lower().rpartition('.')[2]}" in PICTURES:
+            if f".{kind.lower().rpartition('.')[2]}" in PICTURES and (
+                picture is None or "." not in kind  # a.jpg goes before a.seg.png
+            ):
                 picture = data
         if key:
             yield Packed(key, picture, _labelled(row, split))
@@ -244,10 +283,21 @@ def _said(shard: Path, name: str, kind: str, data: bytes) -> dict[str, Any]:
         raise InputError(f"{shard} holds {name!r}, which cannot be read") from None
 
 
-def _labelled(row: dict[str, Any], split: str | None) -> dict[str, Any]:
-    """Return a row with its class as `label`, and the shard's split where it has none."""
-    name = next((one for one in LABELS if row.get(one) is not None), None)
-    row = {k: v for k, v in row.items() if k not in LABELS and k != "file_name"} | (
-        {} if name is None else {"label": str(row[name])}
-    )
-    return row if "split" in row or split is None else row | {"split": split}
+def _labelled(row: dict[str, Any], split: str | None, label: str | None = None) -> dict[str, Any]:
+    """Return a row with its class as `label`, and the shard's split where it has none.
+
+    Args:
+        row: of a sample.
+        split: of its shard.
+        label: column with the class, besides the usual names.
+    """
+    folded = {key.lower(): value for key, value in row.items()}
+    if label is not None:
+        folded.setdefault("label", row[label])
+    classes = [folded[name] for name in LABELS if folded.get(name) not in (None, -1)]
+    said = next((one for one in classes if one == one), None)  # NaN is none
+    kept = {k: v for k, v in row.items() if k.lower() not in (*LABELS, "file_name", "split")}
+    # Written where there is none too, or folders would be taken for classes.
+    kept["label"] = None if said is None else str(said)
+    kept["split"] = folded.get("split") or split
+    return kept

@@ -101,6 +101,8 @@ def read_folder(
         labels_known=names is not None or any(m.labels is not None for m in metadata),
         splits_known=any(m.splits is not None for m in metadata),
     )
+    if names is not None and layout is None and len({one[:1] for one in folders}) > 1:
+        notes.append("folders are not taken for classes here; --layout class takes them so")
     unread = [path for path in found.other if not _is_metadata(path)]
     items = item_table(
         root,

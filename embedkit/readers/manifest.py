@@ -212,8 +212,10 @@ def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _holds_pictures(table: pa.Table) -> bool:
     """Say whether pictures are in a table, as values or as files, rather than named by it."""
-    kinds = [field.type for field in table.schema]
-    return "pixels" in map(str.lower, table.column_names) or any(map(holds_bytes, kinds))
+    names = {field.name.lower(): holds_bytes(field.type) for field in table.schema}
+    if any(names.get(name) is False for name in PATH_NAMES):
+        return False
+    return "pixels" in names or any(names.values())
 
 
 def holds_bytes(kind: pa.DataType) -> bool:

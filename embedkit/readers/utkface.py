@@ -34,7 +34,7 @@ def read_names(paths: Sequence[str], *, label: str | None = None) -> ManifestCol
     """
     found = [_NAME.match(PurePosixPath(path).name) for path in paths]
     malformed = [path for path, match in zip(paths, found, strict=True) if match is None]
-    if len(malformed) > (1 - MOST) * len(paths):
+    if len(paths) - len(malformed) < MOST * len(paths):
         return None
     parts = [None if one is None else one.groups() for one in found]
     columns = {
