@@ -77,6 +77,18 @@ def test_what_no_subject_can_be_needs_nobody_to_confirm_it():
     assert ledger.shortcut.counted
 
 
+def test_a_border_stands_for_the_dark_pixels_that_it_makes():
+    world = World(n=1500, strength=0.6, seed=1)
+    dark = Column("red of the outermost pixels", "border", 200.0 - 190 * world.high)
+    now_and_then = world.generator.random(1500) < 0.02  # the border is not found everywhere
+    width = Column("width of the top border", "border", 3.0 * (world.high & ~now_and_then))
+    found = world.find([width, dark])
+    assert found.clues.associations[0].name == dark.name
+    assert found.verdict is Verdict.PRESENT
+    assert found.cause == width.name
+    assert world.find([dark]).verdict is Verdict.INCONCLUSIVE
+
+
 def test_all_columns_together_are_of_the_subject_if_one_of_them_is():
     world = World(n=2400, strength=0.8, seed=12)
     a = world.generator.integers(2, size=2400)

@@ -208,17 +208,25 @@ def find_clues(
 
 
 def _different(causes: Mapping[str, DoubleArray], y: IntArray) -> dict[str, DoubleArray]:
-    """Return causes, best first, without those that say nearly the same as one before them."""
+    """Return causes, best first, one for all that say nearly the same.
+
+    That is the best of them, or the best that cannot be of the subject: where an even border says
+    as much as dark outermost pixels, these are dark for the border.
+    """
     prior = np.bincount(y, minlength=next(iter(causes.values())).shape[1]) if causes else y
-    kept: dict[str, DoubleArray] = {}
+    kept: list[str] = []
     said: list[DoubleArray] = []
     for name, probabilities in causes.items():
         logs = np.log(odds(probabilities) / odds(prior / len(y))).ravel()
-        if any(abs(np.corrcoef(logs, one)[0, 1]) >= ALIKE for one in said):
-            continue
-        kept[name] = probabilities
-        said.append(logs)
-    return kept
+        place = next(
+            (k for k, one in enumerate(said) if abs(np.corrcoef(logs, one)[0, 1]) >= ALIKE), None
+        )
+        if place is None:
+            kept.append(name)
+            said.append(logs)
+        elif kept[place] in OF_SUBJECT and name not in OF_SUBJECT:
+            kept[place] = name
+    return {name: causes[name] for name in kept}
 
 
 def _why_not(bench: Bench, rows: IntArray, split: str) -> str:
