@@ -1,6 +1,6 @@
 """What every classifier on frozen vectors does, and the folds that choose its hyper-parameter."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +29,10 @@ class Choice:
     criterion: str
     tried: tuple[tuple[float, float], ...]
     note: str = ""
+
+    def noting(self, note: str) -> "Choice":
+        """Return it with one more note."""
+        return replace(self, note=f"{self.note}; {note}" if self.note else note)
 
 
 class Classifier(Protocol):

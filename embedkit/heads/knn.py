@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedkit.heads.classifier import Choice
+from embedkit.heads.emphasis import PLAIN, Emphasis
 from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
@@ -24,28 +25,36 @@ class NearestNeighbours:
         y: (n,) class of each training image.
         n_classes: number of classes.
         choice: of k.
+        weights: (n,) of the training images' votes; None where all count alike.
     """
 
     index: NeighbourIndex
     y: IntArray
     n_classes: int
     choice: Choice
+    weights: DoubleArray | None = None
 
     def probabilities(self, vectors: FloatArray) -> DoubleArray:
         """Return (n, k) probabilities; see `Classifier`."""
         found = self.index.search(vectors, int(self.choice.value))
-        prior = np.bincount(self.y, minlength=self.n_classes) / len(self.y)
-        return vote(found.rows, found.similarities, self.y, prior)
+        prior = _prior(self.y, self.n_classes, self.weights)
+        return vote(found.rows, found.similarities, self.y, prior, self.weights)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return nothing: the training rows in the store are the classifier."""
-        return {}
+        """Return the weights, if any: the training rows in the store are the classifier."""
+        return {} if self.weights is None else {"weights": self.weights}
 
 
-def vote(rows: IntArray, similarities: DoubleArray, y: IntArray, prior: DoubleArray) -> DoubleArray:
+def vote(
+    rows: IntArray,
+    similarities: DoubleArray,
+    y: IntArray,
+    prior: DoubleArray,
+    weights: DoubleArray | None = None,
+) -> DoubleArray:
     """Turn neighbours into probabilities.
 
-    Each neighbour votes for its class with the weight 1 / (1 - cosine). The votes count as many
+    Each neighbour votes for its class with the weight 1 / (1 - cosine), times its own. The votes count as many
     images as there are neighbours, beside one more that votes the class frequencies of the
     training set: so no class is ever impossible.
 
@@ -54,12 +63,15 @@ def vote(rows: IntArray, similarities: DoubleArray, y: IntArray, prior: DoubleAr
         similarities: (n, k) cosine.
         y: (m,) class of each training row.
         prior: (c,) frequency of each class.
+        weights: (m,) of each training row.
 
     Returns:
         (n, c) float64, rows summing to 1.
     """
     n, k = rows.shape
     weight = np.where(rows >= 0, 1 / np.maximum(1 - similarities, NEAREST), 0.0)
+    if weights is not None:
+        weight = weight * weights[rows]
     votes = np.zeros((n, len(prior)))
     for place in range(k):
         np.add.at(votes, (np.arange(n), y[rows[:, place]]), weight[:, place])
@@ -77,6 +89,7 @@ def fit_knn(
     seed: int,
     value: float | None = None,
     originals: int | None = None,
+    emphasis: Emphasis = PLAIN,
 ) -> NearestNeighbours:
     """Choose k by leaving out each training image with its cluster; ties go to the larger k.
 
@@ -88,26 +101,36 @@ def fit_knn(
         seed: not needed; every head is fitted by the same call.
         value: of k, to fit without choosing; all images where there are fewer.
         originals: rows beyond these are copies, which vote but are never scored.
+        emphasis: of the images.
     """
+    weights = emphasis.weights
     index = NeighbourIndex(build_index(vectors), vectors)
     if value is not None:
         return NearestNeighbours(
-            index, y, n_classes, Choice("k", min(value, len(vectors)), "given", ())
+            index, y, n_classes, Choice("k", min(value, len(vectors)), "given", ()), weights
         )
     sizes = np.bincount(np.unique(clusters, return_inverse=True)[1].ravel())
     grid = [k for k in GRID if k < len(y)] or [1]
     widest = min(len(y), grid[-1] + int(sizes.max()) - 1)
     found = index.search(vectors, widest, exclude=np.arange(len(y)))
     rows, similarities = _of_other_clusters(found.rows, found.similarities, clusters, grid[-1])
-    prior = np.bincount(y, minlength=n_classes) / len(y)
+    prior = _prior(y, n_classes, weights)
     tried: list[tuple[float, float]] = []
     scored = slice(originals)
+    judged = emphasis.of(np.arange(len(y))[scored])
     for k in grid:
-        answers = vote(rows[scored, :k], similarities[scored, :k], y, prior).argmax(axis=1)
-        tried.append((float(k), float(np.mean(answers == y[scored]))))
+        answers = vote(rows[scored, :k], similarities[scored, :k], y, prior, weights).argmax(axis=1)
+        tried.append((float(k), 1 - judged.loss((answers != y[scored]).astype(np.float64))))
     best = max(tried, key=lambda pair: (pair[1], pair[0]))[0]
-    choice = Choice("k", best, "accuracy, each image left out with its cluster", tuple(tried))
-    return NearestNeighbours(index, y, n_classes, choice)
+    criterion = f"{emphasis.named('accuracy')}, each image left out with its cluster"
+    return NearestNeighbours(
+        index, y, n_classes, Choice("k", best, criterion, tuple(tried)), weights
+    )
+
+
+def _prior(y: IntArray, n_classes: int, weights: DoubleArray | None) -> DoubleArray:
+    counts = np.bincount(y, weights, minlength=n_classes)
+    return np.asarray(counts / counts.sum())
 
 
 def _of_other_clusters(
