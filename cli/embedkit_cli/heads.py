@@ -1,4 +1,4 @@
-"""Commands about heads: train, evaluate, predict."""
+"""Commands about heads: train, evaluate, compare, mitigate, predict."""
 
 import sys
 from dataclasses import replace
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from embedkit_cli import console
-from embedkit_cli.options import Backbone, HeadPath, Json, Label, Quiet, Seed, StorePath
+from embedkit_cli.options import Backbone, By, HeadPath, Json, Label, Quiet, Seed, StorePath
 
 MovedStore = Annotated[
     Path | None, typer.Option("--store", metavar="STORE", help="Where the head's store is now.")
@@ -18,9 +18,21 @@ MovedStore = Annotated[
 def train(
     store: StorePath,
     head: Annotated[
-        str, typer.Option(metavar="KIND", help="logistic, knn or zeroshot.")
+        str, typer.Option(metavar="KIND", help="logistic, knn, cumulative or zeroshot.")
     ] = "logistic",
     label: Label = "label",
+    balance: Annotated[
+        str,
+        typer.Option(
+            metavar="classes|groups|subset",
+            help="Even out classes, or every class in every group.",
+        ),
+    ] = "",
+    by: By = "",
+    select: Annotated[
+        str,
+        typer.Option(metavar="mean|worst-group", help="Whose errors choose C or k inside train."),
+    ] = "mean",
     prompts: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="For zeroshot: a line 'class: prompt' for each prompt."),
@@ -38,18 +50,25 @@ def train(
 ) -> None:
     """Train a head on the train split and score it on the test split.
 
+    A cumulative head is for classes that are ranges of numbers, such as bins of age. With
+    --balance or --select, what that changes for each class and group is shown beside the plain
+    head.
+
     A zeroshot head is made from prompts, for backbones that know texts (clip); what it says of
     every image is written beside it, as guesses of an attribute that nobody has labelled.
 
     \b
         embedkit train indexes/faces
         embedkit train indexes/faces --head knn --label gender -o gender.safetensors
+        embedkit train indexes/faces --balance groups --by race
         embedkit train indexes/faces --head zeroshot --prompts smile.txt --label smile
     """
     from embedkit.errors import InputError
     from embedkit.files import write_output
     from embedkit.heads import evaluate as score
     from embedkit.heads import zeroshot as texts
+    from embedkit.heads.balance import Balance
+    from embedkit.heads.mitigation import against_plain
     from embedkit.heads.training import default_path, fit, held_out_split
     from embedkit.reports import documents, text
     from embedkit.store import Store
@@ -57,19 +76,31 @@ def train(
 
     if (head == texts.KIND) != (prompts is not None):
         raise InputError("--head zeroshot and --prompts FILE go together")
+    way = Balance(balance, by, select)
+    if prompts is not None and not way.plain:
+        raise InputError("a zeroshot head is trained on no image, so there is nothing to balance")
     opened = Store.open(store)
     if prompts is None:
         fitted = fit(
-            opened, head=head, label=label, backbone=backbone, augmented=augmented, seed=seed
+            opened,
+            head=head,
+            label=label,
+            backbone=backbone,
+            augmented=augmented,
+            balance=way,
+            seed=seed,
         )
     else:
         fitted = texts.zeroshot(opened, texts.read_prompts(prompts), label=label, backbone=backbone)
-    lines = [text.training(fitted)]
+    lines, effect = [text.training(fitted)], None
     there = label in opened.items.rows.column_names
     if there and held_out_split(opened, label) is not None:
         scored = score(fitted, opened, seed=seed)
         fitted = fitted.with_metrics(scored.to_dict())
         lines.append(text.classification_report(scored))
+        if not way.plain:
+            effect = against_plain(fitted, seed=seed)
+            lines += ["", text.effect(effect)]
     else:
         lines.append("There is no test or valid split with labels, so it was not scored.")
     path = fitted.save(output or default_path(fitted))
@@ -79,7 +110,7 @@ def train(
             path.with_suffix(".parquet"), parquet_bytes(texts.guesses(fitted, opened))
         )
         lines.append(f"wrote {guessed}")
-    console.show("\n".join(lines), documents.training(fitted, path))
+    console.show("\n".join(lines), documents.training(fitted, path, effect))
 
 
 def evaluate(
@@ -151,7 +182,6 @@ def compare(
         embedkit compare indexes/faces -o comparison/
     """
     from embedkit.heads.comparison import compare as run
-    from embedkit.heads.training import HEADS
     from embedkit.reports import documents, text
     from embedkit.reports.figures import write_comparison
     from embedkit.store import Store
@@ -160,12 +190,40 @@ def compare(
         Store.open(store),
         label=label,
         backbones=backbone or (),
-        heads=head or list(HEADS),
+        heads=head or (),
         seed=seed,
     )
     files = write_comparison(result, output) if output else []
     lines = [text.comparison(result), *(f"wrote {path}" for path in files)]
     console.show("\n".join(lines), documents.comparison(result, files))
+
+
+def mitigate(
+    store: StorePath,
+    by: Annotated[str, typer.Option("--by", metavar="COLUMN", help="Attribute with the groups.")],
+    head: Annotated[
+        str, typer.Option(metavar="KIND", help="logistic, knn or cumulative.")
+    ] = "logistic",
+    label: Label = "label",
+    backbone: Backbone = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Even out classes and groups in every way there is, and show what each changes for whom.
+
+    Each way trains a head anew: with classes that weigh the same, with every class of every group
+    weighing the same, on sets that hold as many of each, and with C (or k) chosen by the worst
+    group. What it gives and what it costs stands beside the plain head, on the same test images.
+
+    
+        embedkit mitigate indexes/faces --by race
+    """
+    from embedkit.heads.mitigation import mitigate as run
+    from embedkit.reports import documents, text
+    from embedkit.store import Store
+
+    effects = run(Store.open(store), by=by, head=head, label=label, backbone=backbone, seed=seed)
+    console.show(text.effects(effects), documents.effects(effects))
 
 
 def predict(

@@ -29,6 +29,9 @@ Backbone: TypeAlias = Annotated[
 Label: TypeAlias = Annotated[
     str, typer.Option("--label", metavar="COLUMN", help="Column with the class, or any attribute.")
 ]
+By: TypeAlias = Annotated[
+    str, typer.Option("--by", metavar="COLUMN", help="Attribute with the groups.")
+]
 Layout: TypeAlias = Annotated[
     str | None,
     typer.Option(

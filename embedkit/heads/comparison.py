@@ -8,7 +8,16 @@ import numpy as np
 
 from embedkit.backbones import embed_pictures, load_again
 from embedkit.errors import InputError, UnreadableImageError, WeightsError
-from embedkit.heads.training import HEADS, clusters_in, evaluate, fit, held_out_split, labelled_rows
+from embedkit.heads.ordered import OrderedMetrics, ordered_classes
+from embedkit.heads.training import (
+    CUMULATIVE,
+    HEADS,
+    clusters_in,
+    evaluate,
+    fit,
+    held_out_split,
+    labelled_rows,
+)
 from embedkit.inputs import read_input
 from embedkit.statistics import Estimate, holm, mcnemar, paired_difference
 from embedkit.store import Space, Store
@@ -32,6 +41,7 @@ class Compared:
         image_ms: milliseconds to decode and embed one picture, alone on the machine; NaN where the
             network or the pictures are not here.
         bytes_per_image: of its vector.
+        ordered: how far its answers are off, where classes are ranges of numbers; else None.
     """
 
     space: str
@@ -43,6 +53,7 @@ class Compared:
     train_seconds: float
     image_ms: float
     bytes_per_image: int
+    ordered: OrderedMetrics | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +78,7 @@ def compare(
     *,
     label: str = "label",
     backbones: Sequence[str] = (),
-    heads: Sequence[str] = tuple(HEADS),
+    heads: Sequence[str] = (),
     seed: int = 0,
 ) -> Comparison:
     """Train each kind of head on each space, and compare all with the best on the same images.
@@ -79,7 +90,8 @@ def compare(
         store: with labels, a train and a test split.
         label: column with the class.
         backbones: names of spaces; all where left out.
-        heads: kinds of heads.
+        heads: kinds of heads; logistic and kNN where left out, and cumulative for classes that
+            are ranges of numbers.
         seed: of folds and bootstraps.
 
     Raises:
@@ -90,6 +102,9 @@ def compare(
         raise InputError(f"{store.path} has no test or valid split with labels to compare on")
     clusters = clusters_in(store)[labelled_rows(store, label, split)]
     spaces = [store.space(name) for name in backbones or store.spaces]
+    every = {name for name in store.items.label_column(label) if name is not None}
+    ordered = ordered_classes(tuple(every)) is not None
+    heads = heads or (*HEADS, *([CUMULATIVE] if ordered else []))
     rows: list[tuple[Compared, BoolArray]] = []
     majority = Estimate(float("nan"), 0.0, 1.0, 0)
     for space in spaces:
@@ -110,6 +125,7 @@ def compare(
                 seconds,
                 cost,
                 4 * space.record.dimension,
+                scored.ordered,
             )
             rows.append((one, scored.right))
     rows.sort(key=lambda row: (-row[0].accuracy.value, row[0].space, row[0].head))

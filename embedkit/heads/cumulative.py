@@ -170,7 +170,6 @@ def _log_between(above: DoubleArray, below: DoubleArray) -> DoubleArray:
 
 def _log_probabilities(cuts: DoubleArray, scale: DoubleArray) -> DoubleArray:
     every = [
-        _log_between(*_edges(cuts, scale, np.full(len(scale), one)))
-        for one in range(len(cuts) + 1)
+        _log_between(*_edges(cuts, scale, np.full(len(scale), one))) for one in range(len(cuts) + 1)
     ]
     return np.column_stack(every)

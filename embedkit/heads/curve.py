@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embedkit.errors import InputError
+from embedkit.errors import InputError, NotEnoughImagesError
+from embedkit.heads.balance import groups_in
 from embedkit.heads.head import Head
-from embedkit.heads.training import HEADS, clusters_in, held_out_split, labelled_rows
+from embedkit.heads.training import Rows, clusters_in, fit_rows, held_out_split, labelled_rows
 from embedkit.statistics import Estimate, bootstrap, weighted_mean
 from embedkit.vectors import BoolArray, IntArray
 
@@ -67,29 +68,36 @@ def learning_curve(head: Head, *, split: str | None = None, seed: int = 0) -> Le
     queries = store.space(head.training.space).vectors[rows]
     every = clusters_in(store)
     row_of = {id_: row for row, id_ in enumerate(store.items.ids)}
-    clusters = every[[row_of[id_] for id_ in head.training.ids]]
     copies, origin = head.training.copies
+    place = np.concatenate([np.arange(len(head.training.ids)), origin])
+    trained = np.array([row_of[id_] for id_ in head.training.ids], np.int64)
+    whole = Rows(
+        np.concatenate([head.training.vectors, copies]),
+        head.training.y[place],
+        every[trained][place],
+        groups_in(store, head.balance.by, trained)[0][place],
+        place,
+        len(trained),
+    )
     points = []
     for share in SHARES if head.training.ids else ():
         drawn: list[BoolArray] = []
         sizes = []
         for repeat in range(REPEATS if share < 1 else 1):
-            part = _part(head.training.y, clusters, share, seed=seed + repeat)
+            part = _part(head.training.y, every[trained], share, seed=seed + repeat)
             if len(np.unique(head.training.y[part])) < len(head.labels):
                 break
-            of_part = np.isin(origin, part)
-            place = np.concatenate([part, origin[of_part]])
-            fitted = HEADS[head.kind](
-                np.concatenate([head.training.vectors[part], copies[of_part]]),
-                head.training.y[place],
-                clusters[place],
-                originals=len(part),
-                n_classes=len(head.labels),
-                seed=seed,
-                value=min(head.classifier.choice.value, len(place))
-                if head.kind == "knn"
-                else head.classifier.choice.value,
-            )
+            try:
+                fitted = fit_rows(
+                    head.kind,
+                    whole.of(part),
+                    balance=head.balance,
+                    n_classes=len(head.labels),
+                    seed=seed,
+                    value=head.classifier.choice.value,
+                )
+            except NotEnoughImagesError:  # for sets that hold as many of each class and group
+                break
             drawn.append(fitted.probabilities(queries).argmax(axis=1) == truth)
             sizes.append(len(part))
         if drawn:

@@ -11,6 +11,7 @@ import numpy as np
 
 from embedkit.errors import HeadError, SpaceMismatchError
 from embedkit.files import sha256
+from embedkit.heads.balance import PLAIN_BALANCE, Balance
 from embedkit.heads.classifier import Classifier
 from embedkit.store import Neighbour, Space, Store
 from embedkit.store.index import NeighbourIndex, build_index
@@ -137,13 +138,14 @@ class Head:
     """A classifier on the vectors of one space.
 
     Attributes:
-        kind: `logistic`, `knn` or `zeroshot`.
+        kind: `logistic`, `knn`, `cumulative` or `zeroshot`.
         labels: its classes.
         label: column of the store that they come from.
         classifier: the fitted numbers.
         training: what it was fitted on.
         metrics: of its evaluation after training, as JSON; empty where there was no test split.
         made_with: versions.
+        balance: what it was trained for.
     """
 
     kind: str
@@ -153,6 +155,7 @@ class Head:
     training: Training
     metrics: dict[str, Any] = field(default_factory=dict)
     made_with: dict[str, str] = field(default_factory=dict)
+    balance: Balance = PLAIN_BALANCE
 
     @property
     def majority(self) -> str:

@@ -54,9 +54,9 @@ def vote(
 ) -> DoubleArray:
     """Turn neighbours into probabilities.
 
-    Each neighbour votes for its class with the weight 1 / (1 - cosine), times its own. The votes count as many
-    images as there are neighbours, beside one more that votes the class frequencies of the
-    training set: so no class is ever impossible.
+    Each neighbour votes for its class with the weight 1 / (1 - cosine), times its own. The votes
+    count as many images as there are neighbours, beside one more that votes the class frequencies
+    of the training set: so no class is ever impossible.
 
     Args:
         rows: (n, k) training rows, -1 where there are fewer.

@@ -1,4 +1,4 @@
-"""What linear heads share: standardised vectors, and an L2 penalty chosen inside the training set."""
+"""What linear heads share: standardised vectors, and an L2 penalty chosen inside train."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,9 +100,7 @@ def choose_c(
     folds = fold_numbers(y, clusters, seed=seed)
     # A fold that holds all of a class leaves nothing to learn it from; the others decide.
     parts = [
-        (fold, make())
-        for fold in np.unique(folds)
-        if len(np.unique(y[folds != fold])) == n_classes
+        (fold, make()) for fold in np.unique(folds) if len(np.unique(y[folds != fold])) == n_classes
     ]
     if not parts:
         rare = "a class has only one image (or one cluster of them), so C could not be compared"

@@ -6,6 +6,7 @@ stands in the header, which carries its own checksum; a file is read back before
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from safetensors import numpy as safetensors
 
 from embedkit.errors import HeadError, InputError, StoreError
 from embedkit.files import sha256, write_output
+from embedkit.heads.balance import Balance
 from embedkit.heads.classifier import Choice, Classifier
+from embedkit.heads.cumulative import Cumulative
 from embedkit.heads.head import Head, Training
 from embedkit.heads.knn import NearestNeighbours
 from embedkit.heads.logistic import Logistic
+from embedkit.heads.training import CUMULATIVE
 from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.store.schema import SCHEMA, sealed, unsealed
 
@@ -62,6 +66,7 @@ def save_head(head: Head, path: Path) -> Path:
             "tried": choice.tried,
             "note": choice.note,
         },
+        "balance": asdict(head.balance),
         "metrics": head.metrics,
         "made_with": head.made_with,
         "arrays": {name: sha256(array.tobytes()) for name, array in arrays.items()},
@@ -107,7 +112,9 @@ def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:
         choice = Choice(**record["choice"] | {"tried": tried})
         labels = tuple(record["labels"])
         classifier: Classifier
-        if record["kind"] != "knn":
+        if record["kind"] == CUMULATIVE:
+            classifier = Cumulative(arrays["coefficients"], arrays["thresholds"], choice)
+        elif record["kind"] != "knn":
             classifier = Logistic(arrays["coefficients"], arrays["intercepts"], choice)
         else:
             vectors, origin = training.copies
@@ -117,6 +124,7 @@ def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:
                 np.concatenate([training.y, training.y[origin]]),
                 len(labels),
                 choice,
+                arrays.get("weights"),
             )
         return Head(
             kind=record["kind"],
@@ -126,6 +134,7 @@ def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:
             training=training,
             metrics=record["metrics"],
             made_with=record["made_with"],
+            balance=Balance(**record.get("balance", {})),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise HeadError(f"{path} is no head of this embedkit: {error}") from None

@@ -2,24 +2,66 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import embedkit
 from embedkit.errors import InputError, NotEnoughImagesError
+from embedkit.heads.balance import PLAIN_BALANCE, SELECT, Balance, groups_in
 from embedkit.heads.classifier import Classifier
+from embedkit.heads.cumulative import fit_cumulative
 from embedkit.heads.head import Head, Training, hashed, training_hash
 from embedkit.heads.knn import fit_knn
 from embedkit.heads.logistic import fit_logistic
 from embedkit.heads.metrics import Evaluation, score
+from embedkit.heads.ordered import ordered_classes
 from embedkit.statistics import clusters_of
 from embedkit.store import Store
 from embedkit.store.schema import HEADS as HEADS_FOLDER
-from embedkit.vectors import IntArray
+from embedkit.vectors import FloatArray, IntArray
 
+CUMULATIVE = "cumulative"
+# What audits ask, whatever the classes are.
 HEADS: dict[str, Callable[..., Classifier]] = {"logistic": fit_logistic, "knn": fit_knn}
+KINDS = HEADS | {CUMULATIVE: fit_cumulative}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Training images and their altered copies, as every fit takes them.
+
+    Attributes:
+        vectors: (n, d) float32, copies last.
+        y: (n,) class numbers.
+        clusters: (n,) images that must stay together.
+        groups: (n,) group numbers, -1 for none.
+        origin: (n,) place of the image that each is, or is a copy of.
+        originals: rows that are no copies.
+    """
+
+    vectors: FloatArray
+    y: IntArray
+    clusters: IntArray
+    groups: IntArray
+    origin: IntArray
+    originals: int
+
+    def of(self, places: IntArray) -> "Rows":
+        """Return some of the images with their copies."""
+        copies = np.flatnonzero(np.isin(self.origin[self.originals :], places))
+        kept = np.concatenate([places, self.originals + copies])
+        return Rows(
+            self.vectors[kept],
+            self.y[kept],
+            self.clusters[kept],
+            self.groups[kept],
+            np.searchsorted(places, self.origin[kept]),
+            len(places),
+        )
 
 
 def train(
@@ -30,6 +72,7 @@ def train(
     backbone: str | None = None,
     split: str = "train",
     augmented: bool = True,
+    balance: Balance = PLAIN_BALANCE,
     seed: int = 0,
 ) -> Head:
     """Fit a head on one split of a store and score it on the test split; see `fit`."""
@@ -40,6 +83,7 @@ def train(
         backbone=backbone,
         split=split,
         augmented=augmented,
+        balance=balance,
         seed=seed,
     )
     held_out = held_out_split(store, label)
@@ -56,6 +100,7 @@ def fit(
     backbone: str | None = None,
     split: str = "train",
     augmented: bool = True,
+    balance: Balance = PLAIN_BALANCE,
     seed: int = 0,
 ) -> Head:
     """Fit a head on one split of a store.
@@ -65,19 +110,20 @@ def fit(
 
     Args:
         store: with labels.
-        head: `logistic` or `knn`.
+        head: `logistic`, `knn`, or `cumulative` for classes that are ranges of numbers.
         label: column with the class: `label` or any attribute.
         backbone: which space; can be left out where there is only one.
         split: to train on.
         augmented: whether to fit on the images' altered copies too, where the space has some.
+        balance: what it is trained for besides the mean over the images as they are.
         seed: of the folds and bootstraps.
 
     Raises:
-        InputError: no such head, column, space or split.
+        InputError: no such head, column, space or split, or classes without an order.
         NotEnoughImagesError: fewer than two classes have images.
     """
-    if head not in HEADS:
-        raise InputError(f"no head is called {head!r}; known are {', '.join(HEADS)}")
+    if head not in KINDS:
+        raise InputError(f"no head is called {head!r}; known are {', '.join(KINDS)}")
     space = store.space(backbone)
     rows = labelled_rows(store, label, split)
     given = store.items.label_column(label)
@@ -88,24 +134,20 @@ def fit(
             f"the {split} split holds one class only ({labels[0]!r}, {len(rows)} images); a "
             "classifier needs two"
         )
+    if head == CUMULATIVE:
+        labels = _in_order(labels, label)
     y = np.array([labels.index(name) for name in names], np.int64)
     clusters = clusters_in(store)[rows]
     ids = tuple(store.items.ids[row] for row in rows)
     vectors, copies = space.vectors[rows], space.augmented if augmented else None
+    place = np.arange(len(rows))
     if copies is not None:
         extra, origin = copies.of(hashed(store, ids))
         vectors = np.concatenate([vectors, extra])
-        place = np.concatenate([np.arange(len(rows)), origin])
-    else:
-        place = np.arange(len(rows))
-    classifier = HEADS[head](
-        vectors,
-        y[place],
-        clusters[place],
-        n_classes=len(labels),
-        seed=seed,
-        originals=len(rows),
-    )
+        place = np.concatenate([place, origin])
+    groups, _ = groups_in(store, balance.by, rows)
+    given_rows = Rows(vectors, y[place], clusters[place], groups[place], place, len(rows))
+    classifier = fit_rows(head, given_rows, balance=balance, n_classes=len(labels), seed=seed)
     return Head(
         kind=head,
         labels=labels,
@@ -122,11 +164,79 @@ def fit(
             label,
             copies.sha256 if copies is not None and len(place) > len(rows) else "",
         ),
+        balance=balance,
         made_with={
             "embedkit": embedkit.__version__,
             "scikit-learn": metadata.version("scikit-learn"),
         },
     )
+
+
+def fit_rows(
+    kind: str,
+    rows: Rows,
+    *,
+    balance: Balance,
+    n_classes: int,
+    seed: int,
+    value: float | None = None,
+) -> Classifier:
+    """Fit a classifier.
+
+    Args:
+        kind: one of `KINDS`.
+        rows: to train on; every class below `n_classes` occurs.
+        balance: of them.
+        n_classes: number of classes.
+        seed: of folds and draws.
+        value: of the hyper-parameter, to fit without choosing; at most the images for kNN.
+
+    Raises:
+        InputError: a kNN head is to be averaged over subsets.
+        NotEnoughImagesError: a class has too few images of a group for them.
+    """
+
+    def fitted(part: Rows, value: float | None) -> Classifier:
+        if kind == "knn" and value is not None:
+            value = min(value, len(part.y))
+        return KINDS[kind](
+            part.vectors,
+            part.y,
+            part.clusters,
+            n_classes=n_classes,
+            seed=seed,
+            value=value,
+            originals=part.originals,
+            emphasis=balance.emphasis(part.y, part.groups, chosen=value is not None),
+        )
+
+    if balance.over != "subset":
+        return fitted(rows, value)
+    if kind == "knn":
+        raise InputError(
+            "a kNN head has no coefficients to average over subsets; --balance groups evens out "
+            "its votes, and --head logistic takes subsets"
+        )
+    own = slice(rows.originals)
+    subsets = balance.subsets(rows.y[own], rows.groups[own], seed=seed)
+    first = fitted(rows.of(subsets[0]), value)
+    parts = [first.arrays()]
+    parts += [fitted(rows.of(one), first.choice.value).arrays() for one in subsets[1:]]
+    mean: dict[str, Any] = {
+        name: np.mean([one[name] for one in parts], axis=0) for name in parts[0]
+    }
+    return replace(first, **mean)  # type: ignore[type-var]
+
+
+def _in_order(labels: tuple[str, ...], label: str) -> tuple[str, ...]:
+    ordered = ordered_classes(labels)
+    if ordered is None:
+        some = ", ".join(labels[:4]) + (", ..." if len(labels) > 4 else "")
+        raise InputError(
+            f"the classes of {label} ({some}) have no order; a cumulative head needs three or more "
+            "ranges of numbers, such as 1-3, 4-10, 11+; --bins of scan and embed makes some"
+        )
+    return ordered
 
 
 def evaluate(
@@ -167,8 +277,12 @@ def evaluate(
 
 def default_path(head: Head) -> Path:
     """Return where a head is saved when nobody says: in its store, by label, space and kind."""
-    label = "".join(c if c.isalnum() or c in "-_." else "_" for c in head.label)
-    return head.training.store / HEADS_FOLDER / f"{label}-{head.training.space}-{head.kind}"
+    parts = [head.label, head.training.space, head.kind]
+    if not head.balance.plain:
+        select = head.balance.select if head.balance.select != SELECT[0] else ""
+        parts += filter(None, (head.balance.over, head.balance.by, select))
+    name = "-".join("".join(c if c.isalnum() or c in "-_." else "_" for c in one) for one in parts)
+    return head.training.store / HEADS_FOLDER / name
 
 
 def labelled_rows(store: Store, label: str, split: str) -> IntArray:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from embedkit.heads import Evaluation, Head
     from embedkit.heads.comparison import Comparison
     from embedkit.heads.curve import LearningCurve
+    from embedkit.heads.mitigation import Effect
     from embedkit.heads.predict import Prediction
     from embedkit.readers.containers import Unpacked
     from embedkit.store import Neighbour, Store
@@ -76,8 +77,8 @@ def cards(every: Iterable[Card]) -> Document:
     return {"schema": "embedkit.backbones/1", "backbones": [asdict(card) for card in every]}
 
 
-def training(head: "Head", path: Path) -> Document:
-    """Return what was trained, with its metrics."""
+def training(head: "Head", path: Path, effect: "Effect | None" = None) -> Document:
+    """Return what was trained, with its metrics, and what a balance changed."""
     choice = head.classifier.choice
     return {
         "schema": "embedkit.train/1",
@@ -91,6 +92,18 @@ def training(head: "Head", path: Path) -> Document:
         "n_copies": len(head.training.copies[0]),
         "choice": asdict(choice),
         "metrics": head.metrics or None,
+        "effect": effect and effect.to_dict(),
+    }
+
+
+def effects(every: "Sequence[Effect]") -> Document:
+    """Return what each way of balancing changes."""
+    first = every[0]
+    return {
+        "schema": "embedkit.mitigate/1",
+        "label": first.label,
+        "split": first.split,
+        "ways": [one.to_dict() for one in every],
     }
 
 
@@ -161,6 +174,7 @@ def comparison(result: "Comparison", files: Sequence[Path]) -> Document:
                 "train_seconds": round(one.train_seconds, 3),
                 "image_ms": None if one.image_ms != one.image_ms else round(one.image_ms, 3),
                 "bytes_per_image": one.bytes_per_image,
+                "ordered": one.ordered and one.ordered.to_dict(),
             }
             for one in result.rows
         ],

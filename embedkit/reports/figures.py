@@ -133,6 +133,7 @@ def write_comparison(result: Comparison, folder: Path) -> list[Path]:
         "p_adjusted",
     ]
     names += ["image_ms", "bytes_per_image", "train_seconds"]
+    names += ["mean_error_in_classes", "quadratic_kappa"]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(names)
@@ -141,6 +142,11 @@ def write_comparison(result: Comparison, folder: Path) -> list[Path]:
             *(one.accuracy.value, one.accuracy.low, one.accuracy.high),
             *(one.behind.value, one.behind.low, one.behind.high),
             *(one.p, one.image_ms, one.bytes_per_image, one.train_seconds),
+            *(
+                (float("nan"),) * 2
+                if one.ordered is None
+                else (one.ordered.error.value, one.ordered.kappa.value)
+            ),
         )
         cells = ["" if figure != figure else f"{figure:.6g}" for figure in figures]
         writer.writerow([one.space, one.head, *cells])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # these bring torch and scikit-learn
     from embedkit.heads import Evaluation, Head
     from embedkit.heads.comparison import Comparison
     from embedkit.heads.curve import LearningCurve
+    from embedkit.heads.mitigation import Effect, Part
     from embedkit.heads.predict import Prediction
     from embedkit.readers.containers import Unpacked
 
@@ -72,9 +73,12 @@ def training(head: "Head") -> str:
     images = f"{len(head.training.ids)} training images, " if head.training.ids else ""
     if head.training.augmented:
         images += f"{len(head.training.copies[0])} altered copies of them, "
+    how = "" if head.balance.plain else f", {head.balance.name}"
+    if head.balance.by:
+        how += f" by {head.balance.by}"
     lines = [
         f"{head.kind} head on {head.training.space}, {images}"
-        f"{len(head.labels)} classes; {choice.name} = {choice.value:.3g} by {choice.criterion}"
+        f"{len(head.labels)} classes{how}; {choice.name} = {choice.value:.3g} by {choice.criterion}"
     ]
     if choice.note:
         lines.append(f"  note: {choice.note}")
@@ -232,6 +236,49 @@ def learning_curve(curve: "LearningCurve") -> str:
     return table(rows)
 
 
+def effect(one: "Effect") -> str:
+    """Say what one way of balancing changes, for all images and for each class and group."""
+    blocks: list[tuple[str, Sequence[Part]]] = [(one.balance.name, one.wholes)]
+    blocks += [("class", one.classes)] + ([(one.balance.by, one.groups)] if one.groups else [])
+    lines = []
+    for title, members in blocks:
+        rows = [[title, "images", "plain", "balanced", "change, points"]]
+        rows += [
+            [
+                part.name,
+                str(part.n),
+                f"{part.before.value:.1%}",
+                f"{part.after.value:.1%}",
+                _points(part.change),
+            ]
+            for part in members
+        ]
+        lines.append(table(rows))
+    return "\n".join(lines)
+
+
+def effects(every: "Sequence[Effect]") -> str:
+    """Return what each way of balancing changes, a line each."""
+    known = [one for one in every if not one.note]
+    rows = [["", *(part.name for part in one.wholes)] for one in known[:1]]
+    rows += [["plain", *(f"{part.before.value:.1%}" for part in one.wholes)] for one in known[:1]]
+    rows += [[one.balance.name, *(_points(part.change) for part in one.wholes)] for one in known]
+    lines = [table(rows)]
+    lines += [f"  {one.balance.name}: not run: {one.note}" for one in every if one.note]
+    if known:
+        lines.append(
+            f"Changes in points on the same {known[0].wholes[0].n} {known[0].split} images, with "
+            "95% intervals; the worst group is that of each head. The best of several ways "
+            "looks better than it is: choose on other images than you report."
+        )
+    return "\n".join(lines)
+
+
+def _points(change: Estimate) -> str:
+    value, low, high = (100 * x for x in (change.value, change.low, change.high))
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
 def weights(found: "Sequence[Weights]") -> str:
     """Return a line for each backbone's weights."""
     checked = {True: "as published", False: "NOT as published", None: "no checksum published"}
@@ -248,7 +295,9 @@ def weights(found: "Sequence[Weights]") -> str:
 
 def comparison(result: "Comparison") -> str:
     """Return the table of a comparison."""
+    ordered = result.rows[0].ordered is not None
     rows = [["", "accuracy", "behind the best", "p", "ms/image", "bytes/image", "train s"]]
+    rows[0] += ["mean error, classes", "kappa"] if ordered else []
     for place, one in enumerate(result.rows):
         low, high = 100 * one.behind.low, 100 * one.behind.high
         behind = f"{100 * one.behind.value:.1f} points [{low:.1f}, {high:.1f}]" if place else "best"
@@ -263,6 +312,8 @@ def comparison(result: "Comparison") -> str:
                 f"{one.train_seconds:.1f}",
             ]
         )
+        if one.ordered is not None:
+            rows[-1] += [f"{one.ordered.error.value:.2f}", f"{one.ordered.kappa.value:.3f}"]
     n = result.rows[0].accuracy.n
     return (
         f"{result.label} on {n} {result.split} images; always the commonest class "
