@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import striped
 
 from embedkit.audits import calibration, registration, twins
 from embedkit.pipeline import embed
@@ -113,6 +114,13 @@ def clean_store(clean: Truth, tmp_path_factory: pytest.TempPathFactory) -> Store
     return embed(
         clean.folder, tmp_path_factory.mktemp("stores") / "clean", backbone=["mtcnn", "pixels"]
     )
+
+
+@pytest.fixture(scope="session")
+def stripes(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Pictures whose class is a faint stripe and goes with how light they are, in train."""
+    folder = tmp_path_factory.mktemp("striped")
+    return embed(striped(folder), folder / "store", backbone=["pixels"])
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Small things that several test files need."""
 
+import csv
 import io
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,3 +82,31 @@ def drawn_items(y, test):
         column={"pixel_sha256": list(range(len(y)))}.__getitem__,
         label_column=lambda _: labels,
     )
+
+
+def striped(folder):
+    """Draw 240 training and 240 test pictures of stripes, down or across, and return their table.
+
+    How light a picture is goes with its class in train (`tone`), and not in test; `side` goes with
+    nothing; `few` names two training images.
+    """
+    generator = np.random.default_rng(0)
+    rows = [("file", "label", "split", "tone", "side", "few")]
+    for number in range(480):
+        down = number % 2
+        split = "test" if number >= 240 else "train"
+        often = 0.94 if split == "train" else 0.5
+        light = down if generator.random() < often else 1 - down
+        picture = 70 + 90 * light + 30 * generator.normal(size=(32, 32))
+        stripes = 3 * np.sign(np.sin(np.arange(32) * 1.6))
+        picture += stripes[:, None] if down else stripes[None]
+        grey = np.clip(picture, 0, 255).astype(np.uint8)
+        Image.fromarray(grey).convert("RGB").save(folder / f"{number}.png")
+        label, tone = ("down", "across")[1 - down], ("dark", "light")[light]
+        side = ("left|x", "right|x")[number // 2 % 2]
+        few = ("yes" if number in (0, 2) else "no") if split == "train" else str(number % 3)
+        rows.append((f"{number}.png", label, split, tone, side, few))
+    table = folder / "stripes.csv"
+    with table.open("w") as file:
+        csv.writer(file).writerows(rows)
+    return table

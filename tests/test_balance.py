@@ -1,12 +1,10 @@
 """Evening out training images: weights, subsets, the worst group, and what each changes."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
 from embedkit_cli import main
-from PIL import Image
 
 from embedkit.errors import InputError, NotEnoughImagesError
 from embedkit.heads import load_head
@@ -17,7 +15,6 @@ from embedkit.heads.knn import fit_knn
 from embedkit.heads.logistic import fit_logistic
 from embedkit.heads.mitigation import mitigate
 from embedkit.heads.training import Rows, evaluate, fit, fit_rows
-from embedkit.pipeline import embed
 from embedkit.vectors import unit_rows
 
 
@@ -44,30 +41,6 @@ def worst(classifier, seed=9):
     x, y, groups = drawn(4000, seed=seed, rare=0.5)
     right = classifier.probabilities(x).argmax(axis=1) == y
     return min(right[(y == a) & (groups == b)].mean() for a in (0, 1) for b in (0, 1))
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """Pictures whose class is a faint stripe and whose group is how light they are."""
-    folder = tmp_path_factory.mktemp("stripes")
-    generator = np.random.default_rng(0)
-    lines = [("file", "label", "split", "tone", "few")]
-    for number in range(480):
-        down = number % 2
-        split = "test" if number >= 240 else "train"
-        often = 0.94 if split == "train" else 0.5
-        light = down if generator.random() < often else 1 - down
-        picture = 70 + 90 * light + 30 * generator.normal(size=(32, 32))
-        stripes = 3 * np.sign(np.sin(np.arange(32) * 1.6))
-        picture += stripes[:, None] if down else stripes[None]
-        grey = np.clip(picture, 0, 255).astype(np.uint8)
-        Image.fromarray(grey).convert("RGB").save(folder / f"{number}.png")
-        few = ("yes" if number in (0, 2) else "no") if split == "train" else str(number % 3)
-        label = "down" if down else "across"
-        lines.append((f"{number}.png", label, split, "light" if light else "dark", few))
-    with (folder / "stripes.csv").open("w") as file:
-        csv.writer(file).writerows(lines)
-    return embed(folder / "stripes.csv", folder / "store", backbone=["pixels"])
 
 
 @pytest.mark.parametrize("over", ["classes", "groups"])
@@ -169,8 +142,8 @@ def test_a_group_of_few_images_decides_nothing():
 
 
 @pytest.mark.parametrize("kind", ["logistic", "knn"])
-def test_a_choice_by_the_worst_group_is_the_best_of_those_tried_for_it(kind, store):
-    made = fit(store, head=kind, balance=Balance(by="tone", select="worst-group"))
+def test_a_choice_by_the_worst_group_is_the_best_of_those_tried_for_it(kind, stripes):
+    made = fit(stripes, head=kind, balance=Balance(by="tone", select="worst-group"))
     choice = made.classifier.choice
     assert "of the worst group" in choice.criterion
     best = (min if kind == "logistic" else max)(one for _, one in choice.tried)
@@ -179,31 +152,31 @@ def test_a_choice_by_the_worst_group_is_the_best_of_those_tried_for_it(kind, sto
 
 @pytest.mark.parametrize("balance", [("classes", ""), ("groups", "tone"), ("subset", "tone")])
 @pytest.mark.parametrize("kind", ["logistic", "knn"])
-def test_a_saved_head_is_the_head_that_was_balanced(kind, balance, store, tmp_path):
+def test_a_saved_head_is_the_head_that_was_balanced(kind, balance, stripes, tmp_path):
     if (kind, balance[0]) == ("knn", "subset"):
         with pytest.raises(InputError, match="no coefficients to average"):
-            fit(store, head=kind, balance=Balance(*balance))
+            fit(stripes, head=kind, balance=Balance(*balance))
         return
-    head = fit(store, head=kind, balance=Balance(*balance))
+    head = fit(stripes, head=kind, balance=Balance(*balance))
     again = load_head(head.save(tmp_path / "head"))
-    space = store.space()
-    every = np.arange(len(store.items))
+    space = stripes.space()
+    every = np.arange(len(stripes.items))
     assert again.balance == head.balance
     assert again.probabilities(space, every) == pytest.approx(head.probabilities(space, every))
     curve = learning_curve(again)
     assert curve.points[-1].accuracy.value == evaluate(again).accuracy.value
 
 
-def test_mitigate_shows_every_way_on_the_same_images_and_what_it_gives_and_costs(store):
-    effects = {one.balance.name: one for one in mitigate(store, by="tone")}
+def test_mitigate_shows_every_way_on_the_same_images_and_what_it_gives_and_costs(stripes):
+    effects = {one.balance.name: one for one in mitigate(stripes, by="tone")}
     assert list(effects) == [
         "balance classes",
         "balance groups",
         "balance subset",
         "select worst-group",
     ]
-    plain = evaluate(fit(store), store)
-    even = evaluate(fit(store, balance=Balance("groups", "tone")), store)
+    plain = evaluate(fit(stripes), stripes)
+    even = evaluate(fit(stripes, balance=Balance("groups", "tone")), stripes)
     accuracy, recall, least, gap = effects["balance groups"].wholes
     assert accuracy.before.value == plain.accuracy.value
     assert accuracy.after.value == even.accuracy.value
@@ -218,21 +191,21 @@ def test_mitigate_shows_every_way_on_the_same_images_and_what_it_gives_and_costs
         assert part.change.low <= part.change.value <= part.change.high
 
 
-def test_a_way_that_cannot_be_tried_says_so_beside_the_others(store, capsys):
-    effects = {one.balance.name: one for one in mitigate(store, by="tone", head="knn")}
+def test_a_way_that_cannot_be_tried_says_so_beside_the_others(stripes, capsys):
+    effects = {one.balance.name: one for one in mitigate(stripes, by="tone", head="knn")}
     assert "no coefficients" in effects["balance subset"].note
     assert effects["balance groups"].wholes
-    assert main(["mitigate", str(store.path), "--by", "tone", "--head", "knn"]) == 0
+    assert main(["mitigate", str(stripes.path), "--by", "tone", "--head", "knn"]) == 0
     assert "balance subset: not run: a kNN head has no coefficients" in capsys.readouterr().out
 
 
-def test_train_shows_what_a_balance_changed_and_names_its_file_after_it(store, capsys):
-    assert main(["train", str(store.path), "--balance", "groups", "--by", "tone", "--json"]) == 0
+def test_train_shows_what_a_balance_changed_and_names_its_file_after_it(stripes, capsys):
+    assert main(["train", str(stripes.path), "--balance", "groups", "--by", "tone", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert made["head"].endswith("label-pixels-logistic-groups-tone.safetensors")
     assert [one["part"] for one in made["effect"]["groups"]] == ["dark", "light"]
     assert made["effect"]["wholes"][0]["after"]["value"] == made["metrics"]["accuracy"]["value"]
-    assert main(["train", str(store.path), "--balance", "classes"]) == 0
+    assert main(["train", str(stripes.path), "--balance", "classes"]) == 0
     out = capsys.readouterr().out
     assert "2 classes, balance classes; C =" in out
     assert "change, points" in out
@@ -251,8 +224,8 @@ def test_train_shows_what_a_balance_changed_and_names_its_file_after_it(store, c
         (["--head", "cumulative"], "have no order; a cumulative head needs three or more ranges"),
     ],
 )
-def test_a_balance_that_cannot_be_is_one_clear_line(given, said, store, capsys):
-    assert main(["train", str(store.path), *given]) == 2
+def test_a_balance_that_cannot_be_is_one_clear_line(given, said, stripes, capsys):
+    assert main(["train", str(stripes.path), *given]) == 2
     captured = capsys.readouterr()
     assert said in captured.err
     assert not captured.out

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from helpers import PNG, counts, make
+from helpers import PNG, counts, make, make_different
 
 from embedkit.errors import InputError, LayoutError
 from embedkit.readers import read_source
@@ -299,3 +299,16 @@ def test_folders_around_utkfaces_names_are_classes_only_if_the_layout_says_so(tm
     assert set(items.labels) == {None}
     assert any("--layout class" in note for note in items.notes)
     assert set(read_source(tmp_path, layout="class").labels) == {"m", "f"}
+
+
+def test_the_two_tables_that_fairface_brings_are_joined(tmp_path):
+    make_different(tmp_path, "train/1.jpg", "train/2.jpg", "val/1.jpg")
+    head = "file,age,gender,race,service_test\n"
+    train = "train/1.jpg,50-59,Male,East Asian,True\ntrain/2.jpg,30-39,Female,Indian,False\n"
+    (tmp_path / "fairface_label_train.csv").write_text(head + train)
+    (tmp_path / "fairface_label_val.csv").write_text(head + "val/1.jpg,3-9,Male,Black,False\n")
+    items = read_source(tmp_path, label="race")
+    assert items.splits == ["train", "train", "valid"]
+    assert items.labels == ["East Asian", "Indian", "Black"]
+    assert items.label_column("age") == ["50-59", "30-39", "3-9"]
+    assert items.attributes == ("age", "gender", "service_test")

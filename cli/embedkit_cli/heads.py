@@ -41,12 +41,19 @@ def train(
     augmented: Annotated[
         bool, typer.Option(help="Fit on altered copies too, where the store has some.")
     ] = True,
+    ledger: Annotated[
+        bool,
+        typer.Option(
+            "--ledger", help="Find out for the card how much of the accuracy is real; takes longer."
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Default: in the store's heads/."),
     ] = None,
     seed: Seed = 0,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a head on the train split and score it on the test split.
 
@@ -57,12 +64,16 @@ def train(
     A zeroshot head is made from prompts, for backbones that know texts (clip); what it says of
     every image is written beside it, as guesses of an attribute that nobody has labelled.
 
+    A model card is written beside every head: data, figures by class and group, limits, and with
+    --ledger what the accuracy becomes without copies and people on both sides.
+
     \b
-        embedkit train indexes/faces
+        embedkit train indexes/faces --ledger
         embedkit train indexes/faces --head knn --label gender -o gender.safetensors
         embedkit train indexes/faces --balance groups --by race
         embedkit train indexes/faces --head zeroshot --prompts smile.txt --label smile
     """
+    from embedkit.audits.ledger import Ledger
     from embedkit.errors import InputError
     from embedkit.files import write_output
     from embedkit.heads import evaluate as score
@@ -71,6 +82,7 @@ def train(
     from embedkit.heads.mitigation import against_plain
     from embedkit.heads.training import default_path, fit, held_out_split
     from embedkit.reports import documents, text
+    from embedkit.reports.model_cards import ledger_of, write_model_card
     from embedkit.store import Store
     from embedkit.store.schema import parquet_bytes
 
@@ -92,7 +104,7 @@ def train(
         )
     else:
         fitted = texts.zeroshot(opened, texts.read_prompts(prompts), label=label, backbone=backbone)
-    lines, effect = [text.training(fitted)], None
+    lines, effect, scored = [text.training(fitted)], None, None
     there = label in opened.items.rows.column_names
     if there and held_out_split(opened, label) is not None:
         scored = score(fitted, opened, seed=seed)
@@ -105,12 +117,18 @@ def train(
         lines.append("There is no test or valid split with labels, so it was not scored.")
     path = fitted.save(output or default_path(fitted))
     lines.append(f"saved as {path}")
+    real: Ledger | str = "train again with --ledger"
+    if ledger:
+        with console.progress() as update:
+            real = ledger_of(fitted, seed=seed, progress=update)
+    card = write_model_card(fitted, path, evaluation=scored, effect=effect, ledger=real, seed=seed)
+    lines.append(f"wrote {card}")
     if prompts is not None:
         guessed = write_output(
             path.with_suffix(".parquet"), parquet_bytes(texts.guesses(fitted, opened))
         )
         lines.append(f"wrote {guessed}")
-    console.show("\n".join(lines), documents.training(fitted, path, effect))
+    console.show("\n".join(lines), documents.training(fitted, path, card, effect))
 
 
 def evaluate(

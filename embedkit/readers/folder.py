@@ -54,7 +54,8 @@ def read_folder(
 
     File names that say age, gender and race, as UTKFace's do, are read as such a table would be.
     Metadata files by the Hugging Face convention (`metadata.csv`, `.jsonl` or `.parquet` with a
-    column `file_name`, in any folder) are joined: a label or split there goes before the folders'.
+    column `file_name`, in any folder) are joined, and so are FairFace's two csv files: a label or
+    split there goes before the folders'.
 
     Args:
         root: the folder.

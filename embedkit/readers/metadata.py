@@ -1,4 +1,4 @@
-"""Metadata files inside an image folder, by the Hugging Face convention."""
+"""Metadata files inside an image folder: Hugging Face's, and those that FairFace brings."""
 
 import pyarrow as pa
 
@@ -7,7 +7,13 @@ from embedkit.items import ItemTable, item_table
 from embedkit.readers.manifest import ManifestColumns
 
 ROW = "row of the item table"  # no column of a file is called so
-METADATA_NAMES = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
+METADATA_NAMES = frozenset(
+    {
+        *("metadata.csv", "metadata.jsonl", "metadata.parquet"),
+        # K. Karkkainen and J. Joo, "FairFace", WACV 2021: file, age, gender, race, service_test.
+        *("fairface_label_train.csv", "fairface_label_val.csv"),
+    }
+)
 
 
 def join_metadata(items: ItemTable, tables: list[ManifestColumns]) -> ItemTable:

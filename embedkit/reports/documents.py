@@ -77,12 +77,13 @@ def cards(every: Iterable[Card]) -> Document:
     return {"schema": "embedkit.backbones/1", "backbones": [asdict(card) for card in every]}
 
 
-def training(head: "Head", path: Path, effect: "Effect | None" = None) -> Document:
-    """Return what was trained, with its metrics, and what a balance changed."""
+def training(head: "Head", path: Path, card: Path, effect: "Effect | None" = None) -> Document:
+    """Return what was trained, with its metrics, its model card, and what a balance changed."""
     choice = head.classifier.choice
     return {
         "schema": "embedkit.train/1",
         "head": str(path),
+        "card": str(card),
         "kind": head.kind,
         "labels": list(head.labels),
         "label": head.label,
