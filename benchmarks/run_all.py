@@ -14,6 +14,7 @@ SCRIPTS = (
     "shortcuts.py",
     "associations.py",
     "cases.py",
+    "natural.py",
     "scale.py",
     "audit_cost.py",
     "parity.py",
