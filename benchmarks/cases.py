@@ -134,7 +134,7 @@ def ledger(found: dict[str, Any]) -> str:
         for one in heads:
             own = one["lines"][place]
             points = "cannot be told" if own["value"] is None else f"{100 * own['value']:+.1f}"
-            off = own.get("taken_off") is False
+            off = own["value"] is not None and own.get("taken_off") is False
             cells.append(points + (" (not taken off)" if off else ""))
         rows.append([line["cause"].replace("_", " "), *cells])
     rows.append(["honest", *(share(one["honest"]) for one in heads)])
@@ -144,15 +144,14 @@ def ledger(found: dict[str, Any]) -> str:
 def groups(found: dict[str, Any]) -> str:
     """Return the bias table: each attribute's groups, the worst first."""
     if found["verdict"] == "not_run":
-        return f"No bias table: {found['not_run_reason']}"
+        return ""  # the sentence above says why
     rows = [["attribute", "group", "images", "accuracy", "gap to the best, points", "verdict"]]
     for gap in found["details"]["gaps"]:
+        name = " × ".join(gap["attributes"])
         members = sorted(gap["groups"], key=lambda one: one["accuracy"]["value"])
         kept = members if len(members) < 8 else [*members[:2], *members[-2:]]
         best = members[-1]["accuracy"]["value"]
         for place, one in enumerate(kept):
-            name = " × ".join(gap["attribute"]) if isinstance(gap["attribute"], list) else ""
-            name = name or str(gap["attribute"])
             behind = 100 * (best - one["accuracy"]["value"])
             verdict = gap["verdict"] if place == 0 else ""
             accuracy = share(one["accuracy"])
@@ -187,7 +186,7 @@ def section(task: Task, work: Path) -> str:
     found = {one["name"]: one for one in document["findings"]}
     blocks.append(f"```console\n$ embedkit {' '.join(audit)}\n```")
     blocks += [found[name]["summary"] for name in ("ledger", "bias") if found[name]["summary"]]
-    blocks += [ledger(found["ledger"]), groups(found["bias"])]
+    blocks += filter(None, [ledger(found["ledger"]), groups(found["bias"])])
     print(f"{task.title}: done", flush=True)
     return "\n\n".join(blocks)
 
