@@ -1,16 +1,16 @@
 """A head for ordered classes: one scale, cut at thresholds (the cumulative-logit model)."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special
-from threadpoolctl import threadpool_limits
 
 from embedkit.heads.classifier import Choice
 from embedkit.heads.emphasis import PLAIN, Emphasis
-from embedkit.heads.penalty import ITERATIONS, choose_c, standardise
+from embedkit.heads.penalty import ITERATIONS, fit_penalised
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
 NARROWEST = 1e-6  # distance of two thresholds, so that no class is impossible
@@ -54,7 +54,7 @@ def fit_cumulative(
     originals: int | None = None,
     emphasis: Emphasis = PLAIN,
 ) -> Cumulative:
-    """Fit a cumulative-logit model with an L2 penalty, chosen by `choose_c`.
+    """Fit a cumulative-logit model with an L2 penalty; see `fit_penalised`.
 
     Args:
         vectors: (n, d) float32.
@@ -66,34 +66,26 @@ def fit_cumulative(
         originals: rows beyond these are copies, which are fitted on but never scored.
         emphasis: of the images.
     """
-    scored = len(y) if originals is None else originals
-    with threadpool_limits(1, user_api="blas"):  # as `fit_logistic`
-        given = standardise(vectors)
-        if value is None:
-            choice = choose_c(
-                lambda: _Model(n_classes, tolerance=1e-7),
-                given.x,
-                y,
-                clusters,
-                n_classes=n_classes,
-                seed=seed,
-                scored=scored,
-                emphasis=emphasis,
-            )
-        else:
-            choice = Choice("C", value, "given", ())
-        model = _Model(n_classes, tolerance=1e-9)
-        if not model.converge(given.x, y, emphasis.weights, choice.value):
-            choice = choice.noting(f"not converged after {ITERATIONS} iterations")
-        coefficients, shift = given.back(model.scale[None])
+    model, given, choice = fit_penalised(
+        partial(_Model, n_classes),
+        vectors,
+        y,
+        clusters,
+        n_classes=n_classes,
+        seed=seed,
+        value=value,
+        originals=originals,
+        emphasis=emphasis,
+    )
+    coefficients, shift = given.back(model.scale[None])
     return Cumulative(coefficients[0], model.thresholds - shift[0], choice)
 
 
 class _Model:
     """The model as a `Model`: `scale` and the first threshold and logs of the others' distances."""
 
-    def __init__(self, n_classes: int, *, tolerance: float) -> None:
-        self._k, self._tolerance = n_classes, tolerance
+    def __init__(self, n_classes: int, exact: bool) -> None:
+        self._k, self._tolerance = n_classes, 1e-9 if exact else 1e-7
         self._found: DoubleArray | None = None
 
     @property

@@ -9,11 +9,10 @@ import numpy.typing as npt
 from scipy import special
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
 
 from embedkit.heads.classifier import Choice
 from embedkit.heads.emphasis import PLAIN, Emphasis
-from embedkit.heads.penalty import ITERATIONS, choose_c, standardise
+from embedkit.heads.penalty import ITERATIONS, fit_penalised
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
 
@@ -52,7 +51,7 @@ def fit_logistic(
     originals: int | None = None,
     emphasis: Emphasis = PLAIN,
 ) -> Logistic:
-    """Fit multinomial logistic regression with an L2 penalty, chosen by `choose_c`.
+    """Fit multinomial logistic regression with an L2 penalty; see `fit_penalised`.
 
     Args:
         vectors: (n, d) float32.
@@ -64,28 +63,18 @@ def fit_logistic(
         originals: rows beyond these are copies, which are fitted on but never scored.
         emphasis: of the images.
     """
-    scored = len(y) if originals is None else originals
-    # On matrices of this size a second BLAS thread makes the fit three times slower; with one, the
-    # result does not depend on the machine's cores either.
-    with threadpool_limits(1, user_api="blas"):
-        given = standardise(vectors)
-        if value is None:
-            choice = choose_c(
-                lambda: _Model(tolerance=1e-3),
-                given.x,
-                y,
-                clusters,
-                n_classes=n_classes,
-                seed=seed,
-                scored=scored,
-                emphasis=emphasis,
-            )
-        else:
-            choice = Choice("C", value, "given", ())
-        model = _Model(tolerance=1e-4)
-        if not model.converge(given.x, y, emphasis.weights, choice.value):
-            choice = choice.noting(f"not converged after {ITERATIONS} iterations")
-        coefficients, shift = given.back(_all_rows(model.own.coef_.astype(np.float64)))
+    model, given, choice = fit_penalised(
+        _Model,
+        vectors,
+        y,
+        clusters,
+        n_classes=n_classes,
+        seed=seed,
+        value=value,
+        originals=originals,
+        emphasis=emphasis,
+    )
+    coefficients, shift = given.back(_all_rows(model.own.coef_.astype(np.float64)))
     intercepts = _all_rows(model.own.intercept_.astype(np.float64)[:, None])[:, 0] + shift
     return Logistic(coefficients, intercepts, choice)
 
@@ -93,7 +82,8 @@ def fit_logistic(
 class _Model:
     """scikit-learn's logistic regression as a `Model`."""
 
-    def __init__(self, *, tolerance: float) -> None:
+    def __init__(self, exact: bool) -> None:
+        tolerance = 1e-4 if exact else 1e-3
         self.own = LogisticRegression(max_iter=ITERATIONS, tol=tolerance, warm_start=True)
 
     def converge(self, x: FloatArray, y: IntArray, weights: DoubleArray | None, c: float) -> bool:

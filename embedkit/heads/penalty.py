@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from scipy import linalg
+from threadpoolctl import threadpool_limits
 
 from embedkit.heads.classifier import Choice, fold_numbers
 from embedkit.heads.emphasis import LOSS, Emphasis
-from embedkit.vectors import DoubleArray, FloatArray, IntArray
+from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
 
 # Half decades; on standardised vectors of a thousand dimensions the best is near 0.003.
 GRID = tuple(10 ** (half / 2) for half in range(-10, 3))
@@ -25,6 +26,9 @@ class Model(Protocol):
 
     def losses(self, x: FloatArray, y: IntArray) -> DoubleArray:
         """Return -log p of each image's class, (n,); in float64, where no small p becomes zero."""
+
+
+M = TypeVar("M", bound=Model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,48 +75,77 @@ def standardise(vectors: FloatArray) -> Standardised:
     return Standardised(np.ascontiguousarray(left * values, np.float32), mean, scale, right)
 
 
-def choose_c(
-    make: Callable[[], Model],
-    x: FloatArray,
+def fit_penalised(
+    make: Callable[[bool], M],
+    vectors: FloatArray,
     y: IntArray,
     clusters: IntArray,
     *,
     n_classes: int,
     seed: int,
-    scored: int,
+    value: float | None,
+    originals: int | None,
     emphasis: Emphasis,
-) -> Choice:
-    """Choose the C with the least log-loss over folds that split no cluster.
+) -> tuple[M, Standardised, Choice]:
+    """Fit a linear model with an L2 penalty on standardised vectors.
 
-    The search goes from strong to weak penalties and stops when the loss has risen twice.
+    C is the one with the least log-loss over folds that split no cluster; the search goes from
+    strong to weak penalties and stops when the loss has risen twice.
 
     Args:
-        make: an unfitted model.
-        x: (n, d) training images.
+        make: an unfitted model; exact, or as exact as the search for C needs it.
+        vectors: (n, d) float32.
         y: (n,) class numbers; every class below `n_classes` occurs.
         clusters: (n,) images that must stay together.
         n_classes: number of classes.
         seed: of the folds.
-        scored: rows from here on are copies, which are fitted on but never scored.
+        value: of C, to fit without choosing.
+        originals: rows beyond these are copies, which are fitted on but never scored.
         emphasis: of the images.
     """
+    scored = np.arange(len(y)) < (len(y) if originals is None else originals)
+    # On matrices of this size a second BLAS thread makes the fit three times slower; with one, the
+    # result does not depend on the machine's cores either.
+    with threadpool_limits(1, user_api="blas"):
+        given = standardise(vectors)
+        if value is None:
+            folds = fold_numbers(y, clusters, seed=seed)
+            choice = _choose_c(make, given.x, y, folds, scored, emphasis, n_classes=n_classes)
+        else:
+            choice = Choice("C", value, "given", ())
+        model = make(True)
+        if not model.converge(given.x, y, emphasis.weights, choice.value):
+            choice = choice.noting(f"not converged after {ITERATIONS} iterations")
+    return model, given, choice
+
+
+def _choose_c(
+    make: Callable[[bool], M],
+    x: FloatArray,
+    y: IntArray,
+    folds: IntArray,
+    scored: BoolArray,
+    emphasis: Emphasis,
+    *,
+    n_classes: int,
+) -> Choice:
     criterion = emphasis.named(LOSS) + " over folds"
-    folds = fold_numbers(y, clusters, seed=seed)
     # A fold that holds all of a class leaves nothing to learn it from; the others decide.
     parts = [
-        (fold, make()) for fold in np.unique(folds) if len(np.unique(y[folds != fold])) == n_classes
+        (fold, make(False))
+        for fold in np.unique(folds)
+        if len(np.unique(y[folds != fold])) == n_classes
     ]
     if not parts:
         rare = "a class has only one image (or one cluster of them), so C could not be compared"
         return Choice("C", DEFAULT_C, criterion, (), rare)
-    original = np.arange(len(y)) < scored
-    judged = np.isin(folds, [fold for fold, _ in parts]) & original
+    judged = np.isin(folds, [fold for fold, _ in parts]) & scored
     tried: list[tuple[float, float]] = []
     best = 0
     for c in GRID:
         losses = np.zeros(len(y))
         for fold, model in parts:
-            inside, outside = folds != fold, (folds == fold) & original
+            inside, outside = folds != fold, (folds == fold) & scored
             model.converge(x[inside], y[inside], emphasis.of(inside).weights, c)
             losses[outside] = model.losses(x[outside], y[outside])
         tried.append((c, emphasis.of(judged).loss(losses[judged])))
