@@ -22,6 +22,7 @@ from embedkit_cli import (
     explain,
     heads,
     parity,
+    predict,
     remedies,
     search,
     selftest,
@@ -47,7 +48,7 @@ app.command()(data.backbones)
 app.command()(heads.train)
 app.command()(heads.evaluate)
 app.command()(heads.compare)
-app.command()(heads.predict)
+app.command()(predict.predict)
 app.command()(search.search)
 app.command()(audits.audit)
 app.command()(explain.explain)

@@ -1,0 +1,128 @@
+"""Every face in pictures and frames of videos, judged by every head."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy.typing as npt
+
+from embedkit.backbones import Backbone, FaceBackbone, embed_prepared
+from embedkit.backbones.faces import Face, cut_out, face_finder
+from embedkit.heads.predict import Panel, Prediction, classify
+from embedkit.images import MAX_PIXELS
+from embedkit.items import Unreadable
+from embedkit.vectors import Pixels
+from embedkit.videos.frames import Frame
+from embedkit.workers import workers
+
+Seen = tuple[Face, dict[str, npt.NDArray[Any]]]  # and the input of each space's network
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A face and what each head says of it, in the order of the heads."""
+
+    face: Face
+    answers: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A picture or frame and the faces in it.
+
+    Attributes:
+        frame: what was looked at, or was not.
+        sightings: the faces, the largest first; None for a frame that was passed over.
+    """
+
+    frame: Frame
+    sightings: tuple[Sighting, ...] | None
+
+
+def look_at_faces(
+    panel: Panel,
+    frames: Iterable[Frame | Unreadable],
+    *,
+    every: int = 1,
+    gather: int | None = None,
+    k: int = 0,
+) -> Iterator[Look | Unreadable]:
+    """Find every face and let every head judge it.
+
+    A face's pixels are what the head's space was made of: in one made with `--align mtcnn` each
+    face is cut out, or turned onto its landmarks, as the largest of a training picture was; in any
+    other space it is the box with a margin, as `cut_out` cuts it. The latter is what a data set of
+    cropped faces shows; a head that was trained on whole photographs has never seen it.
+
+    Faces of several frames go through a network together, so memory is that of `gather` frames,
+    and of `MAX_PIXELS` pixels.
+
+    Args:
+        panel: the heads.
+        frames: pictures and frames, or why there is none; passed through in order.
+        every: look at each n-th frame of a video only, from the first on.
+        gather: frames to look at together; by default what fills a pass with one face a frame. 1
+            answers each frame before the next one is asked for.
+        k: nearest training images to return as evidence.
+    """
+    with workers() as pool:
+        for group in _groups(frames, every, gather or panel.batch):
+            yield from _looked(panel, group, pool, k)
+
+
+Group = list[tuple[Frame | Unreadable, bool]]
+
+
+def _groups(frames: Iterable[Frame | Unreadable], every: int, gather: int) -> Iterator[Group]:
+    """Yield frames in groups, each with whether it is to be looked at."""
+    group: Group = []
+    wanted = pixels = 0
+    for one in frames:
+        looked = isinstance(one, Frame) and (one.number or 0) % every == 0
+        group.append((one, looked))
+        wanted += looked
+        pixels += 0 if isinstance(one, Unreadable) else one.pixels[:, :, 0].size
+        if wanted >= gather or pixels >= MAX_PIXELS:
+            yield group
+            group, wanted, pixels = [], 0, 0
+    yield group
+
+
+def _looked(panel: Panel, group: Group, pool: Executor, k: int) -> Iterator[Look | Unreadable]:
+    frames = [one for one, looked in group if looked and isinstance(one, Frame)]
+    found = list(pool.map(lambda frame: _seen(panel, frame.pixels), frames))
+    names = [frame.source for frame, seen in zip(frames, found, strict=True) for _ in seen]
+    every = [one for seen in found for one in seen]
+    vectors = {
+        key: embed_prepared(backbone, [inputs[key] for _, inputs in every])
+        for key, backbone in panel.backbones.items()
+    }
+    answers = [
+        classify(head, names, vectors[head.training.contract_sha256], k) for head in panel.heads
+    ]
+    judged = iter(
+        Sighting(face, tuple(said)) for (face, _), *said in zip(every, *answers, strict=True)
+    )
+    counts = iter([len(seen) for seen in found])
+    for one, looked in group:
+        if isinstance(one, Unreadable):
+            yield one
+        elif looked:
+            yield Look(one, tuple(islice(judged, next(counts))))
+        else:
+            yield Look(one, None)
+
+
+def _seen(panel: Panel, pixels: Pixels) -> list[Seen]:
+    return [
+        (face, {key: _prepared(one, pixels, face) for key, one in panel.backbones.items()})
+        for face in face_finder().find(pixels)
+    ]
+
+
+def _prepared(backbone: Backbone, pixels: Pixels, face: Face) -> npt.NDArray[Any]:
+    if isinstance(backbone, FaceBackbone):
+        return backbone.prepare_cut(backbone.cut(pixels, face))
+    return backbone.prepare(cut_out(pixels, face))
