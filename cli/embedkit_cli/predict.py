@@ -90,7 +90,10 @@ def predict(
         raise InputError("--every is for videos; of a camera the newest frame is always taken")
     if not faces and camera is None:
         _refuse_what_is_of_faces(given, output, every)
-    panel = panel_of([load_head(head, store=store), *(load_head(one) for one in also or [])])
+    others = also or []
+    panel = panel_of(
+        [load_head(head, store=store), *(load_head(one) for one in others)], [head, *others]
+    )
     if camera is not None:
         from embedkit.videos.cameras import camera_frames
 

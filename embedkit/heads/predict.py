@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
+from pathlib import Path
 from typing import Any
 
 from embedkit.backbones import Backbone, embed_pictures, embed_prepared, load_again
@@ -60,7 +61,7 @@ class Panel:
 
     Attributes:
         heads: in the order of their answers.
-        names: of the heads, each another: their columns, with more where two have the same.
+        names: of the heads, each another: their columns, or their files where two share a column.
         backbones: by the hash of the space's contract; the heads of one space share one.
     """
 
@@ -74,8 +75,12 @@ class Panel:
         return max(backbone.card.batch for backbone in self.backbones.values())
 
 
-def panel_of(heads: Sequence[Head]) -> Panel:
+def panel_of(heads: Sequence[Head], files: Sequence[Path] = ()) -> Panel:
     """Load the backbones of heads.
+
+    Args:
+        heads: in the order of their answers.
+        files: of the heads, for their names, where they were loaded from some.
 
     Raises:
         SpaceMismatchError: as `backbone_of`.
@@ -84,7 +89,7 @@ def panel_of(heads: Sequence[Head]) -> Panel:
     for head in heads:
         if head.training.contract_sha256 not in backbones:
             backbones[head.training.contract_sha256] = backbone_of(head.training)
-    return Panel(tuple(heads), _names(heads), backbones)
+    return Panel(tuple(heads), _names(heads, files), backbones)
 
 
 def predict(
@@ -187,16 +192,14 @@ def _embedded(
     return refused, names, embed_prepared(backbone, inputs)
 
 
-def _names(heads: Sequence[Head]) -> tuple[str, ...]:
-    """Return what to call each head: by its column, its space and kind, and a number at last."""
+def _names(heads: Sequence[Head], files: Sequence[Path]) -> tuple[str, ...]:
+    """Return what to call each head: by its column, its file where two share one, or a number."""
     columns = Counter(head.label for head in heads)
-    longer = [
-        head.label
-        if columns[head.label] == 1
-        else f"{head.label} ({head.training.space} {head.kind})"
-        for head in heads
+    names = [
+        file.stem if columns[head.label] > 1 and file else head.label
+        for head, file in zip_longest(heads, files)
     ]
     return tuple(
-        name if longer.count(name) == 1 else f"{name} {longer[: place + 1].count(name)}"
-        for place, name in enumerate(longer)
+        name if names.count(name) == 1 else f"{name} {names[: place + 1].count(name)}"
+        for place, name in enumerate(names)
     )

@@ -12,7 +12,7 @@ from embedkit.heads.faces import Look, Sighting
 from embedkit.heads.predict import Panel
 
 SMALLEST = 480  # pixels; the long side below which a picture is enlarged, for the text to fit
-TEXT = 36  # the long side in heights of a line
+TEXT = 40  # the long side in heights of a line
 # M. Okabe and K. Ito, "Color universal design", 2008; told apart by the colour-blind too.
 COLOURS = (
     (86, 180, 233),
@@ -100,7 +100,7 @@ def _write(
     pen.rectangle((x, y, x + plate.size[0] - 1, y + plate.size[1] - 1), fill=PAPER)
     pen.rectangle((x, y, x + margin // 2, y + plate.size[1] - 1), fill=colour)
     for number, line in enumerate(plate.lines):
-        pen.text((x + margin, y + number * pitch), line, fill=INK, font=font)
+        pen.text((x + margin, y + margin // 2 + number * pitch), line, fill=INK, font=font)
 
 
 def _place(
@@ -113,6 +113,8 @@ def _place(
         (left, bottom + 1),
         (right + 1, top),
         (left - wide, top),
+        (right - wide, top - high),
+        (right - wide, bottom + 1),
         (left, top),
         (left, bottom - high),
     ]
