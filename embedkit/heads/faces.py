@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from embedkit.backbones import Backbone, FaceBackbone, embed_prepared
@@ -15,7 +16,7 @@ from embedkit.images import MAX_PIXELS
 from embedkit.items import Unreadable
 from embedkit.vectors import Pixels
 from embedkit.videos.frames import Frame
-from embedkit.workers import workers
+from embedkit.workers import usable_cores, workers
 
 Seen = tuple[Face, dict[str, npt.NDArray[Any]]]  # and the input of each space's network
 
@@ -56,8 +57,9 @@ def look_at_faces(
     other space it is the box with a margin, as `cut_out` cuts it. The latter is what a data set of
     cropped faces shows; a head that was trained on whole photographs has never seen it.
 
-    Faces of several frames go through a network together, so memory is that of `gather` frames,
-    and of `MAX_PIXELS` pixels.
+    Faces of several frames go through a network together, and the next frames are searched while
+    the caller has these; so memory is that of twice `gather` frames, or of twice `MAX_PIXELS`
+    pixels where that is less.
 
     Args:
         panel: the heads.
@@ -67,52 +69,84 @@ def look_at_faces(
             answers each frame before the next one is asked for.
         k: nearest training images to return as evidence.
     """
+    many = gather or max(panel.batch, usable_cores())
     with workers() as pool:
-        for group in _groups(frames, every, gather or panel.batch):
-            yield from _looked(panel, group, pool, k)
+        before: Iterator[Look | Unreadable] = iter(())
+        for group in _groups(frames, every, many):
+            found = [pool.submit(_seen, panel, one.pixels) for one in _looked_at(group)]
+            yield from before
+            before = _judged(panel, group, [one.result() for one in found], pool, k)
+            if many == 1:
+                yield from before
+        yield from before
 
 
-Group = list[tuple[Frame | Unreadable, bool]]
+Group = list[tuple[Frame, bool] | Unreadable]  # a frame, and whether it is to be looked at
 
 
 def _groups(frames: Iterable[Frame | Unreadable], every: int, gather: int) -> Iterator[Group]:
-    """Yield frames in groups, each with whether it is to be looked at."""
+    """Yield frames in groups that are worth a pass, or too large to wait for more."""
     group: Group = []
     wanted = pixels = 0
     for one in frames:
-        looked = isinstance(one, Frame) and (one.number or 0) % every == 0
+        if isinstance(one, Unreadable):
+            group.append(one)
+            continue
+        looked = (one.number or 0) % every == 0
         group.append((one, looked))
         wanted += looked
-        pixels += 0 if isinstance(one, Unreadable) else one.pixels[:, :, 0].size
+        pixels += one.pixels[:, :, 0].size
         if wanted >= gather or pixels >= MAX_PIXELS:
             yield group
             group, wanted, pixels = [], 0, 0
     yield group
 
 
-def _looked(panel: Panel, group: Group, pool: Executor, k: int) -> Iterator[Look | Unreadable]:
-    frames = [one for one, looked in group if looked and isinstance(one, Frame)]
-    found = list(pool.map(lambda frame: _seen(panel, frame.pixels), frames))
-    names = [frame.source for frame, seen in zip(frames, found, strict=True) for _ in seen]
-    every = [one for seen in found for one in seen]
-    vectors = {
-        key: embed_prepared(backbone, [inputs[key] for _, inputs in every])
+def _judged(
+    panel: Panel, group: Group, found: list[list[Seen]], pool: Executor, k: int
+) -> Iterator[Look | Unreadable]:
+    """Begin to embed the faces of a group; the rest is done when the first result is taken."""
+    faces = [one for seen in found for one in seen]
+    names = [one.source for one, seen in zip(_looked_at(group), found, strict=True) for _ in seen]
+    passes = {
+        key: [
+            pool.submit(embed_prepared, backbone, [inputs[key] for _, inputs in some])
+            for some in _parts(faces, backbone.card.batch)
+        ]
         for key, backbone in panel.backbones.items()
     }
-    answers = [
-        classify(head, names, vectors[head.training.contract_sha256], k) for head in panel.heads
-    ]
-    judged = iter(
-        Sighting(face, tuple(said)) for (face, _), *said in zip(every, *answers, strict=True)
-    )
-    counts = iter([len(seen) for seen in found])
-    for one, looked in group:
-        if isinstance(one, Unreadable):
-            yield one
-        elif looked:
-            yield Look(one, tuple(islice(judged, next(counts))))
-        else:
-            yield Look(one, None)
+
+    def results() -> Iterator[Look | Unreadable]:
+        vectors = {
+            key: np.concatenate([one.result() for one in several])
+            for key, several in passes.items()
+            if several
+        }
+        answers = [
+            classify(head, names, vectors[head.training.contract_sha256], k)
+            for head in panel.heads
+            if faces
+        ]
+        judged = (
+            Sighting(face, tuple(said)) for (face, _), *said in zip(faces, *answers, strict=True)
+        )
+        counts = iter([len(seen) for seen in found])
+        for one in group:
+            if isinstance(one, Unreadable):
+                yield one
+            else:
+                frame, looked = one
+                yield Look(frame, tuple(islice(judged, next(counts))) if looked else None)
+
+    return results()
+
+
+def _looked_at(group: Group) -> list[Frame]:
+    return [one[0] for one in group if not isinstance(one, Unreadable) and one[1]]
+
+
+def _parts(faces: list[Seen], size: int) -> Iterator[list[Seen]]:
+    return (faces[start : start + size] for start in range(0, len(faces), size))
 
 
 def _seen(panel: Panel, pixels: Pixels) -> list[Seen]:
