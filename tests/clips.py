@@ -5,9 +5,13 @@ from pathlib import Path
 import av
 import numpy as np
 
+from embedkit.heads.faces import look_at_faces
 from embedkit.synthetic.drawing import draw_face, draw_person, draw_photograph
+from embedkit.videos.frames import read_frames
 
 SEEDS = (0, 1, 3, 4, 5, 6)  # people whose face MTCNN finds
+LABEL = {seed: "ab"[place % 2] for place, seed in enumerate(SEEDS)}
+PEOPLE = SEEDS[:3]  # in the clip
 SIDE, WIDTH, HEIGHT = 160, 640, 240
 GREEN = (90, 140, 90)
 
@@ -66,3 +70,8 @@ def frames_of(path: Path) -> list[tuple[float, np.ndarray]]:
     """Return a video's frames, each with its time, as PyAV itself decodes them."""
     with av.open(str(path)) as video:
         return [(one.time, one.to_ndarray(format="rgb24")) for one in video.decode(video=0)]
+
+
+def looks_at(panel, *inputs, **options) -> list:
+    """Return all that is seen in pictures and videos."""
+    return list(look_at_faces(panel, read_frames(inputs), **options))

@@ -1,83 +1,19 @@
-"""Every face in pictures, folders and videos: found, judged by every head, drawn, written."""
+"""Every face in pictures, folders and videos: found, and judged by every head."""
 
 from itertools import islice
 
 import numpy as np
 import pytest
-from clips import SEEDS, SIDE, moving, portrait, scene, write_clip
+from clips import LABEL, PEOPLE, SEEDS, SIDE, looks_at, moving, portrait, scene
+from networks import SQUEEZENET
 from PIL import Image
 
-from embedkit.backbones.faces import cut_out, face_finder
 from embedkit.heads import train
 from embedkit.heads.faces import Look, look_at_faces
 from embedkit.heads.predict import panel_of, predict_each
+from embedkit.items import Unreadable
 from embedkit.pipeline import embed
 from embedkit.videos.frames import Frame, read_frames
-
-SQUEEZENET = "torchvision:squeezenet1_1"
-LABEL = {seed: "ab"[place % 2] for place, seed in enumerate(SEEDS)}
-PEOPLE = SEEDS[:3]
-
-
-@pytest.fixture(scope="session")
-def stores(tmp_path_factory, weights_of):
-    """Cropped faces in a space that sees whole pictures, portraits in one that sees faces."""
-    root = tmp_path_factory.mktemp("people")
-    rows = {kind: ["path,label,who,split"] for kind in ("crops", "portraits")}
-    generator = np.random.default_rng(0)
-    for seed in SEEDS:
-        whole = portrait(seed)
-        (face,) = face_finder().find(whole)
-        for turn in range(4):
-            for kind, picture in (("crops", cut_out(whole, face)), ("portraits", whole)):
-                light = generator.uniform(0.9, 1.1)
-                grain = generator.normal(0, 3, picture.shape)
-                shown = np.clip(picture * light + grain, 0, 255).astype(np.uint8)
-                path = root / kind / f"{seed}-{turn}.png"
-                path.parent.mkdir(exist_ok=True)
-                Image.fromarray(shown).save(path)
-                split = "test" if turn == 3 else "train"
-                rows[kind].append(f"{kind}/{path.name},{LABEL[seed]},p{seed},{split}")
-    for kind, lines in rows.items():
-        (root / f"{kind}.csv").write_text("\n".join(lines))
-    aligned = {"weights": weights_of(SQUEEZENET), "align": "mtcnn", "precision": "fp32"}
-    return {
-        "crops": embed(root / "crops.csv", root / "of crops", backbone="mtcnn"),
-        "portraits": embed(
-            root / "portraits.csv", root / "of portraits", backbone=SQUEEZENET, **aligned
-        ),
-    }
-
-
-@pytest.fixture(scope="session")
-def heads(stores, tmp_path_factory):
-    """Three heads in two spaces: label and person on crops, label on faces that are found."""
-    folder = tmp_path_factory.mktemp("heads")
-    fitted = [
-        train(stores["crops"], head="knn"),
-        train(stores["crops"], head="logistic", label="who"),
-        train(stores["portraits"], head="knn"),
-    ]
-    names = ("mood", "person", "aligned")
-    return [one.save(folder / name) for one, name in zip(fitted, names, strict=True)]
-
-
-@pytest.fixture(scope="session")
-def panel(heads):
-    from embedkit.heads import load_head
-
-    return panel_of([load_head(path) for path in heads], heads)
-
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory):
-    """Three people in 24 frames, from the pictures that the test below looks for."""
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    return write_clip(path, [scene(where) for where in moving(24, PEOPLE)])
-
-
-def looks_at(panel, *inputs, **options):
-    return list(look_at_faces(panel, read_frames(inputs), **options))
 
 
 def people_in(look):
@@ -176,3 +112,50 @@ def test_large_frames_are_not_gathered(panel, monkeypatch):
     looks = look_at_faces(panel, frames())
     next(looks)
     assert given == [0, 1, 2, 3]
+
+
+# Several heads on whole pictures.
+
+
+def test_heads_of_one_space_share_one_pass_and_answer_as_they_do_alone(
+    panel, face_stores, monkeypatch
+):
+    items = face_stores["crops"].items
+    paths = [items.path(id_) for id_ in items.ids[:5]]
+    passes = []
+    for key, backbone in panel.backbones.items():
+        embed_once = backbone.embed
+        monkeypatch.setattr(
+            backbone, "embed", lambda x, key=key, f=embed_once: passes.append(key) or f(x)
+        )
+    rows = list(predict_each(panel, paths, k=2))
+    assert sorted(passes) == sorted(panel.backbones)
+    monkeypatch.undo()
+    for head, column in zip(panel.heads, zip(*rows, strict=True), strict=True):
+        for alone, together in zip(head.predict(paths, k=2), column, strict=True):
+            assert alone.source == together.source
+            assert alone.probabilities == pytest.approx(together.probabilities)
+            assert alone.neighbours == together.neighbours
+
+
+def test_a_picture_that_one_space_leaves_out_is_still_answered_by_the_other(
+    face_stores, weights_of, tmp_path
+):
+    space = face_stores["portraits"].path.parent / "portraits.csv"
+    options = {"align": "mtcnn", "precision": "fp32", "no_face": "skip"}
+    strict = embed(
+        space, tmp_path / "strict", backbone=SQUEEZENET, weights=weights_of(SQUEEZENET), **options
+    )
+    both = panel_of([train(strict), train(face_stores["crops"])])
+    blank = np.full((100, 100, 3), 90, np.uint8)
+    (answers, unread) = predict_each(both, [blank, b"no picture"], k=0)
+    assert answers[0] == Unreadable("picture 1", "no face found in it")
+    assert answers[1].label in "ab"
+    assert [one.reason for one in unread] == ["not a picture (text)"] * 2
+
+
+def test_heads_are_called_by_column_or_by_file_where_they_share_one(panel, face_heads):
+    assert panel.names == ("mood", "who", "aligned")
+    assert panel_of(panel.heads).names == ("label 1", "who", "label 2")
+    same = [face_heads[0], face_heads[1], face_heads[2].with_stem("mood")]
+    assert panel_of(panel.heads, same).names == ("mood 1", "who", "mood 2")
