@@ -1,5 +1,6 @@
 """Videos assembled for tests: drawn people side by side, moving; and videos that are damaged."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -25,11 +26,16 @@ def scene(people: list[tuple[int, int, int]], width: int = WIDTH) -> np.ndarray:
     """Put people, (seed, x, y) each, on a plain ground."""
     picture = np.full((HEIGHT, width, 3), GREEN, np.uint8)
     for seed, x, y in people:
-        generator = np.random.default_rng(seed)
-        person = draw_person(generator, smiles=0.2)
-        face = draw_face(person, draw_photograph(generator, person), SIDE)
-        picture[y : y + SIDE, x : x + SIDE] = face
+        picture[y : y + SIDE, x : x + SIDE] = drawn(seed)
     return picture
+
+
+@lru_cache
+def drawn(seed: int) -> np.ndarray:
+    """Return a drawn person, (160, 160, 3)."""
+    generator = np.random.default_rng(seed)
+    person = draw_person(generator, smiles=0.2)
+    return draw_face(person, draw_photograph(generator, person), SIDE)
 
 
 def moving(n: int, people: tuple[int, ...]) -> list[list[tuple[int, int, int]]]:
