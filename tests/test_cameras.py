@@ -240,8 +240,9 @@ def test_a_real_window_shows_and_closes(tmp_path):
         "window = open_window()\n"
         "assert window.show(Image.new('RGB', (320, 200), 'red'), '5.0 frames/s')\n"
         "assert window._label.winfo_width() == 320\n"
-        "window._root.event_generate('<Escape>', when='now')\n"
-        "window._end()\n"
+        "window._root.focus_force()\n"
+        "window._root.update()\n"
+        "window._root.event_generate('<Escape>')\n"
         "assert not window.show(Image.new('RGB', (320, 200)), '')\n"
         "window.close()\n"
     )

@@ -101,7 +101,7 @@ def test_no_more_frames_are_held_than_are_looked_at_together(panel, gather, ahea
 
 
 def test_large_frames_are_not_gathered(panel, monkeypatch):
-    monkeypatch.setattr("embedkit.heads.faces.MAX_PIXELS", 2000)
+    monkeypatch.setattr("embedkit.heads.faces.HELD", 2000)
     given = []
 
     def frames():

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from embedkit.backbones import Backbone, FaceBackbone, embed_prepared
 from embedkit.backbones.faces import Face, cut_out, face_finder
 from embedkit.heads.predict import Panel, Prediction, classify
-from embedkit.images import MAX_PIXELS
 from embedkit.items import Unreadable
 from embedkit.vectors import Pixels
 from embedkit.videos.frames import Frame
 from embedkit.workers import usable_cores, workers
+
+HELD = 32_000_000  # pixels of the frames that are looked at together; 96 MB
 
 Seen = tuple[Face, dict[str, npt.NDArray[Any]]]  # and the input of each space's network
 
@@ -58,8 +59,8 @@ def look_at_faces(
     cropped faces shows; a head that was trained on whole photographs has never seen it.
 
     Faces of several frames go through a network together, and the next frames are searched while
-    the caller has these; so memory is that of twice `gather` frames, or of twice `MAX_PIXELS`
-    pixels where that is less.
+    the caller has these. Memory does not grow with the number of frames: twice `HELD` pixels are
+    held, or less.
 
     Args:
         panel: the heads.
@@ -96,7 +97,7 @@ def _groups(frames: Iterable[Frame | Unreadable], every: int, gather: int) -> It
         group.append((one, looked))
         wanted += looked
         pixels += one.pixels[:, :, 0].size
-        if wanted >= gather or pixels >= MAX_PIXELS:
+        if wanted >= gather or pixels >= HELD:
             yield group
             group, wanted, pixels = [], 0, 0
     yield group
