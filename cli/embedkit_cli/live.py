@@ -11,6 +11,7 @@ from embedkit_cli import console
 if TYPE_CHECKING:
     from PIL import Image
 
+    from embedkit.heads.faces import Eye, Sight
     from embedkit.heads.predict import Panel
     from embedkit.items import Unreadable
     from embedkit.videos.frames import Frame
@@ -42,12 +43,13 @@ def watch(
 
     if output is not None:
         check_suffix(output, video=True)
+    seen_with = eyes(panel)
     window = None if console.json_wanted() else open_window()
     tally = Tally()
     with ExitStack() as stack:
         footage = output and stack.enter_context(Footage(output, panel, folder=False))
         with suppress(KeyboardInterrupt):  # how one stops looking where there is no window
-            for one in look_at_faces(panel, frames, gather=1, k=k):
+            for one in look_at_faces(panel, frames, eyes=seen_with, gather=1, k=k):
                 tally.count(one)
                 if isinstance(one, Unreadable):
                     console.say(f"{one.id}: {one.reason}")
@@ -69,6 +71,20 @@ def watch(
         console.line(json.dumps(documents.faces(panel, tally, [], files)))
     else:
         console.show("\n".join(f"wrote {path}" for path in files), {})
+
+
+def eyes(panel: "Panel") -> "dict[Sight, Eye]":
+    """Return what the heads see of faces, with a word where that is a guess."""
+    from embedkit.heads.faces import eyes_of
+
+    found = eyes_of(panel)
+    for (_, store), eye in found.items():
+        if eye.guesses:
+            console.say(
+                f"How the pictures of {store} frame their faces is not known; each face is seen "
+                "with a small margin. If the store is elsewhere, say where with --store."
+            )
+    return found
 
 
 class Window:

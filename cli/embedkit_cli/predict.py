@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embedkit_cli import console
-from embedkit_cli.live import watch
+from embedkit_cli.live import eyes, watch
 from embedkit_cli.options import HeadPath, Json, MovedStore, Quiet
 
 if TYPE_CHECKING:
@@ -167,7 +167,8 @@ def _faces(panel: "Panel", given: list[str], output: Path | None, every: int, k:
     tally = Tally()
     with ExitStack() as open_files, held_back() as interrupted:
         footage = output and open_files.enter_context(Footage(output, panel, folder=folder))
-        for one in look_at_faces(panel, read_frames(_sources(given)), every=every, k=k):
+        frames = read_frames(_sources(given))
+        for one in look_at_faces(panel, frames, eyes=eyes(panel), every=every, k=k):
             interrupted()
             tally.count(one)
             if isinstance(one, Unreadable):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy.typing as npt
 
 from embedkit.backbones import Backbone, FaceBackbone, embed_prepared
 from embedkit.backbones.faces import Face, cut_out, face_finder
+from embedkit.heads.framings import Framing, framing_of
+from embedkit.heads.head import Head
 from embedkit.heads.predict import Panel, Prediction, classify
 from embedkit.items import Unreadable
 from embedkit.vectors import Pixels
@@ -19,7 +22,8 @@ from embedkit.workers import usable_cores, workers
 
 HELD = 32_000_000  # pixels of the frames that are looked at together; 96 MB
 
-Seen = tuple[Face, dict[str, npt.NDArray[Any]]]  # and the input of each space's network
+Sight = tuple[str, Path]  # the contract of a head's space, and its store
+Seen = tuple[Face, dict[Sight, npt.NDArray[Any]]]  # and the input of each network
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +47,57 @@ class Look:
     sightings: tuple[Sighting, ...] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Eye:
+    """What heads of one space and store see of a face.
+
+    Attributes:
+        backbone: of the space.
+        framing: of the store's pictures; None in a space of faces, and where it is not known.
+    """
+
+    backbone: Backbone
+    framing: Framing | None
+
+    @property
+    def guesses(self) -> bool:
+        """Whether it takes the usual margin because the training pictures' framing is not known."""
+        return self.framing is None and not isinstance(self.backbone, FaceBackbone)
+
+    def prepare(self, pixels: Pixels, face: Face) -> npt.NDArray[Any]:
+        """Return the network's input for a face in a picture; see `look_at_faces`."""
+        if isinstance(self.backbone, FaceBackbone):
+            return self.backbone.prepare_cut(self.backbone.cut(pixels, face))
+        cut = self.framing.cut if self.framing else cut_out
+        return self.backbone.prepare(cut(pixels, face))
+
+
+def eyes_of(panel: Panel) -> dict[Sight, Eye]:
+    """Return what the heads of a panel see with; searches a few of the training pictures."""
+    eyes: dict[Sight, Eye] = {}
+    for head in panel.heads:
+        if _sight(head) not in eyes:
+            backbone = panel.backbones[head.training.contract_sha256]
+            aligned = isinstance(backbone, FaceBackbone)
+            eyes[_sight(head)] = Eye(backbone, None if aligned else framing_of(head.training))
+    return eyes
+
+
 def look_at_faces(
     panel: Panel,
     frames: Iterable[Frame | Unreadable],
     *,
+    eyes: dict[Sight, Eye] | None = None,
     every: int = 1,
     gather: int | None = None,
     k: int = 0,
 ) -> Iterator[Look | Unreadable]:
     """Find every face and let every head judge it.
 
-    A face's pixels are what the head's space was made of: in one made with `--align mtcnn` each
-    face is cut out, or turned onto its landmarks, as the largest of a training picture was; in any
-    other space it is the box with a margin, as `cut_out` cuts it. The latter is what a data set of
-    cropped faces shows; a head that was trained on whole photographs has never seen it.
+    A face's pixels are what the head's space was made of. In one made with `--align mtcnn` each
+    face is cut out, or turned onto its landmarks, as the largest of a training picture was. In any
+    other space it is cut as the training pictures frame theirs (`framing_of`); where that is not
+    known, it is the box with a margin, as `cut_out` cuts it.
 
     Faces of several frames go through a network together, and the next frames are searched while
     the caller has these. Memory does not grow with the number of frames: twice `HELD` pixels are
@@ -65,18 +106,20 @@ def look_at_faces(
     Args:
         panel: the heads.
         frames: pictures and frames, or why there is none; passed through in order.
+        eyes: what the heads see with; by default `eyes_of` the panel.
         every: look at each n-th frame of a video only, from the first on.
         gather: frames to look at together; by default what fills a pass with one face a frame. 1
             answers each frame before the next one is asked for.
         k: nearest training images to return as evidence.
     """
+    eyes = eyes_of(panel) if eyes is None else eyes
     many = gather or max(panel.batch, usable_cores())
     with workers() as pool:
         before: Iterator[Look | Unreadable] = iter(())
         for group in _groups(frames, every, many):
-            found = [pool.submit(_seen, panel, one.pixels) for one in _looked_at(group)]
+            found = [pool.submit(_seen, eyes, one.pixels) for one in _looked_at(group)]
             yield from before
-            before = _judged(panel, group, [one.result() for one in found], pool, k)
+            before = _judged(panel, eyes, group, [one.result() for one in found], pool, k)
             if many == 1:
                 yield from before
         yield from before
@@ -104,30 +147,31 @@ def _groups(frames: Iterable[Frame | Unreadable], every: int, gather: int) -> It
 
 
 def _judged(
-    panel: Panel, group: Group, found: list[list[Seen]], pool: Executor, k: int
+    panel: Panel,
+    eyes: dict[Sight, Eye],
+    group: Group,
+    found: list[list[Seen]],
+    pool: Executor,
+    k: int,
 ) -> Iterator[Look | Unreadable]:
     """Begin to embed the faces of a group; the rest is done when the first result is taken."""
     faces = [one for seen in found for one in seen]
     names = [one.source for one, seen in zip(_looked_at(group), found, strict=True) for _ in seen]
     passes = {
-        key: [
-            pool.submit(embed_prepared, backbone, [inputs[key] for _, inputs in some])
-            for some in _parts(faces, backbone.card.batch)
+        sight: [
+            pool.submit(embed_prepared, eye.backbone, [inputs[sight] for _, inputs in some])
+            for some in _parts(faces, eye.backbone.card.batch)
         ]
-        for key, backbone in panel.backbones.items()
+        for sight, eye in eyes.items()
     }
 
     def results() -> Iterator[Look | Unreadable]:
         vectors = {
-            key: np.concatenate([one.result() for one in several])
-            for key, several in passes.items()
+            sight: np.concatenate([one.result() for one in several])
+            for sight, several in passes.items()
             if several
         }
-        answers = [
-            classify(head, names, vectors[head.training.contract_sha256], k)
-            for head in panel.heads
-            if faces
-        ]
+        answers = [classify(head, names, vectors[_sight(head)], k) for head in panel.heads if faces]
         judged = (
             Sighting(face, tuple(said)) for (face, _), *said in zip(faces, *answers, strict=True)
         )
@@ -150,14 +194,12 @@ def _parts(faces: list[Seen], size: int) -> Iterator[list[Seen]]:
     return (faces[start : start + size] for start in range(0, len(faces), size))
 
 
-def _seen(panel: Panel, pixels: Pixels) -> list[Seen]:
+def _sight(head: Head) -> Sight:
+    return head.training.contract_sha256, head.training.store
+
+
+def _seen(eyes: dict[Sight, Eye], pixels: Pixels) -> list[Seen]:
     return [
-        (face, {key: _prepared(one, pixels, face) for key, one in panel.backbones.items()})
+        (face, {sight: eye.prepare(pixels, face) for sight, eye in eyes.items()})
         for face in face_finder().find(pixels)
     ]
-
-
-def _prepared(backbone: Backbone, pixels: Pixels, face: Face) -> npt.NDArray[Any]:
-    if isinstance(backbone, FaceBackbone):
-        return backbone.prepare_cut(backbone.cut(pixels, face))
-    return backbone.prepare(cut_out(pixels, face))
