@@ -22,6 +22,7 @@ SCRIPTS = (
     "quality.py",
     "bias.py",
     "views.py",
+    "video.py",
     "embedding_speed.py",
     "embedding.py",
 )

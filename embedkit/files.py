@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from embedkit.errors import OutputError
@@ -62,6 +63,34 @@ def write_output(path: Path, data: bytes) -> Path:
     return path
 
 
+@contextmanager
+def growing(path: Path) -> Iterator[Path]:
+    """Give a name to write a long file to; it becomes `path` when the block ends well.
+
+    After an exception, an interruption among them, nothing is left of it.
+
+    Raises:
+        OutputError: the folder cannot be made, or the file cannot be renamed.
+    """
+    if not path.name or path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it")
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+    try:
+        yield temporary
+        try:
+            _sync(temporary)
+            rename(temporary, path)
+            sync_folder(path.parent)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_durably(path: Path, parts: Iterable[Buffer]) -> None:
     """Write `parts` to `path` and wait until they are on disk."""
     _write(path, parts, os.O_TRUNC)
@@ -91,7 +120,11 @@ def rename(old: Path, new: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Wait until the names in `folder` are on disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(folder, os.O_DIRECTORY)
+
+
+def _sync(path: Path, how: int = 0) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | how)
     try:
         os.fsync(descriptor)
     finally:

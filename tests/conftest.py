@@ -144,3 +144,72 @@ def weights_of(tmp_path_factory: pytest.TempPathFactory):
 
     folder = tmp_path_factory.mktemp("weights")
     return lambda name: save_weights(name, folder) if name in RANDOM | LARGER else None
+
+
+@pytest.fixture(scope="session")
+def face_stores(tmp_path_factory, weights_of):
+    """Cropped faces in a space that sees whole pictures, portraits in one that sees faces."""
+    from clips import LABEL, SEEDS, portrait
+    from networks import SQUEEZENET
+    from PIL import Image
+
+    from embedkit.backbones.faces import cut_out, face_finder
+
+    root = tmp_path_factory.mktemp("people")
+    rows = {kind: ["path,label,who,split"] for kind in ("crops", "portraits")}
+    generator = np.random.default_rng(0)
+    for seed in SEEDS:
+        whole = portrait(seed)
+        (face,) = face_finder().find(whole)
+        for turn in range(4):
+            for kind, picture in (("crops", cut_out(whole, face)), ("portraits", whole)):
+                light = generator.uniform(0.9, 1.1)
+                grain = generator.normal(0, 3, picture.shape)
+                shown = np.clip(picture * light + grain, 0, 255).astype(np.uint8)
+                path = root / kind / f"{seed}-{turn}.png"
+                path.parent.mkdir(exist_ok=True)
+                Image.fromarray(shown).save(path)
+                split = "test" if turn == 3 else "train"
+                rows[kind].append(f"{kind}/{path.name},{LABEL[seed]},p{seed},{split}")
+    for kind, lines in rows.items():
+        (root / f"{kind}.csv").write_text("\n".join(lines))
+    aligned = {"weights": weights_of(SQUEEZENET), "align": "mtcnn", "precision": "fp32"}
+    return {
+        "crops": embed(root / "crops.csv", root / "of crops", backbone="mtcnn"),
+        "portraits": embed(
+            root / "portraits.csv", root / "of portraits", backbone=SQUEEZENET, **aligned
+        ),
+    }
+
+
+@pytest.fixture(scope="session")
+def face_heads(face_stores, tmp_path_factory):
+    """Three heads in two spaces: label and person on crops, label on faces that are found."""
+    from embedkit.heads import train
+
+    folder = tmp_path_factory.mktemp("heads")
+    fitted = [
+        train(face_stores["crops"], head="knn"),
+        train(face_stores["crops"], head="logistic", label="who"),
+        train(face_stores["portraits"], head="knn"),
+    ]
+    names = ("mood", "person", "aligned")
+    return [one.save(folder / name) for one, name in zip(fitted, names, strict=True)]
+
+
+@pytest.fixture(scope="session")
+def panel(face_heads):
+    """Return the three heads, ready to judge."""
+    from embedkit.heads import load_head
+    from embedkit.heads.predict import panel_of
+
+    return panel_of([load_head(path) for path in face_heads], face_heads)
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """Three people in 24 frames, where `moving` has them."""
+    from clips import PEOPLE, moving, scene, write_clip
+
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return write_clip(path, [scene(where) for where in moving(24, PEOPLE)])

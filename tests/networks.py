@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 
 from embedkit.backbones import find_card
 
+SQUEEZENET = "torchvision:squeezenet1_1"  # the quickest
+
 
 def _seeded(make):
     with torch.random.fork_rng():
@@ -29,7 +31,7 @@ RANDOM = {
     "clip:ViT-B-32/laion2b_s34b_b79k": lambda: open_clip.create_model(
         "ViT-B-32", load_weights=False
     ),
-    "torchvision:squeezenet1_1": _torchvision("squeezenet1_1"),
+    SQUEEZENET: _torchvision("squeezenet1_1"),
     "timm:mobilenetv3_small_050": lambda: timm.create_model("mobilenetv3_small_050"),
 }
 

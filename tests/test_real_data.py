@@ -116,3 +116,47 @@ def test_random_labels_on_real_pictures_score_at_chance(stores):
         fitted = HEADS["logistic"](vectors[inside], y[inside], inside, n_classes=2, seed=draw)
         rates.append(np.mean(fitted.probabilities(vectors[outside]).argmax(axis=1) == y[outside]))
     assert abs(np.mean(rates) - 0.5) < 0.06  # 800 answers: standard error 0.018
+
+
+def test_people_in_a_clip_are_found_again_with_their_names(data, tmp_path):
+    """Photographs that the head has not seen, four people a frame, in a space of aligned faces."""
+    import json
+    import shutil
+
+    from clips import write_clip
+    from PIL import Image
+
+    from embedkit.heads.faces import look_at_faces
+    from embedkit.heads.predict import panel_of
+    from embedkit.videos.frames import read_frames
+
+    shutil.copy(data / "models/mobilefacenet_128.onnx", tmp_path / "face.onnx")
+    onto = [[30.3, 51.7], [65.5, 51.5], [48.0, 71.7], [33.5, 92.4], [62.7, 92.2]]
+    (tmp_path / "face.json").write_text(
+        json.dumps({"size": [112, 96], "resize": "squash", "channels": "RGB", "range": 255,
+                    "mean": 127.5, "std": 128, "landmarks": onto})
+    )  # fmt: skip
+    with (data / "lfw_deepfunneled/labels.csv").open() as file:
+        photographs = {}
+        for row in csv.DictReader(file):
+            path = data / "lfw_deepfunneled" / row["file"]
+            photographs.setdefault(row["identity"], []).append(path)
+    people = sorted(name for name, paths in photographs.items() if len(paths) >= 5)[:4]
+    lines = ["path,label,split"]
+    lines += [f"{path},{name},train" for name in people for path in photographs[name][:3]]
+    (tmp_path / "known.csv").write_text("\n".join(lines))
+    options = {"backbone": f"onnx:{tmp_path / 'face.onnx'}", "align": "mtcnn", "precision": "fp32"}
+    store = embed(tmp_path / "known.csv", tmp_path / "store", root="/", **options)
+    frames = []
+    for place in (3, 4):
+        sides = [Image.open(photographs[name][place]).convert("RGB") for name in people]
+        frames += [np.concatenate([np.asarray(one) for one in sides], axis=1)] * 4
+    clip = write_clip(tmp_path / "clip.mp4", frames)
+    looks = list(look_at_faces(panel_of([train(store, head="knn")]), read_frames([clip])))
+    assert len(looks) == 8
+    for look in looks:
+        said = {}
+        for one in reversed(look.sightings):  # the largest face of each photograph is its person's
+            middle = (one.face.box[0] + one.face.box[2]) / 2
+            said[int(middle // 250)] = one.answers[0].label
+        assert said == dict(enumerate(people))

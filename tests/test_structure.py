@@ -18,7 +18,7 @@ LAYERS = (
     {"reports"},
     {"audits"},
     {"heads", "pipeline"},
-    {"neighbours"},
+    {"neighbours", "videos"},
     {"inputs"},
     {"store", "readers", "backbones", "engines", "synthetic"},
     {"items", "images", "fetch"},
@@ -42,6 +42,8 @@ LEAVES = {
     "timm": ("embedkit/backbones/",),
     "open_clip": ("embedkit/backbones/",),
     "onnxruntime": ("embedkit/backbones/",),
+    "av": ("embedkit/videos/",),
+    "tkinter": ("cli/",),
     "openvino": ("embedkit/backbones/openvino_runtime.py",),
 }
 

@@ -22,6 +22,7 @@ from embedkit_cli import (
     explain,
     heads,
     parity,
+    predict,
     remedies,
     search,
     selftest,
@@ -48,7 +49,7 @@ app.command()(heads.train)
 app.command()(heads.evaluate)
 app.command()(heads.compare)
 app.command()(heads.mitigate)
-app.command()(heads.predict)
+app.command()(predict.predict)
 app.command()(search.search)
 app.command()(audits.audit)
 app.command()(explain.explain)

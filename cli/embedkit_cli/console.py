@@ -52,7 +52,13 @@ def show(text: str, document: dict[str, Any]) -> None:
         # NaN is no JSON, and a name that is no Unicode must not end a long run.
         sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
     else:
-        sys.stdout.write(_harmless(text) + "\n")
+        sys.stdout.write(_harmless(text) + "\n" if text else "")
+
+
+def line(text: str) -> None:
+    """Print a part of a result that comes bit by bit."""
+    sys.stdout.write(_harmless(text) + "\n")
+    sys.stdout.flush()
 
 
 def say(text: str) -> None:

@@ -1,18 +1,22 @@
-"""Commands about heads: train, evaluate, compare, mitigate, predict."""
+"""Commands about heads: train, evaluate, compare, mitigate."""
 
-import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from embedkit_cli import console
-from embedkit_cli.options import Backbone, By, HeadPath, Json, Label, Quiet, Seed, StorePath
-
-MovedStore = Annotated[
-    Path | None, typer.Option("--store", metavar="STORE", help="Where the head's store is now.")
-]
+from embedkit_cli.options import (
+    Backbone,
+    By,
+    HeadPath,
+    Json,
+    Label,
+    MovedStore,
+    Quiet,
+    Seed,
+    StorePath,
+)
 
 
 def train(
@@ -233,7 +237,7 @@ def mitigate(
     weighing the same, on sets that hold as many of each, and with C (or k) chosen by the worst
     group. What it gives and what it costs stands beside the plain head, on the same test images.
 
-    
+    \b
         embedkit mitigate indexes/faces --by race
     """
     from embedkit.heads.mitigation import mitigate as run
@@ -242,55 +246,3 @@ def mitigate(
 
     effects = run(Store.open(store), by=by, head=head, label=label, backbone=backbone, seed=seed)
     console.show(text.effects(effects), documents.effects(effects))
-
-
-def predict(
-    head: HeadPath,
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT", help="Path, folder, http(s) address, or -.")
-    ],
-    neighbours: Annotated[
-        int, typer.Option("-k", "--neighbours", min=0, help="Training images shown as evidence.")
-    ] = 5,
-    store: MovedStore = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Refuse addresses.")] = False,
-    json: Json = False,
-) -> None:
-    """Classify pictures and show the nearest training images as evidence.
-
-    \b
-        embedkit predict faces.safetensors new.jpg more/ https://example.org/face.jpg
-        cat new.jpg | embedkit predict faces.safetensors -
-    """
-    from embedkit.errors import InputError
-    from embedkit.fetch import is_address
-    from embedkit.heads import load_head
-    from embedkit.heads.predict import predict as run
-    from embedkit.images import MAX_BYTES
-    from embedkit.inputs import Input
-    from embedkit.items import Unreadable
-    from embedkit.reports import documents, text
-
-    if offline and any(is_address(one) for one in inputs):
-        raise InputError("--offline was given, so addresses are not fetched")
-    loaded = load_head(head, store=store)
-    sources: list[Input] = [
-        sys.stdin.buffer.read(MAX_BYTES + 1) if one == "-" else one for one in inputs
-    ]
-    results: list[Any] = list(run(loaded, sources, k=neighbours))
-    refused = [one for one in results if isinstance(one, Unreadable)]
-    # Bytes have no name of their own; what came through the pipe is called as it was asked for.
-    piped = {f"picture {place}" for place, one in enumerate(inputs, 1) if one == "-"}
-    answers = [
-        replace(one, source="-") if one.source in piped else one
-        for one in results
-        if not isinstance(one, Unreadable)
-    ]
-    for one in refused:
-        console.say(f"{one.id}: not read: {one.reason}")
-    if not answers:
-        what = f"{refused[0].id}: {refused[0].reason}"
-        raise InputError(f"none of {len(refused)} pictures could be read; {what}")
-    console.show(
-        "\n".join(text.prediction(one) for one in answers), documents.predictions(answers, refused)
-    )

@@ -22,6 +22,9 @@ Threads: TypeAlias = Annotated[
 ]
 StorePath: TypeAlias = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a store.")]
 HeadPath: TypeAlias = Annotated[Path, typer.Argument(metavar="HEAD", help="File of a head.")]
+MovedStore: TypeAlias = Annotated[
+    Path | None, typer.Option("--store", metavar="STORE", help="Where the head's store is now.")
+]
 Backbone: TypeAlias = Annotated[
     str | None,
     typer.Option("--backbone", "-b", metavar="NAME", help="Which space; needed if there are more."),

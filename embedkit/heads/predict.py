@@ -1,11 +1,11 @@
 """Predictions for new pictures, with the nearest training images as evidence."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
+from pathlib import Path
 from typing import Any
-
-import numpy.typing as npt
 
 from embedkit.backbones import Backbone, embed_pictures, embed_prepared, load_again
 from embedkit.errors import UnreadableImageError
@@ -55,24 +55,76 @@ class Prediction:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Heads that judge the same pictures.
+
+    Attributes:
+        heads: in the order of their answers.
+        names: of the heads, each another: their columns, or their files where two share a column.
+        backbones: by the hash of the space's contract; the heads of one space share one.
+    """
+
+    heads: tuple[Head, ...]
+    names: tuple[str, ...]
+    backbones: dict[str, Backbone]
+
+    @property
+    def batch(self) -> int:
+        """Pictures that fill a pass of every backbone."""
+        return max(backbone.card.batch for backbone in self.backbones.values())
+
+
+def panel_of(heads: Sequence[Head], files: Sequence[Path] = ()) -> Panel:
+    """Load the backbones of heads.
+
+    Args:
+        heads: in the order of their answers.
+        files: of the heads, for their names, where they were loaded from some.
+
+    Raises:
+        SpaceMismatchError: as `backbone_of`.
+    """
+    backbones: dict[str, Backbone] = {}
+    for head in heads:
+        if head.training.contract_sha256 not in backbones:
+            backbones[head.training.contract_sha256] = backbone_of(head.training)
+    return Panel(tuple(heads), _names(heads, files), backbones)
+
+
 def predict(
     head: Head, inputs: Iterable[Input], *, k: int = 5
 ) -> Iterator[Prediction | Unreadable]:
     """Classify pictures one after another, a batch at a time; see `Head.predict`."""
-    backbone = backbone_of(head.training)
-    prepared = ((name, _prepared(backbone, name, pixels)) for name, pixels in read_inputs(inputs))
-    while batch := list(islice(prepared, backbone.card.batch)):
-        good = [(name, one) for name, one in batch if not isinstance(one, Unreadable)]
-        answers = iter(_classify(head, backbone, good, k))
-        for _, one in batch:
-            yield one if isinstance(one, Unreadable) else next(answers)
+    for (answer,) in predict_each(panel_of([head]), inputs, k=k):
+        yield answer
+
+
+def predict_each(
+    panel: Panel, inputs: Iterable[Input], *, k: int = 5
+) -> Iterator[tuple[Prediction | Unreadable, ...]]:
+    """Classify pictures by several heads; a picture is read once, and embedded once a space.
+
+    Yields:
+        The answers of all heads to one picture, in the order of the heads. One is `Unreadable`
+        where the picture is, or where the head's space leaves it out.
+    """
+    pictures = read_inputs(inputs)
+    while batch := list(islice(pictures, panel.batch)):
+        sides = {key: _embedded(backbone, batch) for key, backbone in panel.backbones.items()}
+        columns = []
+        for head in panel.heads:
+            refused, names, vectors = sides[head.training.contract_sha256]
+            answers = iter(classify(head, names, vectors, k))
+            columns.append([next(answers) if one is None else one for one in refused])
+        yield from zip(*columns, strict=True)
 
 
 def predict_one(head: Head, one: Input, *, k: int = 5) -> Prediction:
     """Classify one picture; see `Head.predict`."""
     name = str(one) if isinstance(one, str) or hasattr(one, "__fspath__") else "picture"
     backbone = backbone_of(head.training)
-    return _classify(head, backbone, [(name, backbone.prepare(read_input(one)))], k)[0]
+    return classify(head, [name], embed_input(backbone, one), k)[0]
 
 
 def embed_input(backbone: Backbone, one: Input) -> FloatArray:
@@ -95,24 +147,18 @@ def backbone_of(training: Training) -> Backbone:
     )
 
 
-def _prepared(
-    backbone: Backbone, name: str, pixels: Pixels | Unreadable
-) -> npt.NDArray[Any] | Unreadable:
-    if isinstance(pixels, Unreadable):
-        return pixels
-    try:
-        return backbone.prepare(pixels)
-    except UnreadableImageError as error:
-        return Unreadable(name, str(error))
+def classify(head: Head, names: Sequence[str], vectors: FloatArray, k: int) -> list[Prediction]:
+    """Return what a head says of pictures.
 
-
-def _classify(
-    head: Head, backbone: Backbone, pictures: list[tuple[str, npt.NDArray[Any]]], k: int
-) -> list[Prediction]:
-    if not pictures:
+    Args:
+        head: that judges.
+        names: of the pictures.
+        vectors: of the pictures, (n, d) of the head's space.
+        k: nearest training images to return as evidence.
+    """
+    if not len(vectors):
         return []
-    vectors = embed_prepared(backbone, [inputs for _, inputs in pictures])
-    evidence = head.nearest(vectors, k) if k else [()] * len(pictures)
+    evidence = head.nearest(vectors, k) if k else [()] * len(vectors)
     return [
         Prediction(
             name,
@@ -120,7 +166,40 @@ def _classify(
             dict(zip(head.labels, row.tolist(), strict=True)),
             near,
         )
-        for (name, _), row, near in zip(
-            pictures, head.classifier.probabilities(vectors), evidence, strict=True
+        for name, row, near in zip(
+            names, head.classifier.probabilities(vectors), evidence, strict=True
         )
     ]
+
+
+def _embedded(
+    backbone: Backbone, batch: Sequence[tuple[str, Pixels | Unreadable]]
+) -> tuple[list[Unreadable | None], list[str], FloatArray]:
+    """Return why each picture has no vector, None if it has; names and vectors of those that do."""
+    refused: list[Unreadable | None] = []
+    names, inputs = [], []
+    for name, pixels in batch:
+        if isinstance(pixels, Unreadable):
+            refused.append(pixels)
+            continue
+        try:
+            inputs.append(backbone.prepare(pixels))
+        except UnreadableImageError as error:
+            refused.append(Unreadable(name, str(error)))
+        else:
+            names.append(name)
+            refused.append(None)
+    return refused, names, embed_prepared(backbone, inputs)
+
+
+def _names(heads: Sequence[Head], files: Sequence[Path]) -> tuple[str, ...]:
+    """Return what to call each head: by its column, its file where two share one, or a number."""
+    columns = Counter(head.label for head in heads)
+    names = [
+        file.stem if columns[head.label] > 1 and file else head.label
+        for head, file in zip_longest(heads, files)
+    ]
+    return tuple(
+        name if names.count(name) == 1 else f"{name} {names[: place + 1].count(name)}"
+        for place, name in enumerate(names)
+    )

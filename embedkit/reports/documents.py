@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.backbones.cards import Card
+from embedkit.heads.tallies import peak_memory
 from embedkit.items import ItemTable, Unreadable
 from embedkit.pipeline.views import views_in
 
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     from embedkit.heads import Evaluation, Head
     from embedkit.heads.comparison import Comparison
     from embedkit.heads.curve import LearningCurve
+    from embedkit.heads.faces import Look
     from embedkit.heads.mitigation import Effect
-    from embedkit.heads.predict import Prediction
+    from embedkit.heads.predict import Panel, Prediction
+    from embedkit.heads.tallies import Tally
     from embedkit.readers.containers import Unpacked
     from embedkit.store import Neighbour, Store
 
@@ -120,13 +123,111 @@ def evaluation(scored: "Evaluation", curve: "LearningCurve", figures: Sequence[P
     }
 
 
-def predictions(answers: "Sequence[Prediction]", refused: Sequence[Unreadable]) -> Document:
-    """Return predictions, and what could not be read."""
+def predictions(
+    panel: "Panel",
+    answers: "Sequence[tuple[Prediction | Unreadable, ...]]",
+    refused: Sequence[Unreadable],
+) -> Document:
+    """Return predictions, and what could not be read.
+
+    A picture has the keys of the first head's answer; `also` holds those of the other heads.
+    """
     return {
         "schema": "embedkit.predict/1",
-        "predictions": [one.to_dict() for one in answers],
+        "heads": _heads(panel),
+        "predictions": [
+            _answer(first)
+            | {
+                "also": [
+                    {"head": name} | _without_source(_answer(one))
+                    for name, one in zip(panel.names[1:], others, strict=True)
+                ]
+            }
+            for first, *others in answers
+        ],
         "unreadable": [asdict(one) for one in refused],
     }
+
+
+def look(seen: "Look", panel: "Panel") -> Document:
+    """Return the faces of a picture or frame; boxes and landmarks in pixels of it."""
+    frame = seen.frame
+    height, width = frame.pixels.shape[:2]
+    return {
+        "schema": "embedkit.look/1",
+        "source": frame.source,
+        "frame": frame.number,
+        "seconds": None if frame.seconds is None else round(frame.seconds, 3),
+        "width": width,
+        "height": height,
+        "faces": [
+            {
+                "box": [round(side, 2) for side in one.face.box],
+                "confidence": round(one.face.confidence, 6),
+                "landmarks": [[round(x, 2), round(y, 2)] for x, y in one.face.landmarks],
+                "predictions": [
+                    {"head": name, "probability": round(answer.probability, 6)}
+                    | _without_source(answer.to_dict())
+                    for name, answer in zip(panel.names, one.answers, strict=True)
+                ],
+            }
+            for one in seen.sightings or ()
+        ],
+    }
+
+
+def faces(
+    panel: "Panel", tally: "Tally", looks: Sequence[Document], files: Sequence[Path]
+) -> Document:
+    """Return what a run over pictures, videos or a camera came to.
+
+    Args:
+        panel: the heads.
+        tally: of the run.
+        looks: the documents of what was looked at, where no file has them.
+        files: that were written.
+    """
+    return {
+        "schema": "embedkit.faces/1",
+        "heads": _heads(panel),
+        "pictures": tally.pictures,
+        "frames": tally.frames,
+        "looked_at": tally.looked_at,
+        "faces": tally.faces,
+        "without_face": tally.faceless,
+        "seconds": round(tally.seconds, 3),
+        "frames_per_second": round(tally.per_second, 3),
+        "peak_memory_mib": round(peak_memory(), 1),
+        "unreadable": tally.n_unreadable,
+        "first_unreadable": [asdict(one) for one in tally.unreadable],
+        "looks": list(looks),
+        "files": [str(path) for path in files],
+    }
+
+
+def _heads(panel: "Panel") -> list[Document]:
+    return [
+        {
+            "head": name,
+            "kind": head.kind,
+            "label": head.label,
+            "labels": list(head.labels),
+            "space": head.training.space,
+        }
+        for name, head in zip(panel.names, panel.heads, strict=True)
+    ]
+
+
+def _answer(one: "Prediction | Unreadable") -> Document:
+    """Return an answer; where a head's space leaves the picture out, the reason and no label."""
+    if not isinstance(one, Unreadable):
+        return one.to_dict()
+    nothing: Document = {"label": None, "probabilities": {}, "neighbours": []}
+    return {"source": one.id, **nothing, "reason": one.reason}
+
+
+def _without_source(answer: Document) -> Document:
+    return {key: value for key, value in answer.items() if key != "source"}
 
 
 def neighbours(query: str, found: "Sequence[Neighbour]", sheet: Path) -> Document:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from embedkit.backbones.cards import Card
-from embedkit.items import ItemTable
+from embedkit.heads.tallies import peak_memory
+from embedkit.items import ItemTable, Unreadable
 from embedkit.pipeline.views import views_in
 from embedkit.ranges import in_order
 from embedkit.statistics import Estimate
@@ -15,8 +16,10 @@ if TYPE_CHECKING:  # these bring torch and scikit-learn
     from embedkit.heads import Evaluation, Head
     from embedkit.heads.comparison import Comparison
     from embedkit.heads.curve import LearningCurve
+    from embedkit.heads.faces import Look
     from embedkit.heads.mitigation import Effect, Part
-    from embedkit.heads.predict import Prediction
+    from embedkit.heads.predict import Panel, Prediction
+    from embedkit.heads.tallies import Tally
     from embedkit.readers.containers import Unpacked
 
 
@@ -134,11 +137,63 @@ def classification_report(evaluation: "Evaluation") -> str:
     )
 
 
-def prediction(one: "Prediction") -> str:
-    """Return a prediction with its probabilities and evidence."""
+def prediction(panel: "Panel", answers: "tuple[Prediction | Unreadable, ...]") -> str:
+    """Return what each head says of a picture, with its probabilities and evidence."""
+    if len(answers) == 1:
+        return f"{_source(answers[0])}: {_answer(answers[0])}"
+    lines = (f"  {name}: {_answer(one)}" for name, one in zip(panel.names, answers, strict=True))
+    return "\n".join([f"{_source(answers[0])}:", *lines])
+
+
+def look(seen: "Look", panel: "Panel") -> str:
+    """Return the faces of a picture or frame, largest first, and what each head says of each."""
+    frame = seen.frame
+    where = frame.source
+    if frame.number is not None:
+        where += f", frame {frame.number} at {frame.seconds or 0:.2f} s"
+    faces = seen.sightings or ()
+    if not faces:
+        return f"{where}: no face found"
+    lines = [f"{where}: {_counted(len(faces), 'face')}"]
+    for one in faces:
+        left, top, right, bottom = (round(side) for side in one.face.box)
+        said = "; ".join(
+            f"{name}: {answer.label} {answer.probability:.1%}"
+            for name, answer in zip(panel.names, one.answers, strict=True)
+        )
+        lines.append(f"  {left},{top} to {right},{bottom}  {said}")
+    return "\n".join(lines)
+
+
+def tally(run: "Tally") -> str:
+    """Return what a run over pictures, videos or a camera came to, in one line."""
+    parts = []
+    if run.pictures:
+        parts.append(_counted(run.pictures, "picture"))
+    if run.frames:
+        parts.append(f"{_counted(run.frames, 'frame')}, {run.looked_at} of them looked at")
+    parts.append(_counted(run.faces, "face"))
+    if run.faceless:
+        parts.append(f"{run.faceless} without a face")
+    if run.n_unreadable:
+        parts.append(f"{run.n_unreadable} could not be read")
+    return f"{'; '.join(parts)}; {run.per_second:.1f} a second, peak memory {peak_memory():.0f} MiB"
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
+
+
+def _source(answer: "Prediction | Unreadable") -> str:
+    return answer.id if isinstance(answer, Unreadable) else answer.source
+
+
+def _answer(one: "Prediction | Unreadable") -> str:
+    if isinstance(one, Unreadable):
+        return f"left out: {one.reason}"
     others = sorted(one.probabilities.items(), key=lambda pair: -pair[1])[1:4]
     rest = ", ".join(f"{label} {p:.1%}" for label, p in others)
-    lines = [f"{one.source}: {one.label} {one.probability:.1%}" + (f"  ({rest})" if rest else "")]
+    lines = [f"{one.label} {one.probability:.1%}" + (f"  ({rest})" if rest else "")]
     lines += [f"  {near.similarity:.3f}  {near.label}  {near.id}" for near in one.neighbours]
     return "\n".join(lines)
 
