@@ -80,7 +80,7 @@ def explain(
         name = opened.space(backbone).name
         console.show(maps.layers_text(name, found), documents.layers(name, found))
         return
-    card, decision = explain_decision(
+    card, decision, seen = explain_decision(
         opened, image, head=head, label=label, backbone=backbone, k=neighbours, seed=seed
     )
     lines, document = [card_text(card)], card.to_dict()
@@ -90,22 +90,22 @@ def explain(
         lines.append(f"wrote {output}")
         document["sheet"] = str(output)
     if cam is not None:
-        places = class_activation(decision)
-        cam = heatmaps.write_class_activation(decision, places, cam)
+        places = class_activation(decision, seen.reference)
+        cam = heatmaps.write_class_activation(seen.reference, places, cam)
         lines += [maps.activation_text(places), f"wrote {cam}"]
         document["class_activation"] = {"file": str(cam)} | places.to_dict()
     if layers is not None:
         names = [name.strip() for name in layers.split(",")]
-        for one in strongest_channels(decision.reference, names):
-            path = heatmaps.write_channels(decision.reference, one, sheets, image)
+        for one in strongest_channels(seen.reference, names):
+            path = heatmaps.write_channels(seen.reference, one, sheets, image)
             lines.append(f"wrote {path}")
             document["layers"].append({"file": str(path)} | one.to_dict())
     if occlusion is not None:
-        covers = plan_covers(decision, patch=patch, stride=stride)
+        covers = plan_covers(seen.frame, patch=patch, stride=stride)
         console.say(maps.plan_text(covers))
         with console.progress() as progress:
-            covered = occlude(decision, covers, progress=progress)
-        occlusion = heatmaps.write_occlusion(decision, covered, occlusion)
+            covered = occlude(decision, seen.frame, covers, progress=progress)
+        occlusion = heatmaps.write_occlusion(seen.frame, covered, occlusion)
         lines += [maps.occlusion_text(covered), f"wrote {occlusion}"]
         document["occlusion"] = {"file": str(occlusion)} | covered.to_dict()
     console.show("\n".join(lines), document)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from embedkit.audits.base import rounded
-from embedkit.audits.decisions import Decision
+from embedkit.audits.decisions import Decision, Frame
 from embedkit.backbones.places import Places, layered
 from embedkit.errors import InputError
 from embedkit.vectors import DoubleArray
@@ -90,18 +90,18 @@ class ClassActivation:
         }
 
 
-def class_activation(decision: Decision) -> ClassActivation:
+def class_activation(decision: Decision, frame: Frame) -> ClassActivation:
     """Divide the log-odds of an answer among the places of the picture; costs two passes.
 
     Args:
         decision: of a linear head, on the picture.
+        frame: the picture as the backbone sees it in fp32.
 
     Raises:
         InputError: the head is not linear, or the network's vector is no sum over places; the
             message says why, and what works instead.
     """
     weights, intercept = decision.weights()
-    frame = decision.reference
     try:
         found = layered(frame.backbone).contributions(frame.content, weights)
     except InputError as error:

@@ -1,5 +1,6 @@
 """Decisions: one picture as a network sees it, and what a head makes of it between two classes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +23,7 @@ from embedkit.store import Space, Store
 from embedkit.vectors import DoubleArray, FloatArray, Pixels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Decision:
     """One answer, as what the head sees between the class answered and the next one.
 
@@ -31,45 +32,16 @@ class Decision:
     below 0 for the answer to change.
 
     Attributes:
-        picture: (h, w, 3) uint8 RGB.
-        space: that the head was trained in.
         classifier: the head.
         answer: the class answered.
         against: the next one.
         numbers: of these two among the classes of the head.
     """
 
-    picture: Pixels
-    space: Space
     classifier: Classifier
     answer: str
     against: str
     numbers: tuple[int, int]
-
-    @cached_property
-    def frame(self) -> "Frame":
-        """The picture as the backbone of the space sees it.
-
-        Raises:
-            SpaceMismatchError: this embedkit's backbone makes other vectors than the space holds.
-        """
-        space = self.space
-        return look(
-            load_again(
-                **space.record.backbone,
-                contract_sha256=space.contract_sha256,
-                where=str(space.folder),
-            ),
-            self.picture,
-        )
-
-    @cached_property
-    def reference(self) -> "Frame":
-        """The picture as the same network sees it in fp32, which has layers to look into."""
-        own, options = self.frame, self.space.record.backbone
-        if own.backbone.card.precision == "fp32":
-            return own
-        return look(load_backbone(**options | {"precision": "fp32"}), self.picture)
 
     def log_odds(self, vectors: FloatArray) -> DoubleArray:
         """Return the (n,) log-odds of the answer against the next class, of (n, d) unit rows."""
@@ -96,7 +68,7 @@ class Decision:
         return weights, float(self.classifier.intercepts[own] - self.classifier.intercepts[other])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frame:
     """A picture as a backbone sees it.
 
@@ -131,6 +103,47 @@ class Frame:
         if self.prepared:
             return self.backbone.embed(contents)
         return embed_prepared(self.backbone, [self.backbone.prepare(one) for one in contents])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture before the backbone of a space.
+
+    Attributes:
+        picture: (h, w, 3) uint8 RGB.
+        space: whose backbone is to see it.
+    """
+
+    picture: Pixels
+    space: Space
+
+    @cached_property
+    def frame(self) -> Frame:
+        """The picture as the backbone sees it.
+
+        Raises:
+            SpaceMismatchError: this embedkit's backbone makes other vectors than the space holds.
+        """
+        space = self.space
+        backbone = load_again(
+            **space.record.backbone, contract_sha256=space.contract_sha256, where=str(space.folder)
+        )
+        return look(backbone, self.picture)
+
+    @cached_property
+    def reference(self) -> Frame:
+        """The picture as the same network sees it in fp32, which has layers to look into."""
+        if self.frame.backbone.card.precision == "fp32":
+            return self.frame
+        backbone = load_backbone(**self.space.record.backbone | {"precision": "fp32"})
+        return look(backbone, self.picture)
+
+
+def decide(classifier: Classifier, classes: Sequence[str], vector: FloatArray) -> Decision:
+    """Return a head's decision on the vector, (d,), of a picture."""
+    p = classifier.probabilities(vector[None])[0]
+    own, other = (int(number) for number in np.argsort(-p, kind="stable")[:2])
+    return Decision(classifier, classes[own], classes[other], (own, other))
 
 
 def look(backbone: Backbone, picture: Pixels) -> Frame:

@@ -22,7 +22,7 @@ from embedkit.audits.cards import (
     Without,
 )
 from embedkit.audits.clues import find_clues
-from embedkit.audits.decisions import Decision, picture_of
+from embedkit.audits.decisions import Decision, Seen, decide, picture_of
 from embedkit.audits.lines import CAUSES, Shares
 from embedkit.audits.nuisance import nuisance_columns
 from embedkit.audits.refits import Bench, Refit
@@ -78,13 +78,13 @@ def explain_decision(
     backbone: str | None = None,
     k: int = NEIGHBOURS,
     seed: int = 0,
-) -> tuple[Card, Decision]:
-    """Return a card and the decision that it is of, whose picture can be looked into.
+) -> tuple[Card, Decision, Seen]:
+    """Return a card, the decision that it is of, and the picture as its backbone sees it.
 
     Arguments and errors are those of `explain`; the picture of an image of the store is read again.
     """
     desk, row, known = _open(store, image, head, label, backbone, k, seed)
-    return desk.card(row, known=known), desk.decision(row)
+    return desk.card(row, known=known), desk.decision(row), desk.seen(row)
 
 
 def cards(
@@ -269,17 +269,12 @@ class _Desk:
     def decision(self, row: int) -> Decision:
         """Return what the head of all cards decides of one image."""
         bench = self.bench
-        p = bench.whole.classifier.probabilities(bench.vectors[[row]])[0]
-        own, other = (int(number) for number in np.argsort(-p, kind="stable")[:2])
         names = [bench.labels[number] for number in bench.whole.classes]
-        return Decision(
-            picture_of(self.store, self.store.items.ids[row]),
-            self.store.space(self.space),
-            bench.whole.classifier,
-            names[own],
-            names[other],
-            (own, other),
-        )
+        return decide(bench.whole.classifier, names, bench.vectors[row])
+
+    def seen(self, row: int) -> Seen:
+        """Return the picture of one image, read again."""
+        return Seen(picture_of(self.store, self.store.items.ids[row]), self.store.space(self.space))
 
     def _no_entry(self, row: int) -> str:
         if self.split is None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageFilter
 
 from embedkit.audits.base import rounded
-from embedkit.audits.decisions import Decision
+from embedkit.audits.decisions import Decision, Frame
 from embedkit.errors import InputError
 from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.vectors import DoubleArray, Pixels
@@ -108,20 +109,18 @@ class Occlusion:
         }
 
 
-def plan_covers(
-    decision: Decision, *, patch: int | None = None, stride: int | None = None
-) -> Covers:
+def plan_covers(frame: Frame, *, patch: int | None = None, stride: int | None = None) -> Covers:
     """Say where a picture would be covered, and so what that costs.
 
     Args:
-        decision: on the picture.
+        frame: the picture as the backbone sees it.
         patch: side in pixels of what the network sees; a fifth of its shorter side where left out.
         stride: from patch to patch; half a patch where left out.
 
     Raises:
         InputError: the patch is larger than the picture, or no whole multiple of the stride.
     """
-    height, width = decision.frame.content.shape[:2]
+    height, width = frame.content.shape[:2]
     shorter = min(height, width)
     if patch is None:
         patch = max(1, shorter // PATCH)
@@ -144,25 +143,34 @@ def plan_covers(
     return Covers(patch, stride, height, width)
 
 
-def occlude(decision: Decision, covers: Covers, *, progress: OnProgress | None = None) -> Occlusion:
+def occlude(
+    decision: Decision,
+    frame: Frame,
+    covers: Covers,
+    *,
+    behind: Pixels | None = None,
+    progress: OnProgress | None = None,
+) -> Occlusion:
     """Cover a picture place by place and see how far the answer falls.
 
-    What is covered gets the picture's mean colour, which is nowhere far from what it replaces.
+    A patch shows the picture itself, so blurred that nothing in it can be made out: unlike grey or
+    a mean colour it brings no edge of its own, and it found most marks (`docs/explanations.md`).
 
     Args:
         decision: on the picture.
+        frame: the picture as the backbone sees it.
         covers: where; embeds `covers.pictures` pictures.
+        behind: (h, w, c) uint8; what shows where the picture is covered, if not itself, blurred.
         progress: called after every batch.
     """
-    frame = decision.frame
     content, batch = frame.content, frame.backbone.card.batch
-    mean = np.round(content.mean(axis=(0, 1))).astype(np.uint8)
+    under = blurred(content, covers.patch / 2) if behind is None else behind
     places = list(covers.places())
     before = float(decision.log_odds(frame.embed(content[None]))[0])
     falls = np.empty(len(places))
     for start in range(0, len(places), batch):
         some = places[start : start + batch]
-        covered = np.stack([_covered(content, place, covers.stride, mean) for place in some])
+        covered = np.stack([_covered(content, under, place, covers.stride) for place in some])
         falls[start : start + len(some)] = before - decision.log_odds(frame.embed(covered))
         if progress is not None:
             done = start + len(some)
@@ -182,8 +190,15 @@ def middle_of_peak(values: DoubleArray, side: float) -> tuple[float, float]:
     return float((column + 0.5) * side), float((row + 0.5) * side)
 
 
-def _covered(content: Pixels, place: tuple[slice, slice], stride: int, colour: Pixels) -> Pixels:
+def blurred(content: Pixels, radius: float) -> Pixels:
+    """Return (h, w, c) uint8 after a Gaussian blur, its radius in pixels."""
+    blur = ImageFilter.GaussianBlur(radius)
+    channels = [np.asarray(Image.fromarray(one).filter(blur)) for one in np.moveaxis(content, 2, 0)]
+    return np.stack(channels, axis=2)
+
+
+def _covered(content: Pixels, under: Pixels, place: tuple[slice, slice], stride: int) -> Pixels:
     made = content.copy()
     rows, columns = (slice(part.start * stride, part.stop * stride) for part in place)
-    made[rows, columns] = colour
+    made[rows, columns] = under[rows, columns]
     return made

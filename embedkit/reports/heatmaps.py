@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from embedkit.audits.activation import ClassActivation
 from embedkit.audits.channels import Channels
-from embedkit.audits.decisions import Decision, Frame
+from embedkit.audits.decisions import Frame
 from embedkit.audits.occlusion import Occlusion
 from embedkit.reports.figures import STYLE, save_figure
 from embedkit.vectors import DoubleArray, Pixels
@@ -21,7 +21,7 @@ COLUMNS = 6
 PALE = 0.35  # how much of the picture shows through a map
 
 
-def write_occlusion(decision: Decision, found: Occlusion, path: Path) -> Path:
+def write_occlusion(frame: Frame, found: Occlusion, path: Path) -> Path:
     """Draw the picture, what the network sees of it and what covering each part costs.
 
     Raises:
@@ -30,7 +30,7 @@ def write_occlusion(decision: Decision, found: Occlusion, path: Path) -> Path:
     covers = found.covers
     pixels = found.values.repeat(covers.stride, axis=0).repeat(covers.stride, axis=1)
     figure = _map_figure(
-        decision.frame,
+        frame,
         pixels[: covers.height, : covers.width],
         heading=(
             f"{found.answer!r} against {found.against!r}: log-odds {found.log_odds:+.2f}; covering "
@@ -42,7 +42,7 @@ def write_occlusion(decision: Decision, found: Occlusion, path: Path) -> Path:
     return save_figure(figure, _as_png(path))
 
 
-def write_class_activation(decision: Decision, found: ClassActivation, path: Path) -> Path:
+def write_class_activation(frame: Frame, found: ClassActivation, path: Path) -> Path:
     """Draw the picture, what the network sees of it and what each place gives to the answer.
 
     Raises:
@@ -54,7 +54,7 @@ def write_class_activation(decision: Decision, found: ClassActivation, path: Pat
     )
     constant = f" + {found.constant:.2f} (the network's constant)" if found.constant else ""
     figure = _map_figure(
-        decision.reference,
+        frame,
         values * values.size / 100,
         heading=(
             f"{found.answer!r} against {found.against!r}: log-odds {found.log_odds:+.2f} = "
