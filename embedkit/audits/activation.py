@@ -12,6 +12,7 @@ import numpy as np
 
 from embedkit.audits.base import rounded
 from embedkit.audits.decisions import Decision, Frame
+from embedkit.audits.peaks import Box, peak_box
 from embedkit.backbones.places import Places, layered
 from embedkit.errors import InputError
 from embedkit.vectors import DoubleArray
@@ -57,15 +58,10 @@ class ClassActivation:
         return made
 
     @property
-    def peak(self) -> tuple[float, float]:
-        """Middle of the cell that gives most: x, y in pixels of what the network sees."""
-        values = self.values
-        row, column = np.unravel_index(int(values.argmax()), values.shape)
-        height, width = self.size
-        return (
-            float((column + 0.5) * width / values.shape[1]),
-            float((row + 0.5) * height / values.shape[0]),
-        )
+    def peak(self) -> Box:
+        """The place that gives most: left, top, right, bottom in pixels of the frame."""
+        values, (height, width) = self.values, self.size
+        return peak_box(values, height / values.shape[0], width / values.shape[1])
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -86,7 +82,7 @@ class ClassActivation:
                 }
                 for one in self.layers
             ],
-            "peak": list(self.peak),
+            "peak": [round(side, 3) for side in self.peak],
         }
 
 

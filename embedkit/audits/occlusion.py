@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 
 from embedkit.audits.base import rounded
 from embedkit.audits.decisions import Decision, Frame
+from embedkit.audits.peaks import Box, peak_box
 from embedkit.errors import InputError
 from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.vectors import DoubleArray, Pixels
@@ -87,9 +88,10 @@ class Occlusion:
     largest: float
 
     @property
-    def peak(self) -> tuple[float, float]:
-        """Middle of the cell with the largest fall: x, y in pixels of what the network sees."""
-        return middle_of_peak(self.values, self.covers.stride)
+    def peak(self) -> Box:
+        """The cell with the largest fall: left, top, right, bottom in pixels of the frame."""
+        left, top, right, bottom = peak_box(self.values, self.covers.stride, self.covers.stride)
+        return left, top, min(right, self.covers.width), min(bottom, self.covers.height)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -105,7 +107,7 @@ class Occlusion:
             "grid": list(self.covers.grid),
             "values": [[round(value, 6) for value in row] for row in self.values.tolist()],
             "largest_fall_by_one_patch": rounded(self.largest),
-            "peak": list(self.peak),
+            "peak": [round(side, 3) for side in self.peak],
         }
 
 
@@ -182,12 +184,6 @@ def occlude(
     return Occlusion(
         decision.answer, decision.against, before, covers, total / times, float(falls.max())
     )
-
-
-def middle_of_peak(values: DoubleArray, side: float) -> tuple[float, float]:
-    """Return x and y of the middle of the largest cell; of several, the first."""
-    row, column = np.unravel_index(int(values.argmax()), values.shape)
-    return float((column + 0.5) * side), float((row + 0.5) * side)
 
 
 def blurred(content: Pixels, radius: float) -> Pixels:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from embedkit.audits.activation import ClassActivation
 from embedkit.audits.occlusion import Covers, Occlusion
+from embedkit.audits.peaks import Box, middle
 from embedkit.backbones.places import Layer
 from embedkit.reports.text import table
 
@@ -60,9 +61,9 @@ def layers_text(space: str, found: Sequence[Layer]) -> str:
     )
 
 
-def _where(peak: tuple[float, float], size: tuple[int, int]) -> str:
-    """Say where a point lies in what the network sees, in ninths."""
-    (x, y), (height, width) = peak, size
+def _where(peak: Box, size: tuple[int, int]) -> str:
+    """Say where a place lies in what the network sees, in ninths."""
+    (x, y), (height, width) = middle(peak), size
     row = ("top", "middle", "bottom")[min(int(3 * y / height), 2)]
     column = ("left", "centre", "right")[min(int(3 * x / width), 2)]
-    return f"at the {row} {column} (x {x:g}, y {y:g} of {width} x {height})"
+    return f"at the {row} {column} (x {x:.0f}, y {y:.0f} of {width} x {height})"
