@@ -107,15 +107,32 @@ class Frame:
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture before the backbone of a space.
+    """A picture of a store, before the backbone of one of its spaces.
 
     Attributes:
-        picture: (h, w, 3) uint8 RGB.
+        store: that holds the picture.
+        id: of it.
         space: whose backbone is to see it.
     """
 
-    picture: Pixels
+    store: Store
+    id: str
     space: Space
+
+    @cached_property
+    def picture(self) -> Pixels:
+        """The picture, read again: (h, w, 3) uint8 RGB.
+
+        Raises:
+            InputError: its file is gone or has changed.
+        """
+        items = self.store.items
+        try:
+            with strict_pillow():
+                expected = items.column("sha256")[items.ids.index(self.id)]
+                return decode(read_again(items.path(self.id), expected)).pixels
+        except UnreadableImageError as error:
+            raise InputError(f"{self.id} cannot be looked at: {error}") from None
 
     @cached_property
     def frame(self) -> Frame:
@@ -161,19 +178,3 @@ def look(backbone: Backbone, picture: Pixels) -> Frame:
     if isinstance(backbone, PreparedBackbone):
         whole = backbone.preprocessing.box(width, height)
     return Frame(backbone, picture, content, True, whole)
-
-
-def picture_of(store: Store, id_: str) -> Pixels:
-    """Return the pixels of an image of a store, (h, w, 3) uint8 RGB.
-
-    Raises:
-        InputError: its file is gone or has changed.
-    """
-    row = store.items.ids.index(id_)
-    try:
-        with strict_pillow():
-            return decode(
-                read_again(store.items.path(id_), store.items.column("sha256")[row])
-            ).pixels
-    except UnreadableImageError as error:
-        raise InputError(f"{id_} cannot be looked at: {error}") from None

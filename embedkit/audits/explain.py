@@ -22,7 +22,7 @@ from embedkit.audits.cards import (
     Without,
 )
 from embedkit.audits.clues import find_clues
-from embedkit.audits.decisions import Decision, Seen, decide, picture_of
+from embedkit.audits.decisions import Decision, Seen, decide
 from embedkit.audits.lines import CAUSES, Shares
 from embedkit.audits.nuisance import nuisance_columns
 from embedkit.audits.refits import Bench, Refit
@@ -81,7 +81,7 @@ def explain_decision(
 ) -> tuple[Card, Decision, Seen]:
     """Return a card, the decision that it is of, and the picture as its backbone sees it.
 
-    Arguments and errors are those of `explain`; the picture of an image of the store is read again.
+    Arguments and errors are those of `explain`.
     """
     desk, row, known = _open(store, image, head, label, backbone, k, seed)
     return desk.card(row, known=known), desk.decision(row), desk.seen(row)
@@ -273,8 +273,8 @@ class _Desk:
         return decide(bench.whole.classifier, names, bench.vectors[row])
 
     def seen(self, row: int) -> Seen:
-        """Return the picture of one image, read again."""
-        return Seen(picture_of(self.store, self.store.items.ids[row]), self.store.space(self.space))
+        """Return the picture of one image, which is read again where it is asked for."""
+        return Seen(self.store, self.store.items.ids[row], self.store.space(self.space))
 
     def _no_entry(self, row: int) -> str:
         if self.split is None:
