@@ -125,11 +125,8 @@ def plan_covers(frame: Frame, *, patch: int | None = None, stride: int | None = 
     height, width = frame.content.shape[:2]
     shorter = min(height, width)
     if patch is None:
-        patch = max(1, shorter // PATCH)
-        if stride is None:
-            patch += patch % 2 if patch > 1 else 0
-        else:
-            patch = max(1, round(patch / stride)) * stride
+        step = stride if stride is not None and 1 <= stride <= shorter else 2
+        patch = min(max(1, round(shorter / PATCH / step)) * step, shorter)
     if stride is None:
         stride = patch // 2 if patch % 2 == 0 else patch
     if not 1 <= patch <= shorter:
@@ -137,7 +134,7 @@ def plan_covers(frame: Frame, *, patch: int | None = None, stride: int | None = 
             f"a patch of {patch} pixels was asked for; the network sees {width} x {height}, so 1 "
             f"to {shorter} can be"
         )
-    if not 1 <= stride <= patch or patch % stride:
+    if stride < 1 or patch % stride:
         allowed = ", ".join(str(n) for n in range(1, patch + 1) if patch % n == 0)
         raise InputError(
             f"a stride of {stride} pixels does not divide a patch of {patch}; {allowed} do"
