@@ -169,11 +169,14 @@ AFTER = {
     "mean, then affine": lambda net, x: net.biased(net.act(net.conv(x)).mean((2, 3))),
     "linear on every place": lambda net, x: net.wide(net.act(net.conv(x)).flatten(1)),
 }
-# Each of these is of degree 1, so that slopes times activations would add up, and be wrong.
+# All but the last are of degree 1: slopes times activations would add up, and be wrong.
 MORE = {
     "largest": lambda net, x: net.act(net.conv(x)).amax((2, 3)),
     "linear, then cut off": lambda net, x: net.wide(net.act(net.conv(x)).flatten(1)).relu(),
     "mean, then cut off": lambda net, x: net.dense(net.act(net.conv(x)).mean((2, 3))).relu(),
+    "something goes around it": lambda net, x: torch.cat(
+        [net.act(net.conv(x)).mean((2, 3)), x.mean((2, 3))], 1
+    ),
 }
 
 

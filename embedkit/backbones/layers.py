@@ -117,15 +117,18 @@ def divide(
 def _parts(tail: "_Tail") -> torch.Tensor:
     """Return the vectors of all places, of two divisions of them, and of none: (6, d) float64.
 
-    Half of the places are much like all of them; the one that is least like the others is not.
+    Half of the places are much like all of them; the one that is least like the others is not. The
+    last row is of another picture: what goes around the layer would differ there.
     """
     maps = tail.maps[0].double()
     odd = (maps - maps.mean((1, 2), keepdim=True)).norm(dim=0)
     alone = odd == odd.max()
     half = torch.rand(odd.shape, generator=torch.Generator().manual_seed(0)) < 0.5
     kept = torch.stack([torch.ones_like(half), half, ~half, alone, ~alone, torch.zeros_like(half)])
+    pictures = tail.picture.repeat(len(kept), 1, 1, 1)
+    pictures[-1] = 0
     with torch.no_grad():
-        return tail(tail.maps * kept[:, None]).double()
+        return tail(tail.maps * kept[:, None], pictures).double()
 
 
 def spread(maps: torch.Tensor, read: Read, weights: torch.Tensor) -> DoubleArray:
@@ -164,21 +167,28 @@ class _Tail:
     """What a network does after a layer, as a function of that layer's feature maps.
 
     Attributes:
-        maps: (1, c, h, w), what the layer returns last for the picture given.
+        picture: (1, c, h, w), the network's input.
+        maps: (1, c, h, w), what the layer returns last for it.
     """
 
     def __init__(
         self, module: torch.nn.Module, read: Read, x: torch.Tensor, layer: str, vector: str
     ) -> None:
-        self._module, self._read, self._x = module, read, x
+        self._module, self._read, self.picture = module, read, x
         self._layer, self._vector = module.get_submodule(layer), vector
         seen: list[torch.Tensor] = []
         with torch.no_grad(), _hooked(self._layer, lambda _, __, out: seen.append(out.clone())):
             read(x)
         self._runs, self.maps = len(seen), seen[-1]
 
-    def __call__(self, maps: torch.Tensor) -> torch.Tensor:
-        """Return the vectors (n, d), before the network normalises them, of maps (n, c, h, w)."""
+    def __call__(self, maps: torch.Tensor, pictures: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the vectors (n, d), before the network normalises them, of maps (n, c, h, w).
+
+        Args:
+            maps: instead of the layer's.
+            pictures: (n, c, h, w) that go in before; the one picture where left out.
+        """
+        given = self.picture.expand(len(maps), -1, -1, -1) if pictures is None else pictures
         runs, raw = 0, None
 
         def replace(_: Any, __: Any, out: torch.Tensor) -> torch.Tensor:
@@ -192,7 +202,7 @@ class _Tail:
 
         reader = self._module.get_submodule(self._vector) if self._vector else torch.nn.Identity()
         with _hooked(self._layer, replace), _hooked(reader, take):
-            rows = self._read(self._x.expand(len(maps), -1, -1, -1))
+            rows = self._read(given)
         return rows if raw is None else raw
 
 
