@@ -23,6 +23,7 @@ SCRIPTS = (
     "bias.py",
     "views.py",
     "video.py",
+    "explanations.py",
     "embedding_speed.py",
     "embedding.py",
 )

@@ -346,7 +346,12 @@ def test_the_command_prints_a_card_and_draws_it(people_store, tmp_path, monkeypa
         documents.append(capsys.readouterr().out)
     assert documents[0] == documents[1]
     made = json.loads(documents[0])
-    assert made.pop("sheet") is None
+    assert [made.pop(key) for key in ("sheet", "occlusion", "class_activation", "layers")] == [
+        None,
+        None,
+        None,
+        [],
+    ]
     assert made == card.to_dict()
     assert made["schema"] == "embedkit.explain/1"
     noise(3).save("outside.png")

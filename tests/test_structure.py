@@ -31,7 +31,7 @@ LEAVES = {
     "facenet_pytorch": ("embedkit/backbones/",),
     "faiss": ("embedkit/store/index.py",),
     "jinja2": ("embedkit/reports/",),
-    "matplotlib": ("embedkit/reports/figures.py",),
+    "matplotlib": ("embedkit/reports/figures.py", "embedkit/reports/heatmaps.py"),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "sklearn": ("embedkit/heads/",),

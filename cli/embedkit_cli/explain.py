@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from embedkit_cli import console
-from embedkit_cli.options import Backbone, Json, Label, Seed, StorePath
+from embedkit_cli.options import Backbone, Json, Label, Quiet, Seed, StorePath
+
+LIST = "list"
 
 
 def explain(
@@ -24,25 +26,86 @@ def explain(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE.png", help="Write the card as a picture."),
     ] = None,
+    occlusion: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw what covering each part of it takes off."),
+    ] = None,
+    patch: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS", help="Side of a cover, as the network sees it; default a fifth."
+        ),
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(metavar="PIXELS", help="From cover to cover; default half of one."),
+    ] = None,
+    cam: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw what each place gives to the answer, exactly."),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[,NAME...]", help="Draw the strongest channels of layers; list names them."
+        ),
+    ] = None,
+    sheets: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the sheets of --layers.")
+    ] = Path(),
     seed: Seed = 0,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say what the answer to one image rests on, and what it would be without its relatives.
 
     \b
         embedkit explain indexes/faces test/good/00123.jpg -o card.png
         embedkit explain indexes/faces new.jpg --head knn
+        embedkit explain indexes/faces new.jpg --occlusion covered.png --cam places.png
+        embedkit explain indexes/faces new.jpg --layers list
     """
-    from embedkit.audits.explain import explain as run
+    from embedkit.audits.activation import class_activation
+    from embedkit.audits.channels import layers_of, strongest_channels
+    from embedkit.audits.explain import explain_decision
+    from embedkit.audits.occlusion import occlude, plan_covers
+    from embedkit.reports import documents, heatmaps, maps
     from embedkit.reports.cards import card_text
     from embedkit.reports.sheets import card_sheet
     from embedkit.store import Store
 
     opened = Store.open(store)
-    card = run(opened, image, head=head, label=label, backbone=backbone, k=neighbours, seed=seed)
-    lines = [card_text(card)]
+    if layers == LIST:
+        found = layers_of(opened, backbone)
+        name = opened.space(backbone).name
+        console.show(maps.layers_text(name, found), documents.layers(name, found))
+        return
+    card, decision, seen = explain_decision(
+        opened, image, head=head, label=label, backbone=backbone, k=neighbours, seed=seed
+    )
+    lines, document = [card_text(card)], card.to_dict()
+    document |= {"sheet": None, "occlusion": None, "class_activation": None, "layers": []}
     if output is not None:
         output = card_sheet(opened, card, output)
         lines.append(f"wrote {output}")
-    document = card.to_dict() | {"sheet": None if output is None else str(output)}
+        document["sheet"] = str(output)
+    if cam is not None:
+        places = class_activation(decision, seen.reference)
+        cam = heatmaps.write_class_activation(seen.reference, places, cam)
+        lines += [maps.activation_text(places), f"wrote {cam}"]
+        document["class_activation"] = {"file": str(cam)} | places.to_dict()
+    if layers is not None:
+        names = [name.strip() for name in layers.split(",")]
+        for one in strongest_channels(seen.reference, names):
+            path = heatmaps.write_channels(seen.reference, one, sheets, image)
+            lines.append(f"wrote {path}")
+            document["layers"].append({"file": str(path)} | one.to_dict())
+    if occlusion is not None:
+        covers = plan_covers(seen.frame, patch=patch, stride=stride)
+        console.say(maps.plan_text(covers))
+        with console.progress() as progress:
+            covered = occlude(decision, seen.frame, covers, progress=progress)
+        occlusion = heatmaps.write_occlusion(seen.frame, covered, occlusion)
+        lines += [maps.occlusion_text(covered), f"wrote {occlusion}"]
+        document["occlusion"] = {"file": str(occlusion)} | covered.to_dict()
     console.show("\n".join(lines), document)

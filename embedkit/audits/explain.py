@@ -22,6 +22,7 @@ from embedkit.audits.cards import (
     Without,
 )
 from embedkit.audits.clues import find_clues
+from embedkit.audits.decisions import Decision, Seen, decide
 from embedkit.audits.lines import CAUSES, Shares
 from embedkit.audits.nuisance import nuisance_columns
 from embedkit.audits.refits import Bench, Refit
@@ -64,17 +65,26 @@ def explain(
         InputError: no such image, head, column or space, or the picture cannot be read.
         NotEnoughImagesError: train holds one class only.
     """
-    place = find_image(store, image)
-    if isinstance(place, Path):
-        with_it, refused = with_pictures(store, [Added(place, {})], backbone=backbone)
-        if refused:
-            raise InputError(f"{place} cannot be read: {refused[0].reason}")
-        twins = find_twins(with_it, label=label)
-        unknown = "a picture from outside the store is compared with copies only"
-        desk = _Desk(with_it, twins, unknown, head, label, None, k, seed)
-        return desk.card(len(store.items), "it is not one of the test images", known=False)
-    twins, people = relatives(store, label=label, backbone=backbone, seed=seed)
-    return _Desk(store, twins, people, head, label, backbone, k, seed).card(place)
+    desk, row, known = _open(store, image, head, label, backbone, k, seed)
+    return desk.card(row, known=known)
+
+
+def explain_decision(
+    store: Store,
+    image: str | Path,
+    *,
+    head: str = "logistic",
+    label: str = "label",
+    backbone: str | None = None,
+    k: int = NEIGHBOURS,
+    seed: int = 0,
+) -> tuple[Card, Decision, Seen]:
+    """Return a card, the decision that it is of, and the picture as its backbone sees it.
+
+    Arguments and errors are those of `explain`.
+    """
+    desk, row, known = _open(store, image, head, label, backbone, k, seed)
+    return desk.card(row, known=known), desk.decision(row), desk.seen(row)
 
 
 def cards(
@@ -136,6 +146,29 @@ def find_image(store: Store, image: str | Path) -> int | Path:
     near = difflib.get_close_matches(given, ids, n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; an id looks like {ids[0]}"
     raise InputError(f"{given!r} is neither an image of {store.path} nor a picture file{hint}")
+
+
+def _open(
+    store: Store,
+    image: str | Path,
+    head: str,
+    label: str,
+    backbone: str | None,
+    k: int,
+    seed: int,
+) -> tuple["_Desk", int, bool]:
+    """Return the desk for an image, its row there, and whether the store holds it."""
+    place = find_image(store, image)
+    if isinstance(place, Path):
+        with_it, refused = with_pictures(store, [Added(place, {})], backbone=backbone)
+        if refused:
+            raise InputError(f"{place} cannot be read: {refused[0].reason}")
+        twins = find_twins(with_it, label=label)
+        unknown = "a picture from outside the store is compared with copies only"
+        desk = _Desk(with_it, twins, unknown, head, label, None, k, seed)
+        return desk, len(store.items), False
+    twins, people = relatives(store, label=label, backbone=backbone, seed=seed)
+    return _Desk(store, twins, people, head, label, backbone, k, seed), place, True
 
 
 class _Desk:
@@ -204,14 +237,14 @@ class _Desk:
             seed=bench.seed,
         )
 
-    def card(self, row: int, no_entry: str = "", *, known: bool = True) -> Card:
+    def card(self, row: int, *, known: bool = True) -> Card:
         """Explain the image of one row."""
         items, bench = self.store.items, self.bench
         stated = bench.whole.classifier.probabilities(bench.vectors[[row]])
         calibrated = self.calibration.apply(stated)[0]
         best = int(stated[0].argmax())
         names = [bench.labels[number] for number in bench.whole.classes]
-        no_entry = no_entry or self._no_entry(row)
+        no_entry = self._no_entry(row) if known else "it is not one of the test images"
         return Card(
             id=items.ids[row],
             split=items.splits[row],
@@ -232,6 +265,16 @@ class _Desk:
             entry=None if no_entry else self._entry(row),
             no_entry=no_entry,
         )
+
+    def decision(self, row: int) -> Decision:
+        """Return what the head of all cards decides of one image."""
+        bench = self.bench
+        names = [bench.labels[number] for number in bench.whole.classes]
+        return decide(bench.whole.classifier, names, bench.vectors[row])
+
+    def seen(self, row: int) -> Seen:
+        """Return the picture of one image, which is read again where it is asked for."""
+        return Seen(self.store, self.store.items.ids[row], self.store.space(self.space))
 
     def _no_entry(self, row: int) -> str:
         if self.split is None:

@@ -40,7 +40,7 @@ def build(card: Card, options: Options) -> Network:
         name=card.name,
         extra=lambda key: key.startswith("logits."),
     )
-    return Network(card, module, PREPROCESSING, sha256_of_file(path))
+    return Network(card, module, PREPROCESSING, sha256_of_file(path), vector="last_bn")
 
 
 def source(card: Card) -> Source:

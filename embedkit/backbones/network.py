@@ -1,6 +1,6 @@
 """A frozen torch network as a backbone: one shape of batch, one thread a pass, float32 results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from threading import Lock
@@ -11,10 +11,12 @@ import numpy.typing as npt
 import torch
 
 from embedkit.backbones.cards import Card
+from embedkit.backbones.layers import divide, feature_maps, list_layers
+from embedkit.backbones.places import Contributions, Layer
 from embedkit.backbones.preprocessing import Preprocessing
 from embedkit.backbones.threads import one_thread
 from embedkit.errors import BackboneError
-from embedkit.vectors import FloatArray, Pixels, unit_rows
+from embedkit.vectors import DoubleArray, FloatArray, Pixels, unit_rows
 
 Read = Callable[[torch.Tensor], torch.Tensor]
 CUDA_BATCH = 128
@@ -35,6 +37,7 @@ class Network:
         weights_sha256: str,
         *,
         read: Read | None = None,
+        vector: str = "",
     ) -> None:
         """Freeze a network.
 
@@ -44,6 +47,7 @@ class Network:
             preprocessing: what it wants to see.
             weights_sha256: of its file.
             read: from input (n, c, h, w) to vectors (n, d), if that is not `module` itself.
+            vector: layer that has the vector before the network itself normalises it, if it does.
 
         Raises:
             BackboneError: it does not return one finite vector a picture.
@@ -55,6 +59,7 @@ class Network:
         for parameter in self.module.parameters():  # a scripted module has no requires_grad_
             parameter.requires_grad_(False)
         self._read = read or module
+        self._vector = vector
         self._halving = Lock()
         self._see: Read = self._scaled_and_read
         self._threads = torch.get_num_threads()
@@ -148,6 +153,24 @@ class Network:
                 with self._halving:  # passes run side by side
                     if self.card.batch >= step:
                         self.card = replace(self.card, batch=step // 2)
+
+    def layers(self) -> tuple[Layer, ...]:
+        """See `LayeredBackbone`."""
+        return list_layers(self.card.name, self.module, lambda: self._look(self._grey(1)))
+
+    def activations(self, inputs: npt.NDArray[Any], names: Sequence[str]) -> dict[str, FloatArray]:
+        """See `LayeredBackbone`."""
+        return feature_maps(self.card.name, self.module, lambda: self._look(inputs[None]), names)
+
+    def contributions(self, inputs: npt.NDArray[Any], weights: DoubleArray) -> Contributions:
+        """See `LayeredBackbone`."""
+        with one_thread(self._threads):
+            x = self.preprocessing.normalise(inputs[None])
+            return divide(self.card.name, self.module, self._read, x, weights, vector=self._vector)
+
+    def _look(self, pictures: npt.NDArray[Any]) -> None:
+        with one_thread(self._threads):
+            self._read(self.preprocessing.normalise(pictures))
 
     def _pass(self, inputs: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
         batch = self._full(size)

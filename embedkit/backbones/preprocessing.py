@@ -196,6 +196,25 @@ class Preprocessing:
         other = int(to * long / short)
         return (to, other) if width <= height else (other, to)
 
+    def box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Return which part of a picture becomes the input.
+
+        Args:
+            width: of the picture, in pixels.
+            height: of the picture, in pixels.
+
+        Returns:
+            Left, top, right, bottom in pixels of the picture; beyond it where it is filled up.
+        """
+        sides = []
+        for full, have, wanted in zip(
+            (width, height), self.resized(width, height), self.size[::-1], strict=True
+        ):
+            start = -((wanted - have) // 2) if have < wanted else round((have - wanted) / 2)
+            sides.append((start * full / have, (start + wanted) * full / have))
+        (left, right), (top, bottom) = sides
+        return left, top, right, bottom
+
 
 def _centre(array: Pixels, size: tuple[int, int], fill: int) -> Pixels:
     """Cut around the centre, or fill up around it, to (height, width)."""

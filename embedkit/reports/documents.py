@@ -11,6 +11,7 @@ from embedkit.items import ItemTable, Unreadable
 from embedkit.pipeline.views import views_in
 
 if TYPE_CHECKING:
+    from embedkit.backbones.places import Layer
     from embedkit.backbones.weights import Weights
     from embedkit.heads import Evaluation, Head
     from embedkit.heads.comparison import Comparison
@@ -237,6 +238,15 @@ def neighbours(query: str, found: "Sequence[Neighbour]", sheet: Path) -> Documen
         "query": query,
         "neighbours": [asdict(one) | {"similarity": round(one.similarity, 6)} for one in found],
         "sheet": str(sheet),
+    }
+
+
+def layers(space: str, found: "Sequence[Layer]") -> Document:
+    """Return the layers of a backbone that can be looked into."""
+    return {
+        "schema": "embedkit.layers/1",
+        "space": space,
+        "layers": [asdict(one) for one in found],
     }
 
 
