@@ -20,6 +20,7 @@ from embedkit_cli import (
     data,
     demo,
     explain,
+    finetune,
     heads,
     parity,
     remedies,
@@ -48,6 +49,7 @@ app.command()(heads.train)
 app.command()(heads.evaluate)
 app.command()(heads.compare)
 app.command()(heads.predict)
+app.command()(finetune.finetune)
 app.command()(search.search)
 app.command()(audits.audit)
 app.command()(explain.explain)
