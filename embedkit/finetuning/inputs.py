@@ -71,6 +71,7 @@ class Inputs:
 
     def _seen(self, pictures: torch.Tensor) -> torch.Tensor:
         scaled = self._trainee.preprocessing.scale(pictures)
+        scaled = scaled.contiguous(memory_format=torch.channels_last)
         if self._trainee.frozen is None:
             return scaled
         with torch.no_grad():

@@ -230,11 +230,10 @@ def divided(body: nn.Module, block: str, *, side: int, name: str) -> tuple[nn.Mo
     except Exception:  # noqa: BLE001 (a network's own code, run on stand-ins, raises anything)
         raise _indivisible(name, block) from None
     nodes = list(graph.nodes)
-    cut = next(
-        place
-        for place, node in enumerate(nodes)
-        if node.op == "call_module" and node.target == block
-    )
+    calls = [node.target if node.op == "call_module" else None for node in nodes]
+    if block not in calls:  # a branch that is only there for training
+        raise _indivisible(name, block)
+    cut = calls.index(block)
     before, after = nodes[:cut], nodes[cut:]
     handed = {used for node in after for used in node.all_input_nodes} - set(after)
     if len(handed) != 1:

@@ -282,7 +282,7 @@ class _Work:
         )
         many = f"{trainings} trainings of " if trainings > 1 else ""
         self._say(
-            f"An epoch takes about {duration(epoch)}, all of it at most {duration(most)}: {many}"
+            f"An epoch takes up to {duration(epoch)}, all of it at most {duration(most)}: {many}"
             f"{self._epochs} epochs, fewer where {self._patience} in a row bring nothing"
             + (
                 f"; the frozen part sees each picture once, {duration(cost.remember)}"

@@ -133,11 +133,12 @@ def training_curves(result: Finetuned) -> Figure:
         ("accuracy", "train_accuracy", "valid_accuracy", majority),
     )
     guesses = ("all classes alike", "always the commonest class")
+    seen = "train, as altered" if result.settings["augmented"] else "train"
     with mpl.rc_context(STYLE):
         figure = Figure((9.0, 3.6), layout="constrained")
         for place, (name, train, held, guess) in enumerate(panels):
             axes = figure.add_subplot(1, 2, 1 + place)
-            for column, shown in ((train, "train, as altered"), (held, "valid")):
+            for column, shown in ((train, seen), (held, "valid")):
                 values = [getattr(one, column) for one in epochs]
                 axes.plot(numbers, values, marker=".", label=shown)
             axes.axhline(guess, color="grey", linestyle="--", label=guesses[place])

@@ -172,7 +172,7 @@ def text(result: Finetuned, folder: Path) -> str:
 def _leaks_text(leaks: Leaks, result: Finetuned) -> str:
     without, control, lost, worth = leaks.without, leaks.control, leaks.lost, leaks.worth
     if without is None or control is None or lost is None or worth is None:
-        return f"not measured, {leaks.reason}"
+        return f"not measured: {leaks.reason}"
     gone = len(result.division.train) - without.n_train
     kind = "copies and people" if "siblings" in leaks.causes else "copies"
     mixed = "; some of these are related, for a class has too few others" if leaks.mixed else ""
