@@ -21,6 +21,7 @@ SCRIPTS = (
     "quality.py",
     "bias.py",
     "views.py",
+    "finetune.py",
     "embedding_speed.py",
     "embedding.py",
 )

@@ -365,7 +365,8 @@ def test_the_cost_is_told_before_the_first_epoch(faces):
     assert f"{made.trainee.parameters:,} of {made.trainee.parameters:,} numbers" in said[1]
     assert said[2].startswith("An epoch takes up to")
     assert "at most" in said[2]
-    assert [line.split(":")[0] for line in said[3:]] == [f"epoch {n}" for n in range(1, 5)]
+    assert [line.split(":")[0] for line in said[3:]] == [f"epoch {n} of 4" for n in range(1, 5)]
+    assert said[-1].endswith("at most 0 s left")
     assert made.told > 0
 
 
@@ -421,7 +422,7 @@ def test_the_command_writes_a_folder_that_the_audit_reads(run, faces, tmp_path):
     assert status == 0, err
     assert "What freezing costs: small" in out
     assert "always the commonest class" in out
-    assert err.index("An epoch takes up to") < err.index("epoch 1:")
+    assert err.index("An epoch takes up to") < err.index("epoch 1 of 2:")
     answers = tmp_path / "f/predictions.csv"
     command = f"embedkit audit {faces.path} --predictions {answers} -b pixels --label beard"
     assert f"next: {command}\n" in out

@@ -1,5 +1,6 @@
 """Finetuning from a store to a result: the network, its score, and what it is compared with."""
 
+import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -27,7 +28,7 @@ from embedkit.finetuning.training import (
 )
 from embedkit.heads.metrics import Evaluation, score
 from embedkit.heads.training import clusters_in, evaluate, fit
-from embedkit.pipeline.progress import OnProgress
+from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.statistics import Estimate, paired_difference
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, DoubleArray, Pixels
@@ -154,7 +155,7 @@ def finetune(
     purge = None
     if without_leaks:
         purge = plan_purge(store, division, label=label, backbone=space.name, seed=seed)
-    work = _Work(store, division, trainee, pictures, altered, epochs, patience, seed, say)
+    work = _Work(store, division, trainee, pictures, altered, epochs, patience, seed, say, progress)
     told = work.tell_cost(3 if purge is not None and not purge.reason else 1)
     history, probabilities = work.train(trainee, division)
     evaluation = work.score(probabilities, label)
@@ -241,10 +242,12 @@ class _Work:
         patience: int,
         seed: int,
         say: Say,
+        progress: OnProgress | None,
     ) -> None:
         self._store, self._division, self._trainee = store, division, trainee
         self._pictures, self._altered = pictures, altered
         self._epochs, self._patience, self._seed, self._say = epochs, patience, seed, say
+        self._progress = progress
         self._inputs = Inputs(pictures, trainee, augment=altered)
         self._y = division.y[division.every]
         self._place = np.full(len(division.y), -1, np.int64)
@@ -318,12 +321,24 @@ class _Work:
             patience=epochs or self._patience,
             steps=self._steps,
             seed=self._seed,
-            tell=lambda epoch: self._say(_line(epoch)),
+            tell=lambda epoch: self._tell(epoch, epochs or self._epochs),
         )
         with settled(self._seed):
             probabilities = answer(trainee, self._inputs, self._place[division.test])
         self.seconds += time.perf_counter() - began
         return history, probabilities
+
+    def _tell(self, epoch: Epoch, epochs: int) -> None:
+        """Say how an epoch went, and how long the rest of this training takes at most."""
+        number = epoch.number
+        self._say(
+            f"epoch {number} of {epochs}: train loss {epoch.train_loss:.3f}, "
+            f"{epoch.train_accuracy:.1%}; valid loss {epoch.valid_loss:.3f}, "
+            f"{epoch.valid_accuracy:.1%}; {epoch.seconds:.1f} s, at most "
+            f"{duration((epochs - number) * epoch.seconds)} left"
+        )
+        if self._progress is not None:
+            self._progress(Progress("training", number, epochs, number, 0, unit="epochs"))
 
     def score(self, probabilities: DoubleArray, label: str) -> Evaluation:
         """Score probabilities for the test images as those of a head are."""
@@ -378,12 +393,5 @@ class _Work:
 def duration(seconds: float) -> str:
     """Write a time as people say it."""
     if seconds < 90:
-        return f"{max(1, round(seconds))} s"
+        return f"{math.ceil(seconds)} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _line(epoch: Epoch) -> str:
-    return (
-        f"epoch {epoch.number}: train loss {epoch.train_loss:.3f}, {epoch.train_accuracy:.1%}; "
-        f"valid loss {epoch.valid_loss:.3f}, {epoch.valid_accuracy:.1%}; {epoch.seconds:.1f} s"
-    )
