@@ -186,7 +186,7 @@ seed gives the same network.
 ## Planted copies
 
 {PICTURES} pictures of UTKFace at {SIDE} x {SIDE} pixels, {SHARES["train"]:.0%} train,
-{SHARES["valid"]:.0%} valid, {SHARES["test"]:.0%} test, {EPOCHS} epochs of which the best on valid is
+{SHARES["valid"]:.0%} valid, {SHARES["test"]:.0%} test, {EPOCHS} epochs, the best on valid
 kept. Where there are copies, {COPIED:.0%} of the pictures of test and of valid are in train too,
 cropped by 3% a side and written anew, in place of others of the same label. *Dealt* labels are
 those of gender in random order: nothing but copies can be learned. How it does on test pictures
