@@ -150,12 +150,9 @@ def leaking(data: Path, work: Path) -> list[list[str]]:
     return rows
 
 
-def main() -> None:
-    data = data_folder()
-    work = Path(tempfile.mkdtemp())
-    leaks = leaking(data, work)
-    accuracy, cost, commands = natural(data, work)
-    shutil.rmtree(work)
+def write(
+    accuracy: list[list[str]], cost: list[list[str]], commands: list[str], leaks: list[list[str]]
+) -> None:
     joined = "\n".join(commands)
     write_page(
         "finetune.md",
@@ -203,6 +200,15 @@ images that embedkit found, and without as many random others.
 ```
 """,
     )
+
+
+def main() -> None:
+    data = data_folder()
+    work = Path(tempfile.mkdtemp())
+    leaks = leaking(data, work)
+    accuracy, cost, commands = natural(data, work)
+    shutil.rmtree(work)
+    write(accuracy, cost, commands, leaks)
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def training_curves(result: Finetuned) -> Figure:
             )
             axes.set_xlabel("epoch")
             axes.set_ylabel(name)
-            axes.set_ylim(0, 1 if place else None)
+            axes.set_ylim(0, 1.03 if place else None)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.grid(alpha=0.3)
             axes.legend(fontsize=8)

@@ -15,8 +15,8 @@ from embedkit.files import sha256, write_output
 from embedkit.finetuning import Finetuned
 from embedkit.finetuning.leaks import Leaks
 from embedkit.finetuning.networks import weights_bytes
-from embedkit.finetuning.run import duration
 from embedkit.finetuning.training import INTERRUPTED
+from embedkit.finetuning.work import duration
 from embedkit.reports.figures import figure_bytes, training_curves
 from embedkit.reports.text import classification_report, difference, share
 from embedkit.store.schema import HEADS, sealed
@@ -163,6 +163,7 @@ def text(result: Finetuned, folder: Path) -> str:
     ]
     if result.leaks is not None:
         lines.append(f"What leaking gains: {_leaks_text(result.leaks, result)}")
+    lines.append("Intervals are over test images, of these networks: another seed trains others.")
     command = ["embedkit", "audit", str(result.store), "--predictions", str(folder / ANSWERS)]
     command += ["-b", frozen.space]
     command += [] if result.label == "label" else ["--label", result.label]
@@ -180,6 +181,5 @@ def _leaks_text(leaks: Leaks, result: Finetuned) -> str:
         f"trained for as many steps without the {gone} training images that are related to test "
         f"images ({kind}) {share(without.accuracy)}, {difference(lost)} points less for all; "
         f"without as many random others {share(control.accuracy)}{mixed}. The relatives are worth "
-        f"{difference(worth)} points beyond their number. Intervals are over test images; another "
-        "seed trains other networks."
+        f"{difference(worth)} points beyond their number"
     )
