@@ -13,11 +13,11 @@ import numpy as np
 from common import Measured, data_folder, embedkit, table, write_page
 from PIL import Image
 
-EPOCHS, PATIENCE = 20, 6
+EPOCHS, PATIENCE = 15, 6
 PICTURES = 480  # of UTKFace, half of them of each gender, for the planted copies
 SHARES = {"train": 0.6, "valid": 0.1, "test": 0.3}
 COPIED = 0.5  # of the test pictures, and of those for validation
-SIDE = 48  # for these
+PLANTED_EPOCHS, SIDE = 20, 48  # for these
 
 
 def percent(estimate: dict, sign: str = "") -> str:
@@ -25,9 +25,8 @@ def percent(estimate: dict, sign: str = "") -> str:
     return f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
 
 
-def finetune(store: str, *options: str, patience: int, folder: Path) -> tuple[Measured, dict]:
-    limits = ["--epochs", str(EPOCHS), "--patience", str(patience)]
-    measured, made = embedkit("finetune", store, *limits, *options, folder=folder)
+def finetune(store: str, *options: str, folder: Path) -> tuple[Measured, dict]:
+    measured, made = embedkit("finetune", store, *options, folder=folder)
     print(f"{measured.command}: {percent(made['metrics']['accuracy'])}", flush=True)
     return measured, made
 
@@ -79,42 +78,47 @@ def planted(data: Path, folder: Path, *, dealt: bool, copies: bool) -> Path:
     return folder / "faces.csv"
 
 
-def natural(data: Path, work: Path) -> tuple[list[list[str]], list[list[str]], list[str]]:
-    """Train from scratch on the three sets; return accuracies, costs and commands."""
-    gender = ["--label", "gender"]
-    anime = ["--label", "character", "--group", "source_picture"]
-    sets = [
-        ("Anime character", data / "anime_faces/labels.csv", "anime", anime),
-        ("UTKFace gender", data / "utkface/labels.csv", "utkface", gender),
-        ("FER2013 emotion", data / "fer2013", "fer2013", []),
+GENDER = ["--label", "gender"]
+CHARACTER = ["--label", "character", "--group", "source_picture"]
+# title, source, name of the store, options of embed, side in pixels
+SETS = (
+    ("Anime character", "anime_faces/labels.csv", "anime", CHARACTER, 64),
+    ("UTKFace gender", "utkface/labels.csv", "utkface", GENDER, 64),
+    ("FER2013 emotion", "fer2013", "fer2013", [], 48),  # its pictures have no more
+)
+ACCURACY = (
+    *("data set", "classes", "train", "valid", "test", "commonest class"),
+    *("small, from scratch", "logistic on frozen mtcnn", "difference in points"),
+)
+COST = (
+    *("data set", "side", "epochs", "kept", "told at most s"),
+    *("training s", "command s", "CPU s", "peak MiB"),
+)
+
+
+def natural(
+    data: Path, work: Path, title: str, source: str, name: str, options: list[str], side: int
+) -> tuple[list[str], list[str], list[str]]:
+    """Train from scratch on a data set; return its accuracies, its costs and the commands."""
+    embedkit("embed", str(data / source), *options, "-o", name, "-b", "mtcnn", folder=work)
+    limits = ["--epochs", str(EPOCHS), "--patience", str(PATIENCE), "--size", str(side)]
+    measured, made = finetune(name, *limits, folder=work)
+    metrics, frozen = made["metrics"], made["frozen"]
+    accuracy = [
+        title,
+        str(len(made["labels"])),
+        *(str(n) for n in (made["n_train"], made["n_valid"], metrics["n"])),
+        percent(metrics["majority"]),
+        percent(metrics["accuracy"]),
+        percent(frozen["accuracy"]),
+        percent(frozen["difference"], "+"),
     ]
-    accuracy = [["data set", "classes", "train", "valid", "test", "commonest class"]]
-    accuracy[0] += ["small, from scratch", "logistic on frozen mtcnn", "difference in points"]
-    cost = [["data set", "epochs", "kept", "told at most s", "training s", "command s"]]
-    cost[0] += ["CPU s", "peak MiB"]
-    commands = []
-    for title, source, name, options in sets:
-        embedkit("embed", str(source), *options, "-o", name, "-b", "mtcnn", folder=work)
-        measured, made = finetune(name, patience=PATIENCE, folder=work)
-        metrics, frozen = made["metrics"], made["frozen"]
-        accuracy.append(
-            [
-                title,
-                str(len(made["labels"])),
-                *(str(n) for n in (made["n_train"], made["n_valid"], metrics["n"])),
-                percent(metrics["majority"]),
-                percent(metrics["accuracy"]),
-                percent(frozen["accuracy"]),
-                percent(frozen["difference"], "+"),
-            ]
-        )
-        figures = (made["seconds_told_at_most"], made["seconds"])
-        figures += (measured.wall, measured.cpu, measured.peak)
-        epochs = [str(len(made["epochs_done"])), str(made["kept_epoch"])]
-        cost.append([title, *epochs, *(f"{figure:.0f}" for figure in figures)])
-        shown = str(source).replace(str(data), "DATA")
-        commands += [" ".join(["embedkit embed", shown, *options, "-o", name, "-b mtcnn"])]
-        commands += [f"embedkit finetune {name} --epochs {EPOCHS} --patience {PATIENCE}"]
+    figures = (made["seconds_told_at_most"], made["seconds"])
+    figures += (measured.wall, measured.cpu, measured.peak)
+    epochs = [str(side), str(len(made["epochs_done"])), str(made["kept_epoch"])]
+    cost = [title, *epochs, *(f"{figure:.0f}" for figure in figures)]
+    commands = [" ".join(["embedkit embed", f"DATA/{source}", *options, "-o", name, "-b mtcnn"])]
+    commands += [" ".join(["embedkit finetune", name, *limits])]
     return accuracy, cost, commands
 
 
@@ -128,8 +132,9 @@ def leaking(data: Path, work: Path) -> list[list[str]]:
             source = planted(data, work / name, dealt=dealt, copies=copies)
             embedkit("embed", str(source), "-o", f"{name}-store", "-b", "mtcnn", folder=work)
             options = ["--size", str(SIDE), "-o", f"{name}-network"]
+            options += ["--epochs", str(PLANTED_EPOCHS), "--patience", str(PLANTED_EPOCHS)]
             options += ["--without-leaks"] if copies else []
-            _, made = finetune(f"{name}-store", *options, patience=EPOCHS, folder=work)
+            _, made = finetune(f"{name}-store", *options, folder=work)
             answers = ["--predictions", f"{name}-network/predictions.csv", "--check", "ledger"]
             _, audit = embedkit("audit", f"{name}-store", *answers, folder=work)
             (ledger,) = audit["findings"]
@@ -150,20 +155,22 @@ def leaking(data: Path, work: Path) -> list[list[str]]:
     return rows
 
 
-def write(
-    accuracy: list[list[str]], cost: list[list[str]], commands: list[str], leaks: list[list[str]]
-) -> None:
-    joined = "\n".join(commands)
+def write(found: list[tuple[list[str], list[str], list[str]]], leaks: list[list[str]]) -> None:
+    accuracy, cost = (
+        [list(heading), *(one[place] for one in found)]
+        for place, heading in enumerate((ACCURACY, COST))
+    )
+    joined = "\n".join(command for one in found for command in one[2])
     write_page(
         "finetune.md",
         "finetune.py",
         f"""# What freezing costs, and what leaking gains
 
-`embedkit finetune` trains a small network (0.2 million numbers, 64 x 64 pixels) from random
-weights on the pictures themselves. Accuracies are in percent on the test split, with 95% intervals;
-differences are paired, on the same test images. Up to {EPOCHS} epochs, ended by {PATIENCE} without
-a smaller loss on validation. The figures are of one seed each: another seed trains another network,
-which the intervals do not hold.
+`embedkit finetune` trains a small network (0.2 million numbers) from random weights on the pictures
+themselves. Accuracies are in percent on the test split, with 95% intervals; differences are paired,
+on the same test images. Up to {EPOCHS} epochs, ended by {PATIENCE} without a smaller loss on
+validation. The figures are of one seed each: another seed trains another network, which the
+intervals do not hold.
 
 ## From scratch beside frozen
 
@@ -183,7 +190,7 @@ seed gives the same network.
 ## Planted copies
 
 {PICTURES} pictures of UTKFace at {SIDE} x {SIDE} pixels, {SHARES["train"]:.0%} train,
-{SHARES["valid"]:.0%} valid, {SHARES["test"]:.0%} test, {EPOCHS} epochs, the best on valid
+{SHARES["valid"]:.0%} valid, {SHARES["test"]:.0%} test, {PLANTED_EPOCHS} epochs, the best on valid
 kept. Where there are copies, {COPIED:.0%} of the pictures of test and of valid are in train too,
 cropped by 3% a side and written anew, in place of others of the same label. *Dealt* labels are
 those of gender in random order: nothing but copies can be learned. How it does on test pictures
@@ -206,9 +213,9 @@ def main() -> None:
     data = data_folder()
     work = Path(tempfile.mkdtemp())
     leaks = leaking(data, work)
-    accuracy, cost, commands = natural(data, work)
+    found = [natural(data, work, *one) for one in SETS]
     shutil.rmtree(work)
-    write(accuracy, cost, commands, leaks)
+    write(found, leaks)
 
 
 if __name__ == "__main__":
