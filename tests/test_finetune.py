@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from embedkit.audits import audit
-from embedkit.errors import InputError, NotEnoughImagesError
+from embedkit.errors import BackboneError, InputError, NotEnoughImagesError
 from embedkit.finetuning import finetune
 from embedkit.finetuning.alterations import alter
 from embedkit.finetuning.division import VALID, cut_off, divide
@@ -263,6 +263,14 @@ def test_alterations_are_mild_and_those_of_the_seed():
     assert (even.mean(dim=(1, 2, 3)) - 100).abs().max() > 5
 
 
+def test_a_training_that_goes_astray_says_so(faces, monkeypatch):
+    from embedkit.finetuning import training
+
+    monkeypatch.setattr(training, "RATE", 1e30)
+    with pytest.raises(BackboneError, match="the training of small went astray: .* epoch 1"):
+        finetune(faces, **QUICK)
+
+
 # Published networks, with random weights in files of the published shapes.
 
 
@@ -337,6 +345,41 @@ def test_a_network_is_divided_at_its_last_block(name, block):
 def test_a_network_of_plain_layers_has_its_last_layer_trained():
     body = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 5, 3))
     assert last_block(body) == "2"
+
+
+class Masked(torch.nn.Module):
+    """Hands what it is asked for, or is not, on to its blocks; as transformers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 4, 3)
+        self.blocks = torch.nn.ModuleList([Block(), Block()])
+
+    def forward(self, x, mask=None):
+        x = self.stem(x).mean(dim=(2, 3))
+        for block in self.blocks:
+            x = block(x, mask=mask)
+        return x
+
+
+class Block(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(4, 9), torch.nn.Linear(9, 4)
+
+    def forward(self, x, mask=None):
+        return x + self.second(self.first(x).relu())
+
+
+def test_what_a_network_can_be_given_besides_is_left_out():
+    body = Masked()
+    assert last_block(body) == "blocks.1"
+    frozen, rest = divided(body, "blocks.1", side=16, name="masked")
+    assert {id(one) for one in rest.parameters()} == {
+        id(one) for one in body.blocks[1].parameters()
+    }
+    x = torch.rand(2, 3, 16, 16)
+    assert torch.equal(rest(frozen(x)), body(x))
 
 
 class Odd(torch.nn.Module):

@@ -235,7 +235,8 @@ def divided(body: nn.Module, block: str, *, side: int, name: str) -> tuple[nn.Mo
         raise _indivisible(name, block)
     cut = calls.index(block)
     before, after = nodes[:cut], nodes[cut:]
-    handed = {used for node in after for used in node.all_input_nodes} - set(after)
+    options = [node for node in before if node.op == "placeholder" and node.args]  # left out
+    handed = {used for node in after for used in node.all_input_nodes} - {*after, *options}
     if len(handed) != 1:
         raise _indivisible(name, block)
     (crossing,) = handed
@@ -245,7 +246,7 @@ def divided(body: nn.Module, block: str, *, side: int, name: str) -> tuple[nn.Mo
         copies[node] = graphs[0].node_copy(node, copies.__getitem__)
     graphs[0].output(copies[crossing])
     copies = {crossing: graphs[1].placeholder("maps")}
-    for node in after:
+    for node in (*options, *after):
         copies[node] = graphs[1].node_copy(node, copies.__getitem__)
     frozen, rest = (torch.fx.GraphModule(body, one).eval() for one in graphs)
     example = torch.linspace(-1, 1, 2 * 3 * side * side).view(2, 3, side, side)
