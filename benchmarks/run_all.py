@@ -24,6 +24,7 @@ SCRIPTS = (
     "views.py",
     "video.py",
     "explanations.py",
+    "finetune.py",
     "embedding_speed.py",
     "embedding.py",
 )

@@ -30,6 +30,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "predict",
+    "finetune",
     "search",
     "audit",
     "explain",

@@ -16,6 +16,7 @@ LAYERS = (
     {"embedkit_cli"},
     {"demo"},
     {"reports"},
+    {"finetuning"},  # trains again without the relatives that audits find
     {"audits"},
     {"heads", "pipeline"},
     {"neighbours", "videos"},
@@ -27,7 +28,12 @@ LAYERS = (
     {"errors"},
 )
 LEAVES = {
-    "torch": ("embedkit/backbones/", "embedkit/audits/registration.py"),
+    # A backbone is frozen; what trains a network needs torch too, and is a package of its own.
+    "torch": (
+        "embedkit/backbones/",
+        "embedkit/audits/registration.py",
+        "embedkit/finetuning/",
+    ),
     "facenet_pytorch": ("embedkit/backbones/",),
     "faiss": ("embedkit/store/index.py",),
     "jinja2": ("embedkit/reports/",),
@@ -37,7 +43,11 @@ LEAVES = {
     "sklearn": ("embedkit/heads/",),
     "cleanlab": ("embedkit/audits/labels.py",),
     "fairlearn": ("embedkit/audits/rates.py",),
-    "safetensors": ("embedkit/heads/saving.py", "embedkit/backbones/weights.py"),
+    "safetensors": (
+        "embedkit/heads/saving.py",
+        "embedkit/backbones/weights.py",
+        "embedkit/finetuning/networks.py",
+    ),
     "torchvision": ("embedkit/backbones/",),
     "timm": ("embedkit/backbones/",),
     "open_clip": ("embedkit/backbones/",),

@@ -20,6 +20,7 @@ from embedkit_cli import (
     data,
     demo,
     explain,
+    finetune,
     heads,
     parity,
     predict,
@@ -49,6 +50,7 @@ app.command()(heads.train)
 app.command()(heads.evaluate)
 app.command()(heads.compare)
 app.command()(heads.mitigate)
+app.command()(finetune.finetune)
 app.command()(predict.predict)
 app.command()(search.search)
 app.command()(audits.audit)

@@ -9,9 +9,11 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from embedkit.errors import InputError
 from embedkit.files import write_output
+from embedkit.finetuning import Finetuned
 from embedkit.heads.comparison import Comparison
 from embedkit.heads.curve import LearningCurve
 from embedkit.heads.metrics import Evaluation
@@ -25,13 +27,17 @@ LARGEST = 24.0  # inches
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure in the format of its suffix, without a date in it."""
+    """Write a figure in the format of its suffix."""
+    return write_output(path, figure_bytes(figure, path.suffix.removeprefix(".")))
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """Return a figure as a file of a format, without a date in it."""
     stream = io.BytesIO()
     with mpl.rc_context(STYLE):
-        kind = path.suffix.removeprefix(".")
         metadata = {"png": {"Software": None}, "svg": {"Date": None}}[kind]
         figure.savefig(stream, format=kind, dpi=150, metadata=metadata)
-    return write_output(path, stream.getvalue())
+    return stream.getvalue()
 
 
 def confusion_heatmap(evaluation: Evaluation) -> Figure:
@@ -112,6 +118,45 @@ def comparison_figure(result: Comparison) -> Figure:
         axes.set_xlabel(f"accuracy on {rows[0].accuracy.n} {result.split} images, 95% intervals")
         axes.grid(axis="x", alpha=0.3)
         axes.legend(loc="lower left", fontsize=9)
+    return figure
+
+
+def training_curves(result: Finetuned) -> Figure:
+    """Draw loss and accuracy of every epoch, on train and on validation, and which one was kept."""
+    epochs = result.history.epochs
+    numbers = [one.number for one in epochs]
+    y, valid = result.division.y, result.division.valid
+    commonest = np.bincount(y[result.division.train]).argmax()
+    majority = float(np.mean(y[valid] == commonest))
+    panels = (
+        ("loss (nats)", "train_loss", "valid_loss", np.log(len(result.division.labels))),
+        ("accuracy", "train_accuracy", "valid_accuracy", majority),
+    )
+    guesses = ("all classes alike", "always the commonest class")
+    seen = "train, as altered" if result.settings["augmented"] else "train"
+    with mpl.rc_context(STYLE):
+        figure = Figure((9.0, 3.6), layout="constrained")
+        for place, (name, train, held, guess) in enumerate(panels):
+            axes = figure.add_subplot(1, 2, 1 + place)
+            for column, shown in ((train, seen), (held, "valid")):
+                values = [getattr(one, column) for one in epochs]
+                axes.plot(numbers, values, marker=".", label=shown)
+            axes.axhline(guess, color="grey", linestyle="--", label=guesses[place])
+            axes.axvline(
+                result.history.kept, color="black", linewidth=0.8, linestyle=":", label="kept"
+            )
+            axes.set_xlabel("epoch")
+            axes.set_ylabel(name)
+            axes.set_ylim(0, 1.03 if place else None)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize=8)
+        figure.suptitle(
+            f"{result.trainee.name}: {result.evaluation.accuracy.value:.1%} on "
+            f"{result.evaluation.n} {result.evaluation.split} images after epoch "
+            f"{result.history.kept}",
+            fontsize=10,
+        )
     return figure
 
 
