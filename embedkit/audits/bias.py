@@ -142,7 +142,11 @@ def check_bias(
         for one in groupings
     ]
     adjusted = holm([one.p for one in gaps])
-    gaps = [replace(one, adjusted=p) for one, p in zip(gaps, adjusted, strict=True)]
+    at_mix = holm([one.mix_p for one in gaps])
+    gaps = [
+        replace(one, adjusted=p, mix_adjusted=mix)
+        for one, p, mix in zip(gaps, adjusted, at_mix, strict=True)
+    ]
     probabilities = np.zeros((len(y), len(labels)))
     probabilities[:, bench.whole.classes] = bench.whole.classifier.probabilities(
         bench.vectors[bench.test]

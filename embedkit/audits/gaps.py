@@ -1,5 +1,6 @@
 """Gaps: by how much groups of test images differ, and whether chance could have made it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,8 @@ class Gap:
         mixed: classes that the common mix is made of.
         mix_reason: why there is none; empty if there is.
         mix_reach: as `reach`, at the common mix; NaN without one.
+        mix_p: as `p`, at the common mix, groups permuted within classes; NaN without one.
+        mix_adjusted: the same by Holm over all groupings that have one.
         parity: demographic-parity difference, the largest over the classes.
         parity_by_chance: what it stays below in 95% of the permutations.
         odds: equalised-odds difference, likewise.
@@ -78,6 +81,8 @@ class Gap:
     mixed: tuple[str, ...]
     mix_reason: str
     mix_reach: float
+    mix_p: float
+    mix_adjusted: float
     parity: Estimate
     parity_by_chance: float
     odds: Estimate
@@ -112,6 +117,8 @@ class Gap:
             "detectable": rounded(self.detectable),
             "classes_in_mix": list(self.mixed),
             "no_mix_because": self.mix_reason or None,
+            "p_at_same_mix": rounded(self.mix_p),
+            "p_at_same_mix_adjusted": rounded(self.mix_adjusted),
             "demographic_parity_difference": self.parity.to_dict(),
             "demographic_parity_by_chance": rounded(self.parity_by_chance),
             "equalised_odds_difference": self.odds.to_dict(),
@@ -144,13 +151,20 @@ class Tally:
         accuracy = _share(self.right, self.total)
         p = self.right.sum(axis=1) / self.total.sum(axis=1)
         one = np.divide(1, self.total, out=np.full_like(self.total, np.inf), where=self.total > 0)
-        scaled = np.zeros(len(p))
-        for g in range(accuracy.shape[1] - 1):
-            apart = np.abs(accuracy[:, g + 1 :] - accuracy[:, [g]])
-            error = np.sqrt(one[:, g + 1 :] + one[:, [g]])
-            np.fmax(scaled, np.nan_to_num(apart / error).max(axis=1), out=scaled)
         spread = np.sqrt(p * (1 - p))
-        return _share(scaled, spread, empty=0.0), _widest(accuracy[..., None])
+        scaled = _share(_farthest(accuracy, one), spread, empty=0.0)
+        return scaled, _widest(accuracy[..., None])
+
+    def at_one_mix(self) -> DoubleArray:
+        """(m,) the largest difference at the mix of all groups together, in standard errors."""
+        mix = self.given.sum(axis=1, keepdims=True)
+        rate = _share(self.both.sum(axis=1, keepdims=True), mix, empty=0.0)
+        weight = mix / mix.sum(axis=2, keepdims=True)
+        every = weight**2 * rate * (1 - rate)
+        told = ((self.given > 0) | (mix == 0)).all(axis=2)
+        variance = _share(every, self.given, empty=0.0).sum(axis=2)
+        accuracy = (weight * _share(self.both, self.given, empty=0.0)).sum(axis=2)
+        return _farthest(np.where(told, accuracy, np.nan), variance)
 
 
 def measure_gap(
@@ -186,7 +200,8 @@ def measure_gap(
     same = _at_one_mix(right, members, y, clusters, mixed, seed=seed) if not reason else None
     pairs = _pairs(grouping.groups, raw, same)
     beyond = sorted((p for p in pairs if p.gap.low > 0), key=lambda one: -one.gap.value)
-    drawn = relabellings(members, clusters, draws=max(DRAWS, 40 * tests), seed=seed)
+    draws = max(DRAWS, 40 * tests)
+    drawn = relabellings(members, clusters, draws=draws, seed=seed)
     counter = Counter(y, answers, len(grouping.groups), k)
     chance = _chances(counter, drawn)
     reached = chance[0] >= counter.drawn(members[None]).largest()[0][0] - 1e-9
@@ -197,7 +212,12 @@ def measure_gap(
 
     # Resampling inflates a largest difference as it does a calibration error.
     parity, odds = map(mirrored, bootstrap(differences, clusters, seed=seed))
-    p = float((1 + reached.sum()) / (1 + len(drawn)))
+    p = float((1 + reached.sum()) / (1 + draws))
+    mix_p = (
+        float("nan")
+        if reason
+        else _p_at_one_mix(members, y, answers, clusters, mixed, draws=draws, seed=seed)
+    )
     limits = [float(np.nanpercentile(one, 95)) for one in chance[1:]]
     return Gap(
         grouping,
@@ -211,6 +231,8 @@ def measure_gap(
         tuple(labels[place] for place in mixed.tolist()),
         reason,
         same.reach if same else float("nan"),
+        mix_p,
+        mix_p,
         parity,
         limits[1],
         odds,
@@ -266,13 +288,44 @@ def _chances(
     counter: Counter, drawn: Relabelled
 ) -> tuple[DoubleArray, DoubleArray, DoubleArray, DoubleArray]:
     """Return what permuted groups reach: scaled gap, gap, parity and odds, (draws,) each."""
-    parts = []
-    step = max(1, 2_000_000 // max(drawn.shape[1], counter.groups * counter.kinds))
-    for start in range(0, len(drawn), step):
-        one = counter.drawn(drawn[start : start + step])
-        parts.append(np.stack([*one.largest(), one.parity(), one.odds()]))
+    parts = [
+        np.stack([*one.largest(), one.parity(), one.odds()]) for one in _tallies(counter, drawn)
+    ]
     scaled, gap, parity, odds = np.concatenate(parts, axis=1)
     return scaled, gap, parity, odds
+
+
+def _tallies(counter: Counter, drawn: Relabelled) -> Iterator[Tally]:
+    """Count the draws, (draws, n), as many at once as fit."""
+    step = max(1, 2_000_000 // max(drawn.shape[1], counter.groups * counter.kinds))
+    for start in range(0, len(drawn), step):
+        yield counter.drawn(drawn[start : start + step])
+
+
+def _p_at_one_mix(
+    members: IntArray,
+    y: IntArray,
+    answers: IntArray,
+    clusters: IntArray,
+    classes: IntArray,
+    *,
+    draws: int,
+    seed: int,
+) -> float:
+    """Return the p-value of the gap at one mix of labels, groups permuted within classes.
+
+    It is exact where every image is its own cluster and, of images of one class, groups are
+    answered alike; how often a class is in a group does not matter.
+    """
+    kept = np.isin(y, classes)
+    strata = np.searchsorted(classes, y[kept])
+    # Answers outside the mix are wrong, whichever they are.
+    said = np.where(answers[kept] == y[kept], strata, len(classes))
+    counter = Counter(strata, said, int(members.max()) + 1, len(classes) + 1)
+    found = counter.drawn(members[kept][None]).at_one_mix()[0]
+    drawn = relabellings(members[kept], clusters[kept], draws=draws, seed=seed, strata=strata)
+    reached = [one.at_one_mix() >= found - 1e-9 for one in _tallies(counter, drawn)]
+    return float((1 + np.concatenate(reached).sum()) / (1 + draws))
 
 
 def _common(members: IntArray, y: IntArray, clusters: IntArray, k: int) -> tuple[IntArray, str]:
@@ -310,6 +363,20 @@ def _pairs(groups: tuple[str, ...], raw: Band, same: Band | None) -> list[Pair]:
         for place, a in enumerate(order)
         for b in order[place + 1 :]
     ]
+
+
+def _farthest(values: DoubleArray, variances: DoubleArray) -> DoubleArray:
+    """Return (m,) the largest difference of any two in standard errors; (m, g) each, NaN unknown.
+
+    Two that do not vary at all are no error apart.
+    """
+    farthest = np.zeros(len(values))
+    for g in range(values.shape[1] - 1):
+        apart = np.abs(values[:, g + 1 :] - values[:, [g]])
+        error = np.sqrt(variances[:, g + 1 :] + variances[:, [g]])
+        scaled = np.divide(apart, error, out=np.zeros_like(apart), where=error > 0)
+        np.fmax(farthest, np.nan_to_num(scaled).max(axis=1), out=farthest)
+    return farthest
 
 
 def _share(part: DoubleArray, whole: DoubleArray, *, empty: float = np.nan) -> DoubleArray:
