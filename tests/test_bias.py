@@ -16,7 +16,7 @@ from embedkit.audits import audit
 from embedkit.audits.bands import band
 from embedkit.audits.base import Verdict
 from embedkit.audits.bias import Bias, check_bias
-from embedkit.audits.gaps import Counter, measure_gap
+from embedkit.audits.gaps import measure_gap
 from embedkit.audits.groups import (
     LEAST,
     PAIRED,
@@ -30,6 +30,7 @@ from embedkit.audits.groups import (
 from embedkit.audits.proxies import ALL, MOST, _some, find_proxies, shown_attributes
 from embedkit.audits.rates import group_rates
 from embedkit.audits.refits import Bench
+from embedkit.audits.tallies import Counter
 from embedkit.errors import InputError
 from embedkit.heads.metrics import mirrored
 from embedkit.pipeline import embed

@@ -1,16 +1,16 @@
 """Gaps: by how much groups of test images differ, and whether chance could have made it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from embedkit.audits.bands import Band, band
+from embedkit.audits.bands import Band, Difference, band
 from embedkit.audits.base import ALPHA, Verdict, rounded
 from embedkit.audits.groups import Grouping
+from embedkit.audits.mixtures import Mixture
 from embedkit.audits.relabellings import Relabelled, relabellings
+from embedkit.audits.tallies import Counter, tallies
 from embedkit.heads.metrics import mirrored
 from embedkit.statistics import Estimate, bootstrap
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
@@ -62,12 +62,15 @@ class Gap:
         mixed: classes that the common mix is made of.
         mix_reason: why there is none; empty if there is.
         mix_reach: as `reach`, at the common mix; NaN without one.
+        mix_apart: of the pairs that differ beyond doubt at it the one that differs most.
         mix_p: as `p`, at the common mix, groups permuted within classes; NaN without one.
         mix_adjusted: the same by Holm over all groupings that have one.
         parity: demographic-parity difference, the largest over the classes.
         parity_by_chance: what it stays below in 95% of the permutations.
         odds: equalised-odds difference, likewise.
         odds_by_chance: likewise.
+        mixture: what the groups say of the attribute itself, where it is guessed; None for two
+            attributes at once.
     """
 
     grouping: Grouping
@@ -81,31 +84,57 @@ class Gap:
     mixed: tuple[str, ...]
     mix_reason: str
     mix_reach: float
+    mix_apart: Difference | None
     mix_p: float
     mix_adjusted: float
     parity: Estimate
     parity_by_chance: float
     odds: Estimate
     odds_by_chance: float
+    mixture: Mixture | None = None
 
     @property
     def pair(self) -> Pair:
         """The pair to speak of: the largest beyond doubt, or the largest."""
         return self.apart[0] if self.apart else self.largest
 
+    @property
+    def spoken(self) -> Difference:
+        """The two groups to speak of and their gap; of a guess that is corrected, the corrected."""
+        if self.mixture is not None and self.mixture.pairs:
+            return self.mixture.pairs[0]
+        return Difference(self.pair.better, self.pair.worse, self.pair.gap)
+
+    @property
+    def limit(self) -> float:
+        """The largest difference that any two groups may have, corrected or not."""
+        corrected = self.mixture.reach if self.mixture is not None else float("nan")
+        return float(np.fmax(self.reach, corrected))
+
+    @property
+    def shows(self) -> bool:
+        """Whether the groups can show anything; those of a guess nobody checked cannot."""
+        guess = self.mixture
+        return not self.grouping.guessed or (guess is not None and not guess.reason)
+
     def verdict(self, *, material: float, tolerance: float) -> Verdict:
         """Judge it: shown to be there, shown to be small, or neither."""
-        shown = [one for one in self.apart if one.gap.value >= material]
+        if not self.shows:
+            return Verdict.INCONCLUSIVE
+        pairs = self.apart if self.mixture is None else self.mixture.pairs
+        shown = [one for one in pairs if one.gap.low > 0 and one.gap.value >= material]
         if shown and self.adjusted < ALPHA:
             return Verdict.PRESENT
         # Without a common mix there is nothing to compare at one.
-        small = self.reach < tolerance and not self.mix_reach >= tolerance
+        small = self.limit < tolerance and not self.mix_reach >= tolerance
         return Verdict.ABSENT if small else Verdict.INCONCLUSIVE
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {
             "attributes": list(self.grouping.attributes),
+            "guessed": self.grouping.guessed,
+            "guess": None if self.mixture is None else self.mixture.to_dict(),
             "largest": self.largest.to_dict(),
             "apart": [one.to_dict() for one in self.apart[:SHOWN]],
             "pairs_apart": len(self.apart),
@@ -117,6 +146,7 @@ class Gap:
             "detectable": rounded(self.detectable),
             "classes_in_mix": list(self.mixed),
             "no_mix_because": self.mix_reason or None,
+            "apart_at_same_mix": None if self.mix_apart is None else self.mix_apart.to_dict(),
             "p_at_same_mix": rounded(self.mix_p),
             "p_at_same_mix_adjusted": rounded(self.mix_adjusted),
             "demographic_parity_difference": self.parity.to_dict(),
@@ -124,47 +154,6 @@ class Gap:
             "equalised_odds_difference": self.odds.to_dict(),
             "equalised_odds_by_chance": rounded(self.odds_by_chance),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """Counts of one or of many (m) draws: images by group, and by group and class."""
-
-    total: DoubleArray  # (m, g)
-    right: DoubleArray  # (m, g)
-    given: DoubleArray  # (m, g, k) that carry the class
-    picked: DoubleArray  # (m, g, k) that are answered with it
-    both: DoubleArray  # (m, g, k)
-
-    def parity(self) -> DoubleArray:
-        """(m,) largest difference of the groups in how often a class is answered."""
-        return _widest(_share(self.picked, self.total[..., None]))
-
-    def odds(self) -> DoubleArray:
-        """(m,) largest difference of the groups in true- or false-positive rates of a class."""
-        hit = _share(self.both, self.given)
-        false = _share(self.picked - self.both, self.total[..., None] - self.given)
-        return np.asarray(np.fmax(_widest(hit), _widest(false)))
-
-    def largest(self) -> tuple[DoubleArray, DoubleArray]:
-        """(m,) the largest difference of accuracies in standard errors, and as it is."""
-        accuracy = _share(self.right, self.total)
-        p = self.right.sum(axis=1) / self.total.sum(axis=1)
-        one = np.divide(1, self.total, out=np.full_like(self.total, np.inf), where=self.total > 0)
-        spread = np.sqrt(p * (1 - p))
-        scaled = _share(_farthest(accuracy, one), spread, empty=0.0)
-        return scaled, _widest(accuracy[..., None])
-
-    def at_one_mix(self) -> DoubleArray:
-        """(m,) the largest difference at the mix of all groups together, in standard errors."""
-        mix = self.given.sum(axis=1, keepdims=True)
-        rate = _share(self.both.sum(axis=1, keepdims=True), mix, empty=0.0)
-        weight = mix / mix.sum(axis=2, keepdims=True)
-        every = weight**2 * rate * (1 - rate)
-        told = ((self.given > 0) | (mix == 0)).all(axis=2)
-        variance = _share(every, self.given, empty=0.0).sum(axis=2)
-        accuracy = (weight * _share(self.both, self.given, empty=0.0)).sum(axis=2)
-        return _farthest(np.where(told, accuracy, np.nan), variance)
 
 
 def measure_gap(
@@ -231,6 +220,7 @@ def measure_gap(
         tuple(labels[place] for place in mixed.tolist()),
         reason,
         same.reach if same else float("nan"),
+        _farthest(grouping.groups, same) if same else None,
         mix_p,
         mix_p,
         parity,
@@ -240,66 +230,15 @@ def measure_gap(
     )
 
 
-class Counter:
-    """Counts images of one set by group, label and answer.
-
-    Args:
-        y: (n,) class numbers.
-        answers: (n,) class numbers answered.
-        groups: number of groups.
-        k: number of classes.
-    """
-
-    def __init__(self, y: IntArray, answers: IntArray, groups: int, k: int) -> None:
-        kinds, self.kind = np.unique(y * k + answers, return_inverse=True)
-        self.groups, self.kinds = groups, len(kinds)
-        self.given = (kinds[:, None] // k == np.arange(k)).astype(np.float64)
-        self.picked = (kinds[:, None] % k == np.arange(k)).astype(np.float64)
-
-    def drawn(self, members: npt.NDArray[Any]) -> Tally:
-        """Count (m, n) draws of groups."""
-        start = np.arange(len(members))[:, None] * self.groups + members
-        cells = len(members) * self.groups * self.kinds
-        counts = np.bincount((start * self.kinds + self.kind).ravel(), minlength=cells)
-        return self._tally(counts.astype(np.float64))
-
-    def weighted(self, weights: DoubleArray, members: IntArray) -> Tally:
-        """Count one division of the images with (m, n) weights."""
-        cell = members * self.kinds + self.kind
-        order = np.argsort(cell, kind="stable")
-        used, starts = np.unique(cell[order], return_index=True)
-        counts = np.zeros((len(weights), self.groups * self.kinds))
-        counts[:, used] = np.add.reduceat(weights[:, order], starts, axis=1)
-        return self._tally(counts)
-
-    def _tally(self, counts: DoubleArray) -> Tally:
-        counts = counts.reshape(-1, self.groups, self.kinds)
-        both = counts @ (self.given * self.picked)
-        return Tally(
-            counts.sum(axis=2),
-            both.sum(axis=2),
-            counts @ self.given,
-            counts @ self.picked,
-            both,
-        )
-
-
 def _chances(
     counter: Counter, drawn: Relabelled
 ) -> tuple[DoubleArray, DoubleArray, DoubleArray, DoubleArray]:
     """Return what permuted groups reach: scaled gap, gap, parity and odds, (draws,) each."""
     parts = [
-        np.stack([*one.largest(), one.parity(), one.odds()]) for one in _tallies(counter, drawn)
+        np.stack([*one.largest(), one.parity(), one.odds()]) for one in tallies(counter, drawn)
     ]
     scaled, gap, parity, odds = np.concatenate(parts, axis=1)
     return scaled, gap, parity, odds
-
-
-def _tallies(counter: Counter, drawn: Relabelled) -> Iterator[Tally]:
-    """Count the draws, (draws, n), as many at once as fit."""
-    step = max(1, 2_000_000 // max(drawn.shape[1], counter.groups * counter.kinds))
-    for start in range(0, len(drawn), step):
-        yield counter.drawn(drawn[start : start + step])
 
 
 def _p_at_one_mix(
@@ -324,7 +263,7 @@ def _p_at_one_mix(
     counter = Counter(strata, said, int(members.max()) + 1, len(classes) + 1)
     found = counter.drawn(members[kept][None]).at_one_mix()[0]
     drawn = relabellings(members[kept], clusters[kept], draws=draws, seed=seed, strata=strata)
-    reached = [one.at_one_mix() >= found - 1e-9 for one in _tallies(counter, drawn)]
+    reached = [one.at_one_mix() >= found - 1e-9 for one in tallies(counter, drawn)]
     return float((1 + np.concatenate(reached).sum()) / (1 + draws))
 
 
@@ -365,28 +304,7 @@ def _pairs(groups: tuple[str, ...], raw: Band, same: Band | None) -> list[Pair]:
     ]
 
 
-def _farthest(values: DoubleArray, variances: DoubleArray) -> DoubleArray:
-    """Return (m,) the largest difference of any two in standard errors; (m, g) each, NaN unknown.
-
-    Two that do not vary at all are no error apart.
-    """
-    farthest = np.zeros(len(values))
-    for g in range(values.shape[1] - 1):
-        apart = np.abs(values[:, g + 1 :] - values[:, [g]])
-        error = np.sqrt(variances[:, g + 1 :] + variances[:, [g]])
-        scaled = np.divide(apart, error, out=np.zeros_like(apart), where=error > 0)
-        np.fmax(farthest, np.nan_to_num(scaled).max(axis=1), out=farthest)
-    return farthest
-
-
-def _share(part: DoubleArray, whole: DoubleArray, *, empty: float = np.nan) -> DoubleArray:
-    out = np.full(np.broadcast_shapes(part.shape, whole.shape), empty)
-    return np.asarray(np.divide(part, whole, out=out, where=whole > 0))
-
-
-def _widest(rates: DoubleArray) -> DoubleArray:
-    """Return (m,) the largest difference between groups, of (m, g, k) rates in any class."""
-    known = np.isfinite(rates)
-    high = np.where(known, rates, -np.inf).max(axis=1)
-    low = np.where(known, rates, np.inf).min(axis=1)
-    return np.asarray(np.where(high >= low, high - low, 0.0).max(axis=1))
+def _farthest(groups: tuple[str, ...], one: Band) -> Difference | None:
+    apart = np.argwhere(one.limits[0] > 0).tolist()
+    pairs = [Difference(groups[a], groups[b], one.gap(a, b)) for a, b in apart]
+    return max(pairs, key=lambda pair: pair.gap.value, default=None)
