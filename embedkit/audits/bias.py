@@ -217,8 +217,7 @@ def _carried(gap: Gap, guesses: dict[str, Guess | None], bench: Bench) -> Gap:
         bench.clusters,
         seed=bench.seed,
     )
-    found = float(np.fmax(gap.detectable, mixture.detectable))
-    return replace(gap, mixture=mixture, detectable=found)
+    return gap.carrying(mixture)
 
 
 def _why_none(without: Sequence[tuple[str, str]]) -> str:

@@ -1,7 +1,7 @@
 """Gaps: by how much groups of test images differ, and whether chance could have made it."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -116,6 +116,11 @@ class Gap:
         """Whether the groups can show anything; those of a guess nobody checked cannot."""
         guess = self.mixture
         return not self.grouping.guessed or (guess is not None and not guess.reason)
+
+    def carrying(self, mixture: Mixture) -> Self:
+        """Return the same of a guessed attribute, with what its groups say of itself."""
+        found = float(np.fmax(self.detectable, mixture.detectable))
+        return replace(self, mixture=mixture, detectable=found)
 
     def verdict(self, *, material: float, tolerance: float) -> Verdict:
         """Judge it: shown to be there, shown to be small, or neither."""

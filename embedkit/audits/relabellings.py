@@ -33,10 +33,13 @@ def relabellings(
         (draws, n) class numbers.
     """
     generator = np.random.default_rng(seed)
-    alone = len(np.unique(clusters)) == len(y)
-    if alone and strata is None:
-        return np.stack([generator.permutation(y).astype(np.int16) for _ in range(draws)])
     inside = np.zeros(len(y), np.int64) if strata is None else strata
+    made = np.empty((draws, len(y)), np.int16)
+    if len(np.unique(clusters)) == len(y):
+        for rows in [np.flatnonzero(inside == one) for one in np.unique(inside)]:
+            for draw in range(draws):
+                made[draw, rows] = generator.permutation(y[rows])
+        return made
     _, member, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
     member = member.ravel()
     order = np.lexsort((inside, member))
@@ -47,7 +50,6 @@ def relabellings(
     parts = [np.flatnonzero(most == one) for one in np.unique(most)]
     groups = [part[group] for part in parts for group in _exchanging(sizes[part])]
     place = np.arange(len(y)) - np.repeat(starts, sizes)  # of each image in its cluster
-    made = np.empty((draws, len(y)), np.int16)
     for draw in range(draws):
         giver = np.empty(len(sizes), np.int64)
         for group in groups:
