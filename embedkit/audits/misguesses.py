@@ -29,6 +29,11 @@ class WhatIf:
     low: float
     high: float
 
+    @property
+    def possible(self) -> bool:
+        """Whether as many errors, blind to the answer, are possible."""
+        return not np.isnan(self.blind)
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {
@@ -68,7 +73,7 @@ def _blind(hits: DoubleArray, total: DoubleArray, better: int, worse: int, rate:
     guess = np.full((k, k), rate / (k - 1))
     np.fill_diagonal(guess, 1 - rate)
     of_hits, of_all = np.linalg.solve(guess, np.stack([hits, total], axis=1)).T
-    if of_all[[better, worse]].min() <= 0:
+    if of_all[[better, worse]].min() < 1e-9:
         return float("nan")
     shares = np.clip(of_hits[[better, worse]] / of_all[[better, worse]], 0, 1)
     return float(shares[0] - shares[1])

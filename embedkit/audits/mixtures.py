@@ -64,8 +64,8 @@ class Mixture:
             one = self.pairs[0]
             said.append(
                 f"corrected for that, {one.better!r} is {100 * one.gap.value:.1f} points "
-                f"[{100 * one.gap.low:.1f}, {100 * one.gap.high:.1f}] above {one.worse!r}, if its "
-                "errors have nothing to do with the answers"
+                f"[{100 * one.gap.low:.1f}, {100 * one.gap.high:.1f}] above {one.worse!r}, if the "
+                "guess errs as often on right answers as on wrong ones"
             )
         if self.reason:
             said.append(f"nothing is shown by it, for {self.reason}")
@@ -74,7 +74,7 @@ class Mixture:
     def _if_wrong(self) -> str:
         cases = [
             f"with {one.rate:.0%} of them wrong the gap would be "
-            + (f"{100 * one.blind:.1f} points" if one.blind == one.blind else "not to be told")
+            + (f"{100 * one.blind:.1f} points" if one.possible else "not to be told")
             + f" where errors are blind to the answers, and from {100 * one.low:.1f} to "
             f"{100 * one.high:.1f} where they are not"
             for one in self.supposed
@@ -213,7 +213,7 @@ class _Resolved:
         guess[~solvable] = np.eye(self.k)
         mixed = np.stack([weights @ self.hits, weights @ self.total], axis=2)  # (m, k, 2)
         hits, total = np.moveaxis(np.linalg.solve(guess, mixed), 2, 0)
-        known = solvable[:, None] & (total > 0)
+        known = solvable[:, None] & (total > 1e-9)
         return np.asarray(np.where(known, np.clip(hits / np.where(known, total, 1), 0, 1), np.nan))
 
 

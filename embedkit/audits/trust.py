@@ -34,6 +34,11 @@ class Agreement:
     counts: tuple[tuple[int, ...], ...]
     p: float
 
+    @property
+    def tested(self) -> bool:
+        """Whether there was anything to tell that from."""
+        return not np.isnan(self.p)
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {
