@@ -599,7 +599,7 @@ def test_the_page_marks_what_is_guessed_and_shows_it_corrected(pictured, tmp_pat
     jsonschema.validate(json.loads(json.dumps(result.to_dict())), schema)
     # The same guess under a name that nothing is given of.
     alone = audit(pictured, checks=["bias"], guessed=asked[1:])
-    assert "were so many guesses wrong" in render(alone)
+    assert "were so many guesses wrong:" in render(alone)
 
 
 @pytest.mark.parametrize("points", [0, -1, 100])

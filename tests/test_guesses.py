@@ -38,7 +38,7 @@ def items(tmp_path):
             "deepface": ["f", "m", "f", None, "f", "m"],
         }
     )
-    return item_table(tmp_path, IDS, labels=list("aabbab"), attributes=columns)
+    return item_table(tmp_path, IDS, labels=list("abbaba"), attributes=columns)
 
 
 def guess_of(guessed, given=None):
