@@ -1,7 +1,7 @@
 """Intervals, paired tests and bootstraps; every figure that an audit shows comes from here."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,21 +161,35 @@ def bootstrap(
         p estimates; one that is undefined on the images themselves is NaN throughout. One that
         no draw changes is widened by the upper limit of "0 of so many clusters".
     """
+    n, independent = len(np.asarray(clusters)), len(np.unique(np.asarray(clusters)))
+    values = statistic(np.ones((1, n)))[0]
+    parts = [statistic(weights) for weights in resamples(clusters, seed=seed, draws=draws)]
+    drawn = np.concatenate(parts)
+    unseen = upper_limit(independent)
+    return [
+        _percentile_estimate(float(v), drawn[:, i], n, unseen, lowest) for i, v in enumerate(values)
+    ]
+
+
+def resamples(clusters: npt.ArrayLike, *, seed: int, draws: int = DRAWS) -> Iterator[DoubleArray]:
+    """Draw whole clusters with replacement, as many as there are.
+
+    Args:
+        clusters: (n,) the cluster of each image, any values.
+        seed: of the draws.
+        draws: how many.
+
+    Yields:
+        (m, n) how often each image is in each of the next m draws.
+    """
     names, member = np.unique(np.asarray(clusters), return_inverse=True)
     n, generator = len(member.ravel()), np.random.default_rng(seed)
-    values = statistic(np.ones((1, n)))[0]
-    parts = []
     step = max(1, min(draws, 4_000_000 // max(n, 1)))
     for start in range(0, draws, step):
         counts = generator.multinomial(
             len(names), np.full(len(names), 1 / len(names)), size=min(step, draws - start)
         )
-        parts.append(statistic(counts[:, member.ravel()].astype(np.float64)))
-    drawn = np.concatenate(parts)
-    unseen = upper_limit(len(names))
-    return [
-        _percentile_estimate(float(v), drawn[:, i], n, unseen, lowest) for i, v in enumerate(values)
-    ]
+        yield counts[:, member.ravel()].astype(np.float64)
 
 
 def _percentile_estimate(

@@ -16,7 +16,7 @@ from embedkit.audits import audit
 from embedkit.audits.bands import band
 from embedkit.audits.base import Verdict
 from embedkit.audits.bias import Bias, check_bias
-from embedkit.audits.gaps import Counter, measure_gap
+from embedkit.audits.gaps import measure_gap
 from embedkit.audits.groups import (
     LEAST,
     PAIRED,
@@ -30,6 +30,7 @@ from embedkit.audits.groups import (
 from embedkit.audits.proxies import ALL, MOST, _some, find_proxies, shown_attributes
 from embedkit.audits.rates import group_rates
 from embedkit.audits.refits import Bench
+from embedkit.audits.tallies import Counter
 from embedkit.errors import InputError
 from embedkit.heads.metrics import mirrored
 from embedkit.pipeline import embed
@@ -574,6 +575,31 @@ def test_the_audit_the_page_and_the_terminal_show_the_groups(pictured):
     assert "f above m" in page
     schema = json.loads((Path(__file__).parents[1] / "docs/audit.schema.json").read_text())
     jsonschema.validate(json.loads(json.dumps(result.to_dict())), schema)
+
+
+def test_the_page_marks_what_is_guessed_and_shows_it_corrected(pictured, tmp_path):
+    generator = np.random.default_rng(0)
+    given = pictured.items.label_column("gender")
+    wrong = generator.random(len(given)) < 0.1
+    lines = [
+        f"{id_},{'fm'[value == 'f'] if off else value}"
+        for id_, value, off in zip(pictured.items.ids, given, wrong, strict=True)
+    ]
+    (tmp_path / "mine.csv").write_text("\n".join(["id,gender", *lines]) + "\n")
+    (tmp_path / "alone.csv").write_text("\n".join(["id,looks", *lines]) + "\n")
+    asked = [f"gender={tmp_path}/mine.csv", f"looks={tmp_path}/alone.csv"]
+    result = audit(pictured, checks=["bias"], guessed=asked)
+    assert result.settings["guessed"] == asked
+    page, said = render(result), findings(result)
+    assert "<h3>gender (guessed)</h3>" in page
+    assert "Guessed: mine.csv." in page
+    assert "Corrected for the errors of the guess" in page
+    assert "gender (guessed), corrected: m " in said
+    schema = json.loads((Path(__file__).parents[1] / "docs/audit.schema.json").read_text())
+    jsonschema.validate(json.loads(json.dumps(result.to_dict())), schema)
+    # The same guess under a name that nothing is given of.
+    alone = audit(pictured, checks=["bias"], guessed=asked[1:])
+    assert "were so many guesses wrong:" in render(alone)
 
 
 @pytest.mark.parametrize("points", [0, -1, 100])

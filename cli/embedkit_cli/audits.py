@@ -33,6 +33,13 @@ def audit(
     tolerance: Annotated[
         float, typer.Option(metavar="POINTS", help="Gap between groups that counts as none.")
     ] = 5,
+    guessed: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=FILE|COLUMN]",
+            help="This attribute is guessed, by FILE or by COLUMN of the data set; repeatable.",
+        ),
+    ] = None,
     no_ground_truth: Annotated[
         bool, typer.Option("--no-ground-truth", help="Labels are opinions: none is called wrong.")
     ] = False,
@@ -61,6 +68,7 @@ def audit(
         embedkit audit indexes/faces --json --limit leakage=0.01
         embedkit audit indexes/faces --predictions mine.csv
         embedkit audit indexes/faces --check shortcuts --views
+        embedkit audit indexes/faces --check bias --guessed gender=deepface.csv
     """
     from embedkit.audits import audit as run
     from embedkit.audits.gate import exceeded, parse_limits
@@ -90,6 +98,7 @@ def audit(
             tolerance=tolerance,
             ground_truth=not no_ground_truth,
             views=views,
+            guessed=guessed or (),
             seed=seed,
             progress=update,
         )

@@ -9,6 +9,7 @@ from typing import Any
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict
 from embedkit.audits.bias import TOLERANCE
 from embedkit.audits.causes import read_causes, with_own
+from embedkit.audits.guesses import read_guesses
 from embedkit.audits.labels import are_true
 from embedkit.audits.run import Run, relatives
 from embedkit.errors import InputError
@@ -76,6 +77,7 @@ def audit(
     tolerance: float = 100 * TOLERANCE,
     ground_truth: bool = True,
     views: bool = False,
+    guessed: Iterable[str] = (),
     seed: int = 0,
     progress: OnProgress | None = None,
 ) -> Audit:
@@ -96,12 +98,13 @@ def audit(
             `ground_truth` says so, `labels` says how far labels are shared, and calls none wrong.
         views: whether `shortcuts` looks at changed pictures too, which embeds every picture once
             for each of a dozen views, and keeps the vectors in the store.
+        guessed: attributes for `bias` that nobody gave; see `read_guesses`.
         seed: of everything drawn.
         progress: called before each audit, and while views are embedded.
 
     Raises:
         InputError: no audit, column or space has that name, the points are none, or the prompts
-            are not of the form that they should have.
+            or guesses are not of the form that they should have.
     """
     if not 0 < material < 100:
         raise InputError(f"{material:g} accuracy points are none; material lies between 0 and 100")
@@ -117,6 +120,7 @@ def audit(
     space = store.space(backbone)
     answers = None if predictions is None else Path(predictions)
     causes = with_own(() if prompts is None else read_causes(Path(prompts)))
+    guessed = tuple(guessed)
     run = Run(
         store=store,
         label=label,
@@ -127,6 +131,7 @@ def audit(
         material=material / 100,
         tolerance=tolerance / 100,
         ground_truth=ground_truth and are_true(store.items, label),
+        guesses=read_guesses(store.items, guessed, label=label),
         views=views,
         seed=seed,
         progress=progress,
@@ -139,6 +144,7 @@ def audit(
     settings["tolerance"] = tolerance
     settings["ground_truth"] = run.ground_truth
     settings["views"] = views
+    settings["guessed"] = list(guessed)
     found = []
     for place, name in enumerate(wanted):
         if progress is not None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -10,6 +11,25 @@ from embedkit.statistics import CONFIDENCE, POWER, Estimate
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
 DRAWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The gap between two groups.
+
+    Attributes:
+        better: the group answered rightly more often.
+        worse: the other.
+        gap: difference of their accuracies; the interval is simultaneous over all pairs.
+    """
+
+    better: str
+    worse: str
+    gap: Estimate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {"better": self.better, "worse": self.worse, "gap": self.gap.to_dict()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from embedkit.audits.base import MATERIAL, Finding, Verdict, not_run
+from embedkit.audits.base import ALPHA, MATERIAL, Finding, Verdict, not_run
 from embedkit.audits.gaps import Gap, Pair, measure_gap
-from embedkit.audits.groups import WIDEST, attributes_of, find_groups, smallest
+from embedkit.audits.groups import GUESSED, WIDEST, attributes_of, find_groups, smallest
+from embedkit.audits.guesses import Guess
+from embedkit.audits.mixtures import unmix
 from embedkit.audits.proxies import ALL, Proxy, Shown, find_proxies, shown_attributes
 from embedkit.audits.rates import GroupRates, group_rates
 from embedkit.audits.refits import Bench
@@ -17,6 +19,7 @@ from embedkit.statistics import Estimate, holm
 
 TOLERANCE = 0.05  # largest gap between two groups that "no gap above" still allows
 NAMED = 3
+NONE_GIVEN = "all attributes are guessed from the pictures, which show the label too"
 CAVEAT = (
     "A label is what an annotator or source said, so a gap says where answers and labels part, "
     "not which of them is right"
@@ -60,7 +63,7 @@ class Bias(Finding):
     def worst(self) -> GroupRates:
         """The group of that gap that is answered rightly most seldom."""
         at = self.headline
-        return self.rates_of(at.grouping.name, at.pair.worse)
+        return self.rates_of(at.grouping.name, at.spoken.worse)
 
     def judge(self, gap: Gap) -> Verdict:
         """Return the answer for one attribute, or for two at once."""
@@ -108,6 +111,7 @@ def check_bias(
     label: str = "label",
     material: float = MATERIAL,
     tolerance: float = TOLERANCE,
+    guesses: Sequence[Guess] = (),
 ) -> Finding:
     """Compare groups of test images by what a head makes of them.
 
@@ -118,11 +122,12 @@ def check_bias(
         label: column with the class.
         material: least gap, 0 to 1, that is worth a headline.
         tolerance: largest gap that counts as none.
+        guesses: of attributes.
 
     Returns:
         A `Bias`; a finding that did not run where there is nothing to compare.
     """
-    attributes, without = attributes_of(items, label=label)
+    attributes, without = attributes_of(items, label=label, guesses=guesses)
     if not attributes:
         return not_run("bias", _why_none(without))
     y, clusters, seed = bench.y[bench.test], bench.clusters[bench.test], bench.seed
@@ -142,7 +147,12 @@ def check_bias(
         for one in groupings
     ]
     adjusted = holm([one.p for one in gaps])
-    gaps = [replace(one, adjusted=p) for one, p in zip(gaps, adjusted, strict=True)]
+    at_mix = holm([one.mix_p for one in gaps])
+    by_name = {one.name: one.guess for one in attributes}
+    gaps = [
+        _carried(replace(one, adjusted=p, mix_adjusted=mix), by_name, bench)
+        for one, p, mix in zip(gaps, adjusted, at_mix, strict=True)
+    ]
     probabilities = np.zeros((len(y), len(labels)))
     probabilities[:, bench.whole.classes] = bench.whole.classifier.probabilities(
         bench.vectors[bench.test]
@@ -157,14 +167,15 @@ def check_bias(
     verdict = next(one for one in order if one in verdicts)
     deciding = [gap for gap, one in zip(gaps, verdicts, strict=True) if one is verdict]
     at = _headline(deciding)
-    seen = max(one.detectable for one in deciding)
+    seen = max((one.detectable for one in deciding if one.shows), default=None)
+    given = [one for one in attributes if one.guess is None]
     made = Bias(
         name="bias",
         verdict=verdict,
         summary="",
-        estimate=at.pair.gap,
-        points=100 * at.pair.gap.value,
-        detectable=None if verdict is Verdict.PRESENT else 100 * seen,
+        estimate=at.spoken.gap,
+        points=100 * at.spoken.gap.value,
+        detectable=None if seen is None or verdict is Verdict.PRESENT else 100 * seen,
         head=bench.kind,
         split=split,
         material=material,
@@ -173,8 +184,8 @@ def check_bias(
         gaps=tuple(gaps),
         rates=rates,
         without=(*without, *few),
-        proxies=find_proxies(bench, attributes),
-        shown=shown_attributes(bench, attributes),
+        proxies=find_proxies(bench, given) if given else NONE_GIVEN,
+        shown=shown_attributes(bench, given),
     )
     return replace(made, summary=" ".join(_sentences(made)))
 
@@ -182,8 +193,31 @@ def check_bias(
 def _headline(gaps: Sequence[Gap]) -> Gap:
     """Choose the surest gap; of equally sure ones the plainest, and of those the largest."""
     return min(
-        gaps, key=lambda one: (one.adjusted, len(one.grouping.attributes), -one.pair.gap.value)
+        gaps,
+        key=lambda one: (
+            one.adjusted,
+            one.grouping.guessed,
+            len(one.grouping.attributes),
+            -one.pair.gap.value,
+        ),
     )
+
+
+def _carried(gap: Gap, guesses: dict[str, Guess | None], bench: Bench) -> Gap:
+    """Carry the errors of a guess through, where the gap is by one attribute that is guessed."""
+    guess = guesses.get(gap.grouping.name)
+    if guess is None:
+        return gap
+    mixture = unmix(
+        guess,
+        gap.grouping.groups,
+        (gap.pair.better, gap.pair.worse),
+        bench.first == bench.y[bench.test],
+        bench.test,
+        bench.clusters,
+        seed=bench.seed,
+    )
+    return gap.carrying(mixture)
 
 
 def _why_none(without: Sequence[tuple[str, str]]) -> str:
@@ -209,10 +243,22 @@ def _sentences(found: Bias) -> list[str]:
     more = [one for one in found.gaps if one is not at and found.judge(one) is Verdict.PRESENT]
     if more:
         names = ", ".join(
-            f"{one.grouping.name} ({100 * one.pair.gap.value:.1f} points)" for one in more[:NAMED]
+            f"{one.grouping.name} ({100 * one.spoken.gap.value:.1f} points)" for one in more[:NAMED]
         )
         rest = f" and {len(more) - NAMED} more" if len(more) > NAMED else ""
         said.append(f"There are gaps by {names}{rest} too.")
+    for one in found.gaps:
+        pair = one.mix_apart
+        if pair is not None and one.shows and one.mix_adjusted < ALPHA and not one.apart:
+            said.append(
+                f"At the same mix of labels {pair.better!r} is {_points(pair.gap)} above "
+                f"{pair.worse!r} ({one.grouping.name}; p {one.mix_adjusted:.2g}), which the mix "
+                "they have hides."
+            )
+    for one in found.gaps:
+        if one.mixture is not None:
+            name = one.grouping.attributes[0].removesuffix(GUESSED)
+            said.append(f"{name} is {'; '.join(one.mixture.sentences())}.")
     small = sum(len(one.grouping.small) for one in found.gaps)
     if small:
         said.append(f"{small} groups of fewer than {found.least} independent images are left out.")
@@ -231,9 +277,10 @@ def _sentences(found: Bias) -> list[str]:
 def _present(found: Bias, at: Gap, judged: str) -> list[str]:
     pair, name = at.pair, at.grouping.name
     better, worse = (found.rates_of(name, group) for group in (pair.better, pair.worse))
+    of = "of those guessed " if at.grouping.guessed else "of "
     return [
-        f"The {found.head} head is right on {better.accuracy.value:.1%} of {pair.better!r} and on "
-        f"{worse.accuracy.value:.1%} of {pair.worse!r} ({name}; {better.accuracy.n} and "
+        f"The {found.head} head is right on {better.accuracy.value:.1%} {of}{pair.better!r} and on "
+        f"{worse.accuracy.value:.1%} {of}{pair.worse!r} ({name}; {better.accuracy.n} and "
         f"{worse.accuracy.n} {found.split} images): a gap of {_points(pair.gap)}, "
         f"{_same_mix(at, pair)}.",
         f"Random groups of these sizes differ by up to {100 * at.by_chance:.1f} points "
@@ -242,32 +289,36 @@ def _present(found: Bias, at: Gap, judged: str) -> list[str]:
 
 
 def _absent(found: Bias, at: Gap, judged: str) -> list[str]:
-    reach = max(one.reach for one in found.gaps)
+    reach = max(one.limit for one in found.gaps)
     return [
         f"The {found.head} head has no gap in accuracy above {100 * found.tolerance:g} points "
         f"between any two groups in {judged}: no two differ by more than {100 * reach:.1f} points "
-        f"(the surest difference is {_points(at.pair.gap)}, {_two(at)})."
+        f"(the surest difference is {_points(at.spoken.gap)}, {_two(at)})."
     ]
 
 
 def _open(found: Bias, at: Gap, judged: str) -> list[str]:
-    return [
+    said = [
         f"Whether the {found.head} head is right as often on every group cannot be told from these "
-        f"{found.split} images ({judged}): the surest difference is {_points(at.pair.gap)}, "
-        f"{_two(at)}; random groups of these sizes differ by up to {100 * at.by_chance:.1f}.",
-        f"A gap of {found.detectable:.0f} points would have been found in 4 of 5 cases, and "
-        f"one of {100 * found.tolerance:g} cannot be ruled out.",
+        f"{found.split} images ({judged}): the surest difference is {_points(at.spoken.gap)}, "
+        f"{_two(at)}; random groups of these sizes differ by up to {100 * at.by_chance:.1f}."
     ]
+    if found.detectable is not None:
+        said.append(
+            f"A gap of {found.detectable:.0f} points would have been found in 4 of 5 cases, and "
+            f"one of {100 * found.tolerance:g} cannot be ruled out."
+        )
+    return said
 
 
 def _two(at: Gap) -> str:
-    return f"{at.pair.better!r} above {at.pair.worse!r} ({at.grouping.name})"
+    return f"{at.spoken.better!r} above {at.spoken.worse!r} ({at.grouping.name})"
 
 
 def _same_mix(at: Gap, pair: Pair) -> str:
     if at.mix_reason:
         return f"not known at the same mix of labels ({at.mix_reason})"
-    return f"{_points(pair.same_mix)} at the same mix of labels"
+    return f"{_points(pair.same_mix)} at the same mix of labels, p {at.mix_adjusted:.2g}"
 
 
 def _points(gap: Estimate) -> str:

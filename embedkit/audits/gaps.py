@@ -1,15 +1,16 @@
 """Gaps: by how much groups of test images differ, and whether chance could have made it."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from embedkit.audits.bands import Band, band
+from embedkit.audits.bands import Band, Difference, band
 from embedkit.audits.base import ALPHA, Verdict, rounded
 from embedkit.audits.groups import Grouping
+from embedkit.audits.mixtures import Mixture
 from embedkit.audits.relabellings import Relabelled, relabellings
+from embedkit.audits.tallies import Counter, tallies
 from embedkit.heads.metrics import mirrored
 from embedkit.statistics import Estimate, bootstrap
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
@@ -61,10 +62,15 @@ class Gap:
         mixed: classes that the common mix is made of.
         mix_reason: why there is none; empty if there is.
         mix_reach: as `reach`, at the common mix; NaN without one.
+        mix_apart: of the pairs that differ beyond doubt at it the one that differs most.
+        mix_p: as `p`, at the common mix, groups permuted within classes; NaN without one.
+        mix_adjusted: the same by Holm over all groupings that have one.
         parity: demographic-parity difference, the largest over the classes.
         parity_by_chance: what it stays below in 95% of the permutations.
         odds: equalised-odds difference, likewise.
         odds_by_chance: likewise.
+        mixture: what the groups say of the attribute itself, where it is guessed; None for two
+            attributes at once.
     """
 
     grouping: Grouping
@@ -78,29 +84,62 @@ class Gap:
     mixed: tuple[str, ...]
     mix_reason: str
     mix_reach: float
+    mix_apart: Difference | None
+    mix_p: float
+    mix_adjusted: float
     parity: Estimate
     parity_by_chance: float
     odds: Estimate
     odds_by_chance: float
+    mixture: Mixture | None = None
 
     @property
     def pair(self) -> Pair:
         """The pair to speak of: the largest beyond doubt, or the largest."""
         return self.apart[0] if self.apart else self.largest
 
+    @property
+    def spoken(self) -> Difference:
+        """The two groups to speak of and their gap; of a guess that is corrected, the corrected."""
+        if self.mixture is not None and self.mixture.pairs:
+            return self.mixture.pairs[0]
+        return Difference(self.pair.better, self.pair.worse, self.pair.gap)
+
+    @property
+    def limit(self) -> float:
+        """The largest difference that any two groups may have, corrected or not."""
+        corrected = self.mixture.reach if self.mixture is not None else float("nan")
+        return float(np.fmax(self.reach, corrected))
+
+    @property
+    def shows(self) -> bool:
+        """Whether the groups can show anything; those of a guess nobody checked cannot."""
+        guess = self.mixture
+        return not self.grouping.guessed or (guess is not None and not guess.reason)
+
+    def carrying(self, mixture: Mixture) -> Self:
+        """Return the same of a guessed attribute, with what its groups say of itself."""
+        found = float(np.fmax(self.detectable, mixture.detectable))
+        return replace(self, mixture=mixture, detectable=found)
+
     def verdict(self, *, material: float, tolerance: float) -> Verdict:
         """Judge it: shown to be there, shown to be small, or neither."""
-        shown = [one for one in self.apart if one.gap.value >= material]
+        if not self.shows:
+            return Verdict.INCONCLUSIVE
+        pairs = self.apart if self.mixture is None else self.mixture.pairs
+        shown = [one for one in pairs if one.gap.low > 0 and one.gap.value >= material]
         if shown and self.adjusted < ALPHA:
             return Verdict.PRESENT
         # Without a common mix there is nothing to compare at one.
-        small = self.reach < tolerance and not self.mix_reach >= tolerance
+        small = self.limit < tolerance and not self.mix_reach >= tolerance
         return Verdict.ABSENT if small else Verdict.INCONCLUSIVE
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {
             "attributes": list(self.grouping.attributes),
+            "guessed": self.grouping.guessed,
+            "guess": None if self.mixture is None else self.mixture.to_dict(),
             "largest": self.largest.to_dict(),
             "apart": [one.to_dict() for one in self.apart[:SHOWN]],
             "pairs_apart": len(self.apart),
@@ -112,45 +151,14 @@ class Gap:
             "detectable": rounded(self.detectable),
             "classes_in_mix": list(self.mixed),
             "no_mix_because": self.mix_reason or None,
+            "apart_at_same_mix": None if self.mix_apart is None else self.mix_apart.to_dict(),
+            "p_at_same_mix": rounded(self.mix_p),
+            "p_at_same_mix_adjusted": rounded(self.mix_adjusted),
             "demographic_parity_difference": self.parity.to_dict(),
             "demographic_parity_by_chance": rounded(self.parity_by_chance),
             "equalised_odds_difference": self.odds.to_dict(),
             "equalised_odds_by_chance": rounded(self.odds_by_chance),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """Counts of one or of many (m) draws: images by group, and by group and class."""
-
-    total: DoubleArray  # (m, g)
-    right: DoubleArray  # (m, g)
-    given: DoubleArray  # (m, g, k) that carry the class
-    picked: DoubleArray  # (m, g, k) that are answered with it
-    both: DoubleArray  # (m, g, k)
-
-    def parity(self) -> DoubleArray:
-        """(m,) largest difference of the groups in how often a class is answered."""
-        return _widest(_share(self.picked, self.total[..., None]))
-
-    def odds(self) -> DoubleArray:
-        """(m,) largest difference of the groups in true- or false-positive rates of a class."""
-        hit = _share(self.both, self.given)
-        false = _share(self.picked - self.both, self.total[..., None] - self.given)
-        return np.asarray(np.fmax(_widest(hit), _widest(false)))
-
-    def largest(self) -> tuple[DoubleArray, DoubleArray]:
-        """(m,) the largest difference of accuracies in standard errors, and as it is."""
-        accuracy = _share(self.right, self.total)
-        p = self.right.sum(axis=1) / self.total.sum(axis=1)
-        one = np.divide(1, self.total, out=np.full_like(self.total, np.inf), where=self.total > 0)
-        scaled = np.zeros(len(p))
-        for g in range(accuracy.shape[1] - 1):
-            apart = np.abs(accuracy[:, g + 1 :] - accuracy[:, [g]])
-            error = np.sqrt(one[:, g + 1 :] + one[:, [g]])
-            np.fmax(scaled, np.nan_to_num(apart / error).max(axis=1), out=scaled)
-        spread = np.sqrt(p * (1 - p))
-        return _share(scaled, spread, empty=0.0), _widest(accuracy[..., None])
 
 
 def measure_gap(
@@ -186,7 +194,8 @@ def measure_gap(
     same = _at_one_mix(right, members, y, clusters, mixed, seed=seed) if not reason else None
     pairs = _pairs(grouping.groups, raw, same)
     beyond = sorted((p for p in pairs if p.gap.low > 0), key=lambda one: -one.gap.value)
-    drawn = relabellings(members, clusters, draws=max(DRAWS, 40 * tests), seed=seed)
+    draws = max(DRAWS, 40 * tests)
+    drawn = relabellings(members, clusters, draws=draws, seed=seed)
     counter = Counter(y, answers, len(grouping.groups), k)
     chance = _chances(counter, drawn)
     reached = chance[0] >= counter.drawn(members[None]).largest()[0][0] - 1e-9
@@ -197,7 +206,12 @@ def measure_gap(
 
     # Resampling inflates a largest difference as it does a calibration error.
     parity, odds = map(mirrored, bootstrap(differences, clusters, seed=seed))
-    p = float((1 + reached.sum()) / (1 + len(drawn)))
+    p = float((1 + reached.sum()) / (1 + draws))
+    mix_p = (
+        float("nan")
+        if reason
+        else _p_at_one_mix(members, y, answers, clusters, mixed, draws=draws, seed=seed)
+    )
     limits = [float(np.nanpercentile(one, 95)) for one in chance[1:]]
     return Gap(
         grouping,
@@ -211,6 +225,9 @@ def measure_gap(
         tuple(labels[place] for place in mixed.tolist()),
         reason,
         same.reach if same else float("nan"),
+        _farthest(grouping.groups, same) if same else None,
+        mix_p,
+        mix_p,
         parity,
         limits[1],
         odds,
@@ -218,61 +235,41 @@ def measure_gap(
     )
 
 
-class Counter:
-    """Counts images of one set by group, label and answer.
-
-    Args:
-        y: (n,) class numbers.
-        answers: (n,) class numbers answered.
-        groups: number of groups.
-        k: number of classes.
-    """
-
-    def __init__(self, y: IntArray, answers: IntArray, groups: int, k: int) -> None:
-        kinds, self.kind = np.unique(y * k + answers, return_inverse=True)
-        self.groups, self.kinds = groups, len(kinds)
-        self.given = (kinds[:, None] // k == np.arange(k)).astype(np.float64)
-        self.picked = (kinds[:, None] % k == np.arange(k)).astype(np.float64)
-
-    def drawn(self, members: npt.NDArray[Any]) -> Tally:
-        """Count (m, n) draws of groups."""
-        start = np.arange(len(members))[:, None] * self.groups + members
-        cells = len(members) * self.groups * self.kinds
-        counts = np.bincount((start * self.kinds + self.kind).ravel(), minlength=cells)
-        return self._tally(counts.astype(np.float64))
-
-    def weighted(self, weights: DoubleArray, members: IntArray) -> Tally:
-        """Count one division of the images with (m, n) weights."""
-        cell = members * self.kinds + self.kind
-        order = np.argsort(cell, kind="stable")
-        used, starts = np.unique(cell[order], return_index=True)
-        counts = np.zeros((len(weights), self.groups * self.kinds))
-        counts[:, used] = np.add.reduceat(weights[:, order], starts, axis=1)
-        return self._tally(counts)
-
-    def _tally(self, counts: DoubleArray) -> Tally:
-        counts = counts.reshape(-1, self.groups, self.kinds)
-        both = counts @ (self.given * self.picked)
-        return Tally(
-            counts.sum(axis=2),
-            both.sum(axis=2),
-            counts @ self.given,
-            counts @ self.picked,
-            both,
-        )
-
-
 def _chances(
     counter: Counter, drawn: Relabelled
 ) -> tuple[DoubleArray, DoubleArray, DoubleArray, DoubleArray]:
     """Return what permuted groups reach: scaled gap, gap, parity and odds, (draws,) each."""
-    parts = []
-    step = max(1, 2_000_000 // max(drawn.shape[1], counter.groups * counter.kinds))
-    for start in range(0, len(drawn), step):
-        one = counter.drawn(drawn[start : start + step])
-        parts.append(np.stack([*one.largest(), one.parity(), one.odds()]))
+    parts = [
+        np.stack([*one.largest(), one.parity(), one.odds()]) for one in tallies(counter, drawn)
+    ]
     scaled, gap, parity, odds = np.concatenate(parts, axis=1)
     return scaled, gap, parity, odds
+
+
+def _p_at_one_mix(
+    members: IntArray,
+    y: IntArray,
+    answers: IntArray,
+    clusters: IntArray,
+    classes: IntArray,
+    *,
+    draws: int,
+    seed: int,
+) -> float:
+    """Return the p-value of the gap at one mix of labels, groups permuted within classes.
+
+    It is exact where every image is its own cluster and, of images of one class, groups are
+    answered alike; how often a class is in a group does not matter.
+    """
+    kept = np.isin(y, classes)
+    strata = np.searchsorted(classes, y[kept])
+    # Answers outside the mix are wrong, whichever they are.
+    said = np.where(answers[kept] == y[kept], strata, len(classes))
+    counter = Counter(strata, said, int(members.max()) + 1, len(classes) + 1)
+    found = counter.drawn(members[kept][None]).at_one_mix()[0]
+    drawn = relabellings(members[kept], clusters[kept], draws=draws, seed=seed, strata=strata)
+    reached = [one.at_one_mix() >= found - 1e-9 for one in tallies(counter, drawn)]
+    return float((1 + np.concatenate(reached).sum()) / (1 + draws))
 
 
 def _common(members: IntArray, y: IntArray, clusters: IntArray, k: int) -> tuple[IntArray, str]:
@@ -312,14 +309,7 @@ def _pairs(groups: tuple[str, ...], raw: Band, same: Band | None) -> list[Pair]:
     ]
 
 
-def _share(part: DoubleArray, whole: DoubleArray, *, empty: float = np.nan) -> DoubleArray:
-    out = np.full(np.broadcast_shapes(part.shape, whole.shape), empty)
-    return np.asarray(np.divide(part, whole, out=out, where=whole > 0))
-
-
-def _widest(rates: DoubleArray) -> DoubleArray:
-    """Return (m,) the largest difference between groups, of (m, g, k) rates in any class."""
-    known = np.isfinite(rates)
-    high = np.where(known, rates, -np.inf).max(axis=1)
-    low = np.where(known, rates, np.inf).min(axis=1)
-    return np.asarray(np.where(high >= low, high - low, 0.0).max(axis=1))
+def _farthest(groups: tuple[str, ...], one: Band) -> Difference | None:
+    apart = np.argwhere(one.limits[0] > 0).tolist()
+    pairs = [Difference(groups[a], groups[b], one.gap(a, b)) for a, b in apart]
+    return max(pairs, key=lambda pair: pair.gap.value, default=None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embedkit.audits.guesses import Guess
 from embedkit.items import ItemTable
 from embedkit.statistics import FOUND
 from embedkit.vectors import IntArray
@@ -15,6 +16,7 @@ MOST = 12  # values of an attribute
 PAIRED = 12  # attributes that are also looked at two at a time, the first of the data set
 WIDEST = 0.20  # gap that two of the smallest groups show in 4 of 5 tests
 LEAST = 30  # independent images, however few would show that gap
+GUESSED = " (guessed)"  # ends the name of an attribute that nobody gave
 SETTINGS = ("ground_truth",)  # columns that speak of the data set, and not of a picture
 
 
@@ -25,10 +27,17 @@ class Attribute:
     Attributes:
         name: of the column.
         values: of each image of the store, in words; None where it has none.
+        guess: what it is made of, where nobody gave it.
     """
 
     name: str
     values: tuple[str | None, ...]
+    guess: Guess | None = None
+
+    def again(self, other: "Attribute") -> bool:
+        """Say whether one of the two is a guess of the other."""
+        pairs = ((self, other), (other, self))
+        return any(one.guess is not None and one.guess.name == two.name for one, two in pairs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +51,7 @@ class Grouping:
         members: (m,) number of each test image's group; -1 where it is too small, or not known.
         small: (group, independent images) of those too small to be compared.
         missing: images without a value.
+        guessed: whether an attribute of it is.
     """
 
     name: str
@@ -50,10 +60,11 @@ class Grouping:
     members: IntArray
     small: tuple[tuple[str, int], ...]
     missing: int
+    guessed: bool = False
 
 
 def attributes_of(
-    items: ItemTable, *, label: str
+    items: ItemTable, *, label: str, guesses: Sequence[Guess] = ()
 ) -> tuple[tuple[Attribute, ...], tuple[tuple[str, str], ...]]:
     """Return the attributes whose values are groups, and (column, why) of all others.
 
@@ -63,32 +74,42 @@ def attributes_of(
     Args:
         items: of the store.
         label: column with the class.
+        guesses: of attributes, which come after those that are given.
     """
-    given = items.label_column(label)
+    labels = items.label_column(label)
+    no_attribute = {label, *SETTINGS, *(one.column for one in guesses)}
+    asked = [
+        (Attribute(name, tuple(items.label_column(name))), items.column(name))
+        for name in items.attributes
+        if name not in no_attribute
+    ]
+    asked += [(Attribute(f"{g.name}{GUESSED}", g.values, g), list(g.values)) for g in guesses]
     found, without = [], []
-    for name in items.attributes:
-        if name == label or name in SETTINGS:
-            continue
-        raw = items.column(name)
-        words = tuple(items.label_column(name))
-        values = {value for value in words if value is not None}
-        numbers = [v for v in raw if isinstance(v, int | float) and not isinstance(v, bool)]
-        codes = len(values) <= MOST and all(float(v).is_integer() for v in numbers)
-        if any(isinstance(value, list | dict) for value in raw):
-            reason = "neither words nor numbers"
-        elif len(values) < 2:
-            reason = "one value only" if values else "no image has a value"
-        elif numbers and not codes:
-            reason = "numbers, which are not cut here; a column that names their bins is taken"
-        elif len(values) > MOST:
-            reason = f"{len(values)} values; at most {MOST} are compared"
-        elif _same(words, given):
-            reason = "it says the same as the label"
+    for one, raw in asked:
+        reason = _why_not(one.values, raw, labels)
+        if reason:
+            without.append((one.name, reason))
         else:
-            found.append(Attribute(name, words))
-            continue
-        without.append((name, reason))
+            found.append(one)
     return tuple(found), tuple(without)
+
+
+def _why_not(
+    words: Sequence[str | None], raw: Sequence[object], labels: Sequence[str | None]
+) -> str:
+    """Say why a column's values are no groups; empty if they are."""
+    values = {value for value in words if value is not None}
+    numbers = [v for v in raw if isinstance(v, int | float) and not isinstance(v, bool)]
+    codes = len(values) <= MOST and all(float(v).is_integer() for v in numbers)
+    if any(isinstance(value, list | dict) for value in raw):
+        return "neither words nor numbers"
+    if len(values) < 2:
+        return "one value only" if values else "no image has a value"
+    if numbers and not codes:
+        return "numbers, which are not cut here; a column that names their bins is taken"
+    if len(values) > MOST:
+        return f"{len(values)} values; at most {MOST} are compared"
+    return "it says the same as the label" if _same(words, labels) else ""
 
 
 def smallest(accuracy: float) -> int:
@@ -117,7 +138,8 @@ def find_groups(
     without = []
     every = [(one,) for one in attributes]
     without += [(one.name, f"by itself only: {PAIRED} are paired") for one in attributes[PAIRED:]]
-    for some in (*every, *itertools.combinations(attributes[:PAIRED], 2)):
+    pairs = itertools.combinations(attributes[:PAIRED], 2)
+    for some in (*every, *(pair for pair in pairs if not pair[0].again(pair[1]))):
         made = _divide(some, rows, clusters, least)
         same = found.get(_division(made))
         if len(made.groups) < 2:
@@ -155,6 +177,7 @@ def _divide(
         np.array([-1 if name is None else number.get(name, -1) for name in names], np.int64),
         tuple((name, size) for name, size in sizes.items() if size < least),
         sum(name is None for name in names),
+        any(one.guess is not None for one in attributes),
     )
 
 

@@ -1,11 +1,13 @@
 """A model that embedkit did not train: its answers by how related a test image is to train."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from embedkit.audits.novelty import Novelty, novelty_curve
 from embedkit.audits.refits import Bench
@@ -129,19 +131,30 @@ def judge(
     )
 
 
-def _read(path: Path, labels: Sequence[str]) -> dict[str, str]:
-    table = read_table(path)
+def ids_of(path: Path, table: pa.Table) -> tuple[str, list[str]]:
+    """Return the column of a table that names its images, and the ids.
+
+    Raises:
+        InputError: there is none, or it names an image twice.
+    """
     names = {name.lower(): name for name in table.column_names}
-    id_ = next((names[name] for name in ID_NAMES if name in names), None)
-    if id_ is None:
+    column = next((names[name] for name in ID_NAMES if name in names), None)
+    if column is None:
         raise InputError(
             f"{path} has no column of ids ({', '.join(ID_NAMES[:3])}); it has "
             f"{', '.join(table.column_names)}"
         )
-    ids = [str(one) for one in table.column(id_).to_pylist()]
-    twice = sorted({one for one in ids if ids.count(one) > 1}) if len(set(ids)) < len(ids) else []
+    ids = [str(one) for one in table.column(column).to_pylist()]
+    twice = sorted(one for one, times in Counter(ids).items() if times > 1)
     if twice:
         raise InputError(f"{path} answers twice for {', '.join(twice[:LISTED])}")
+    return column, ids
+
+
+def _read(path: Path, labels: Sequence[str]) -> dict[str, str]:
+    table = read_table(path)
+    names = {name.lower(): name for name in table.column_names}
+    _, ids = ids_of(path, table)
     answer = next((names[name] for name in ANSWER_NAMES if name in names), None)
     if answer is not None:
         return dict(zip(ids, map(str, table.column(answer).to_pylist()), strict=True))

@@ -11,7 +11,9 @@ STEP = 1.25  # clusters whose sizes differ by less than this factor may exchange
 ENOUGH = 10  # clusters that exchange among themselves
 
 
-def relabellings(y: IntArray, clusters: IntArray, *, draws: int, seed: int) -> Relabelled:
+def relabellings(
+    y: IntArray, clusters: IntArray, *, draws: int, seed: int, strata: IntArray | None = None
+) -> Relabelled:
     """Draw labels for a permutation test that respects clusters.
 
     Clusters of about the same size exchange all their labels, and the images of a cluster exchange
@@ -24,25 +26,35 @@ def relabellings(y: IntArray, clusters: IntArray, *, draws: int, seed: int) -> R
         clusters: (n,) images that hang together.
         draws: how many.
         seed: of the draws.
+        strata: (n,) numbers from 0; images exchange within them only, and clusters of several with
+            those that have mostly the same one.
 
     Returns:
         (draws, n) class numbers.
     """
     generator = np.random.default_rng(seed)
+    inside = np.zeros(len(y), np.int64) if strata is None else strata
+    made = np.empty((draws, len(y)), np.int16)
     if len(np.unique(clusters)) == len(y):
-        return np.stack([generator.permutation(y).astype(np.int16) for _ in range(draws)])
+        for rows in [np.flatnonzero(inside == one) for one in np.unique(inside)]:
+            for draw in range(draws):
+                made[draw, rows] = generator.permutation(y[rows])
+        return made
     _, member, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
     member = member.ravel()
-    order = np.argsort(member, kind="stable")
+    order = np.lexsort((inside, member))
     starts = np.cumsum(sizes) - sizes
-    groups = _exchanging(sizes)
+    counts = np.zeros((len(sizes), int(inside.max()) + 1), np.int64)
+    np.add.at(counts, (member, inside), 1)
+    most = counts.argmax(axis=1)
+    parts = [np.flatnonzero(most == one) for one in np.unique(most)]
+    groups = [part[group] for part in parts for group in _exchanging(sizes[part])]
     place = np.arange(len(y)) - np.repeat(starts, sizes)  # of each image in its cluster
-    made = np.empty((draws, len(y)), np.int16)
     for draw in range(draws):
         giver = np.empty(len(sizes), np.int64)
         for group in groups:
             giver[group] = generator.permutation(group)
-        mixed = np.lexsort((generator.random(len(y)), member))
+        mixed = np.lexsort((generator.random(len(y)), inside, member))
         source = np.repeat(giver, sizes)
         made[draw, order] = y[mixed[starts[source] + place % sizes[source]]]
     return made

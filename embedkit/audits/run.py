@@ -10,6 +10,7 @@ from embedkit.audits.bias import check_bias
 from embedkit.audits.causes import Cause
 from embedkit.audits.clues import Clues, find_clues
 from embedkit.audits.cues import read_cues
+from embedkit.audits.guesses import Guess
 from embedkit.audits.labels import check_labels
 from embedkit.audits.leakage import measure_leakage
 from embedkit.audits.ledger import keep_ledger
@@ -52,6 +53,7 @@ class Run:
         material: least accuracy, 0 to 1, that is worth a headline.
         tolerance: largest gap between two groups, 0 to 1, that counts as none.
         causes: in words, that the label may go with.
+        guesses: of attributes.
         reported: accuracies by the ledger, once it has run.
     """
 
@@ -64,6 +66,7 @@ class Run:
     material: float
     tolerance: float
     ground_truth: bool
+    guesses: tuple[Guess, ...]
     views: bool
     seed: int
     progress: OnProgress | None
@@ -242,6 +245,7 @@ class Run:
             label=self.label,
             material=self.material,
             tolerance=self.tolerance,
+            guesses=self.guesses,
         )
 
     def _quality(self) -> Finding:

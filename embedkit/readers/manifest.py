@@ -255,10 +255,11 @@ def _column(
 
 def _strings(table: pa.Table, name: str | None) -> list[str | None]:
     values: list[Any] = table.column(name).to_pylist()
-    return [None if _is_empty(value) else str(value).strip() for value in values]
+    return [None if is_empty(value) else str(value).strip() for value in values]
 
 
-def _is_empty(value: Any) -> bool:
+def is_empty(value: Any) -> bool:
+    """Say whether a cell of a table holds nothing."""
     # pandas writes an empty cell of a column of numbers as NaN.
     return value is None or str(value).strip() == "" or value != value
 
@@ -305,7 +306,7 @@ def _rows_on_disk(
 
 def _cells(table: pa.Table, row: int) -> list[str | None]:
     cells = table.slice(row, 1).to_pylist()[0].values()
-    return [None if _is_empty(cell) else str(cell) for cell in cells]
+    return [None if is_empty(cell) else str(cell) for cell in cells]
 
 
 def _attributes(table: pa.Table, used: set[str | None]) -> tuple[pa.Table, list[str]]:
@@ -328,6 +329,6 @@ def _attributes(table: pa.Table, used: set[str | None]) -> tuple[pa.Table, list[
 def _without_nan(table: pa.Table) -> pa.Table:
     for place, field in enumerate(table.schema):
         if pa.types.is_floating(field.type):
-            values = [None if _is_empty(value) else value for value in table[place].to_pylist()]
+            values = [None if is_empty(value) else value for value in table[place].to_pylist()]
             table = table.set_column(place, field.name, pa.array(values, pa.float64()))
     return table

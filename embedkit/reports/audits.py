@@ -85,6 +85,10 @@ def _groups(found: Bias) -> list[str]:
             rates = sorted(found.rates_in(gap), key=lambda one: one.accuracy.value)
             said = [f"{one.group} {share(one.accuracy)} of {one.accuracy.n}" for one in rates]
             lines.append(f"{gap.grouping.name}: {', '.join(said)}")
+        if gap.mixture is not None and gap.mixture.pairs:
+            corrected = sorted(gap.mixture.accuracies, key=lambda one: one[1].value)
+            said = [f"{group} {share(one)}" for group, one in corrected]
+            lines.append(f"{gap.grouping.name}, corrected: {', '.join(said)}")
     return lines
 
 
