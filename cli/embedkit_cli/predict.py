@@ -164,11 +164,12 @@ def _faces(panel: "Panel", given: list[str], output: Path | None, every: int, k:
 
     folder = output is not None and wants_folder(output, given)
     looks: list[dict[str, Any]] = []
+    seen_with = eyes(panel)
     tally = Tally()
     with ExitStack() as open_files, held_back() as interrupted:
         footage = output and open_files.enter_context(Footage(output, panel, folder=folder))
         frames = read_frames(_sources(given))
-        for one in look_at_faces(panel, frames, eyes=eyes(panel), every=every, k=k):
+        for one in look_at_faces(panel, frames, eyes=seen_with, every=every, k=k):
             interrupted()
             tally.count(one)
             if isinstance(one, Unreadable):
