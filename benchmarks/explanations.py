@@ -204,10 +204,10 @@ black square near the upper left corner, {FROM:.1%} of the side away from both e
 border of 3 of {SIDE} pixels, in every picture of one class. Maps are drawn of test pictures that
 carry the mark and are answered with its class. In the control as many pictures carry it, of both
 classes, so that it tells nothing. A figure is the share of maps whose peak, the cell with the
-largest value, touches the mark; *by chance* is the share of the area whose cells touch it, over the
-kinds of map. *accuracy* is of the head where the mark tells the class: 50% is chance, and where it is low
-the mark was hardly learned, so that there is little for a map to show. *maps* counts those drawn
-where the mark tells the class and those of the control.
+largest value, touches the mark; *by chance* is the share of the area whose cells touch it, over
+the kinds of map. *accuracy* is of the head where the mark tells the class: 50% is chance, and
+where it is low the mark was hardly learned, so that there is little for a map to show. *maps*
+counts those drawn where the mark tells the class and those of the control.
 
 *occlusion* is what `explain --occlusion` draws, with its own patch and stride: what is covered
 shows the picture itself, blurred. *by the mean colour* and *by grey* cover with one colour instead.
