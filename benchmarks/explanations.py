@@ -78,12 +78,13 @@ def touches(box: tuple[float, float, float, float], mask: Mask, frame: Frame) ->
     return bool(mask[rows, columns].any())
 
 
-def by_chance(grid: tuple[int, int], mask: Mask) -> float:
-    """Return the share of the cells of a grid that touch the mark."""
-    rows, columns = (np.arange(SIDE) * cells // SIDE for cells in grid)
-    cells = np.zeros(grid, bool)
+def by_chance(values: np.ndarray, mask: Mask) -> float:
+    """Return the share of a map's area that touches the mark, with all that has the same value."""
+    rows, columns = (np.arange(SIDE) * cells // SIDE for cells in values.shape)
+    cells = np.zeros(values.shape, bool)
     np.logical_or.at(cells, (rows[:, None], columns[None]), mask)
-    return float(cells.mean())
+    touched = np.unique(values[cells])
+    return float(np.isin(values, touched).mean())
 
 
 def covered(colour: str) -> Callable[[Decision, Frame], object]:
@@ -138,7 +139,7 @@ def seen(
             made = MAPS[name](decision, frame)
             one.seconds.append(time.process_time() - began)
             one.hits.append(touches(made.peak, mask, frame))
-            one.chance.append(by_chance(made.values.shape, mask))
+            one.chance.append(by_chance(made.values, mask))
     return float((answers[test] == y[test]).mean()), found
 
 
@@ -155,7 +156,7 @@ def part(
     for name, mask in planted.items():
         accuracy, found = seen(backbone, pictures, mask, tells=True, maps=maps, most=most)
         _, control = seen(backbone, pictures, mask, tells=False, maps=maps, most=most)
-        chance = sorted({f"{np.mean(one.chance):.0%}" for one in control.values()})
+        chance = sorted({round(100 * float(np.mean(one.chance))) for one in control.values()})
         n = len(found[maps[0]].hits)
         rows.append(
             [
@@ -163,7 +164,7 @@ def part(
                 f"{accuracy:.0%}",
                 f"{n} + {len(control[maps[0]].hits)}",
                 *(found[one].cell() for one in maps),
-                " to ".join(chance),
+                " to ".join(f"{one}%" for one in chance),
                 *(control[one].cell() for one in maps),
             ]
         )
@@ -203,10 +204,10 @@ black square near the upper left corner, {FROM:.1%} of the side away from both e
 border of 3 of {SIDE} pixels, in every picture of one class. Maps are drawn of test pictures that
 carry the mark and are answered with its class. In the control as many pictures carry it, of both
 classes, so that it tells nothing. A figure is the share of maps whose peak, the cell with the
-largest value, touches the mark; *by chance* is the share of cells that touch it, over the kinds of
-map. *accuracy* is of the head where the mark tells the class: 50% is chance, and where it is low
-the mark was hardly learned, so that there is little for a map to show. *maps* counts those drawn
-where the mark tells the class and those of the control.
+largest value, touches the mark; *by chance* is the share of the area whose cells touch it, over
+the kinds of map. *accuracy* is of the head where the mark tells the class: 50% is chance, and
+where it is low the mark was hardly learned, so that there is little for a map to show. *maps*
+counts those drawn where the mark tells the class and those of the control.
 
 *occlusion* is what `explain --occlusion` draws, with its own patch and stride: what is covered
 shows the picture itself, blurred. *by the mean colour* and *by grey* cover with one colour instead.
