@@ -182,8 +182,8 @@ validation images are cut off train; the head is fitted on both.
 ## Time
 
 The time at most is told before the first epoch, from a few steps, and holds where the machine stays
-as busy as it was then: here other work came and went. Training runs on one core, so that the same
-seed gives the same network.
+as busy as it was then. Training runs on one core, so that the same seed gives the same network; what
+the processor took (CPU s) is less than the clock's seconds where other work shares the machine.
 
 {table(cost)}
 
