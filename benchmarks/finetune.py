@@ -182,16 +182,16 @@ validation images are cut off train; the head is fitted on both.
 ## Time
 
 The time at most is told before the first epoch, from a few steps, and holds where the machine stays
-as busy as it was then: here other work came and went. Training runs on one core, so that the same
-seed gives the same network.
+as busy as it was then. Training runs on one core, so that the same seed gives the same network;
+where other work shares the machine, the processor's seconds (CPU s) are fewer than the clock's.
 
 {table(cost)}
 
 ## Planted copies
 
 {PICTURES} pictures of UTKFace at {SIDE} x {SIDE} pixels, {SHARES["train"]:.0%} train,
-{SHARES["valid"]:.0%} valid, {SHARES["test"]:.0%} test, {PLANTED_EPOCHS} epochs, the best on valid
-kept. Where there are copies, {COPIED:.0%} of the pictures of test and of valid are in train too,
+{SHARES["valid"]:.0%} valid, {SHARES["test"]:.0%} test; of {PLANTED_EPOCHS} epochs the best on valid
+is kept. Where there are copies, {COPIED:.0%} of the pictures of test and of valid are in train too,
 cropped by 3% a side and written anew, in place of others of the same label. *Dealt* labels are
 those of gender in random order: nothing but copies can be learned. How it does on test pictures
 with and without a copy is what `embedkit audit --predictions` says of its answers; the last three

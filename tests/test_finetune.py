@@ -68,6 +68,14 @@ def leaky(tmp_path_factory):
     return embed(written(folder / "f", rows), folder / "store", backbone="pixels")
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """Forty pictures without relatives or a valid split."""
+    folder = tmp_path_factory.mktemp("few")
+    rows = [(f"{n}.png", n, "xy"[n % 2], ("train", "test")[n % 4 == 3]) for n in range(40)]
+    return embed(written(folder / "f", rows), folder / "store", backbone="pixels")
+
+
 def test_what_can_be_seen_is_learned(faces):
     made = finetune(faces, label="beard", size=24, epochs=15, patience=15)
     assert made.evaluation.accuracy.low > made.evaluation.majority.value
@@ -117,10 +125,8 @@ def test_without_relatives_it_loses_what_they_were_worth(remembered):
     assert leaks.mixed  # of a class there are not as many others
 
 
-def test_without_relatives_there_is_nothing_to_train_again(tmp_path):
-    rows = [(f"{n}.png", n, "xy"[n % 2], ("train", "test")[n % 4 == 3]) for n in range(40)]
-    store = embed(written(tmp_path / "f", rows), tmp_path / "store", backbone="pixels")
-    made = finetune(store, without_leaks=True, **QUICK)
+def test_without_relatives_there_is_nothing_to_train_again(few, tmp_path):
+    made = finetune(few, without_leaks=True, **QUICK)
     assert made.leaks.reason == "no image of train is related to one of test"
     assert "not measured: no image" in finetunings.text(made, tmp_path)
     assert finetunings.document(made, [])["leaks"]["lost"] is None
@@ -422,19 +428,19 @@ def _as_in_the_program():
 
 
 @pytest.mark.usefixtures("_as_in_the_program")
-def test_an_interruption_keeps_the_best_epoch_so_far(faces):
+def test_an_interruption_keeps_the_best_epoch_so_far(few):
     def say(line):
         if line.startswith("epoch 3"):
             os.kill(os.getpid(), signal.SIGINT)
 
     options = {"size": 24, "epochs": 50, "patience": 50, "without_leaks": True}
-    made = finetune(faces, say=say, **options)
+    made = finetune(few, say=say, **options)
     assert made.history.stopped == "interrupted"
     assert len(made.history.epochs) == 3
     assert made.history.kept == 1 + int(np.argmin([e.valid_loss for e in made.history.epochs]))
-    assert made.leaks.reason
-    assert "interrupted" in finetunings.text(made, faces.path)
-    alone = finetune(faces, size=24, epochs=3, patience=50)
+    assert made.leaks.reason == "the training was interrupted"
+    assert "(interrupted)" in finetunings.text(made, few.path)
+    alone = finetune(few, size=24, epochs=3, patience=50)
     assert np.array_equal(made.probabilities, alone.probabilities)
 
 
