@@ -210,6 +210,7 @@ def test_a_guess_that_tells_nothing_corrects_nothing(guessed, given, reason):
     found = unmix(guess_of(guessed, given), ("a", "b"), ("a", "b"), right, every, every, seed=0)
     assert found.reason.startswith(reason)
     assert not found.pairs
+    assert [one.rate for one in found.supposed] == list(RATES)
     assert np.isnan(found.reach)
 
 
@@ -329,8 +330,8 @@ def test_a_gap_by_a_guess_is_present_only_once_its_errors_are_counted():
     assert checked.points == pytest.approx(100 * gap.spoken.gap.value)
     assert alone.verdict is Verdict.INCONCLUSIVE
     assert alone.gaps[0].adjusted < 0.05
-    assert "looks is guessed (column looks), and nobody says how often it is wrong" in alone.summary
-    assert "with 10% of them wrong the gap would be" in alone.summary
+    assert "looks is guessed (column looks), so nothing is shown by it" in alone.summary
+    assert "with 10% of the guesses wrong the gap would be" in alone.summary
     assert alone.detectable is None
     # What is read off a picture is no other witness of what the picture shows.
     assert "all attributes are guessed" in alone.proxies

@@ -28,8 +28,8 @@ class Mixture:
         reason: why nothing is shown of the groups themselves; empty if it is.
         accuracies: of each group, corrected.
         pairs: of them, those apart beyond doubt first, then the largest gap first.
-        supposed: the gap between the guessed groups, under error rates that nobody has counted;
-            only where none was.
+        supposed: the gap between the guessed groups, under error rates that are not known;
+            empty where the gaps are corrected.
     """
 
     source: str
@@ -53,7 +53,8 @@ class Mixture:
     def sentences(self) -> list[str]:
         """Say how good the guess is, and what follows, to go on after the attribute's name."""
         if self.agreement is None:
-            return [f"guessed ({self.source}), and {self.reason}: {self._if_wrong()}"]
+            nothing = f"guessed ({self.source}), so nothing is shown by it, for {self.reason}"
+            return [nothing, *self._if_wrong()]
         right, kappa = self.agreement.accuracy, self.agreement.kappa
         said = [
             f"guessed ({self.source}): {right.value:.1%} [{100 * right.low:.1f}, "
@@ -69,17 +70,16 @@ class Mixture:
             )
         if self.reason:
             said.append(f"nothing is shown by it, for {self.reason}")
-        return said
+        return [*said, *self._if_wrong()]
 
-    def _if_wrong(self) -> str:
-        cases = [
-            f"with {one.rate:.0%} of them wrong the gap would be "
+    def _if_wrong(self) -> list[str]:
+        return [
+            f"with {one.rate:.0%} of the guesses wrong the gap would be "
             + (f"{100 * one.blind:.1f} points" if one.possible else "not to be told")
-            + f" where errors are blind to the answers, and from {100 * one.low:.1f} to "
-            f"{100 * one.high:.1f} where they are not"
+            + " where errors are blind to the answers, and from "
+            f"{100 * one.low:.1f} to {100 * one.high:.1f} where they are not"
             for one in self.supposed
         ]
-        return "; ".join(cases)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -125,11 +125,8 @@ def unmix(
         clusters: (n,) of relatives, of all images of the store.
         seed: of everything drawn.
     """
+    supposed = _supposed(guess, pair, right, rows)
     if guess.given is None or not any(guess.given):
-        number = {value: place for place, value in enumerate(_values(guess.values, rows))}
-        known = np.array([guess.values[row] is not None for row in rows.tolist()])
-        guessed = np.array([number[guess.values[row] or ""] for row in rows[known].tolist()])
-        supposed = what_if(right[known], guessed, number[pair[0]], number[pair[1]])
         return Mixture(guess.source, None, "nobody says how often it is wrong", supposed=supposed)
     agreement = agreement_of(guess, guess.given, right, rows, clusters, seed=seed)
     both = [row for row, value in enumerate(guess.given) if value is not None]
@@ -140,24 +137,23 @@ def unmix(
         for value in sorted({*said.tolist()})
         if len(np.unique(clusters[there[said == value]])) >= FEWEST
     ]
-    guesses = {*guess.values}
-    never = [value for value in values if value not in guesses]
+    never = [value for value in values if value not in guess.values]
+    shown = [values.index(group) for group in groups if group in values]
+    why = ""
     if never:
         why = f"it never says {never[0]!r}, which is given to some"
-        return Mixture(guess.source, agreement, why)
-    shown = [values.index(group) for group in groups if group in values]
-    if len(shown) < 2:
-        few = f"fewer than two of its groups were given to {FEWEST} independent images"
-        return Mixture(guess.source, agreement, few)
+    elif len(shown) < 2:
+        why = f"fewer than two of its groups were given to {FEWEST} independent images"
+    if why:
+        return Mixture(guess.source, agreement, why, supposed=supposed)
     if agreement.p < ALPHA:
         why = f"it errs more often where the answer is wrong, or right (p {agreement.p:.2g})"
-    else:
-        why = ""
     given, guessed = (numbers_of(column, values) for column in (guess.given, guess.values))
     resolved = _Resolved(given, guessed, right, rows)
     accuracies, pairs = _intervals(resolved, shown, clusters, seed=seed)
     if not accuracies:
-        return Mixture(guess.source, agreement, "it says too little of what was given")
+        why = "it says too little of what was given"
+        return Mixture(guess.source, agreement, why, supposed=supposed)
     return Mixture(
         guess.source,
         agreement,
@@ -261,5 +257,11 @@ def _held(value: float, drawn: DoubleArray, level: float, n: int) -> Estimate:
     return Estimate(value, min(float(low), value), max(float(high), value), n)
 
 
-def _values(values: Sequence[str | None], rows: IntArray) -> list[str]:
-    return sorted({value for row in rows.tolist() if (value := values[row]) is not None})
+def _supposed(
+    guess: Guess, pair: tuple[str, str], right: BoolArray, rows: IntArray
+) -> tuple[WhatIf, ...]:
+    known = [place for place, row in enumerate(rows.tolist()) if guess.values[row] is not None]
+    said = np.array([guess.values[row] for row in rows[known].tolist()])
+    values, guessed = np.unique(said, return_inverse=True)
+    better, worse = (int(np.searchsorted(values, one)) for one in pair)
+    return what_if(right[known], guessed.ravel().astype(np.int64), better, worse)
