@@ -164,6 +164,28 @@ def test_rates_are_those_that_counting_gives(three):
                     assert rate.low <= rate.value <= rate.high
 
 
+def test_classes_that_are_ranges_say_how_far_answers_are_off_in_each_group():
+    generator = np.random.default_rng(2)
+    labels = ("0-9", "10-19", "20+")
+    shuffled = (labels[1], labels[2], labels[0])  # the head's own order
+    members = np.repeat([0, 1], 60)
+    places, said = generator.integers(3, size=(2, 120))
+    number = np.array([shuffled.index(label) for label in labels])
+    probabilities = np.eye(3)[number[said]]
+    found = group_rates(
+        groups_of(members), number[places], probabilities, np.arange(120), shuffled, seed=0
+    )
+    for g, group in enumerate(found):
+        off = np.abs(places - said)[members == g]
+        assert group.ordered.error.value == pytest.approx(off.mean())
+        assert group.ordered.within_one.value == pytest.approx(np.mean(off <= 1))
+    names = ("p", "q", "r")
+    (plain, _) = group_rates(
+        groups_of(members), places, probabilities, np.arange(120), names, seed=0
+    )
+    assert plain.ordered is None
+
+
 def test_differences_are_fairlearns(three):
     members, y, answers = answered(4, 70, [0.9, 0.8, 0.7, 0.85], seed=1)
     gap = gap_of(members, y, answers)

@@ -9,6 +9,7 @@ import numpy as np
 from embedkit.audits.base import rounded
 from embedkit.audits.groups import Grouping
 from embedkit.heads.metrics import calibration
+from embedkit.heads.ordered import OrderedMetrics, measure_ordered, ordered_classes
 from embedkit.statistics import Estimate, proportion
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
@@ -57,6 +58,7 @@ class GroupRates:
         calibration: mean distance of confidence and accuracy, over ten bins.
         calibration_by_chance: what a perfectly calibrated head of this confidence stays below in
             95% of such groups.
+        ordered: how far answers are off, where classes are ranges of numbers; else None.
         classes: rates of each.
     """
 
@@ -66,6 +68,7 @@ class GroupRates:
     accuracy: Estimate
     calibration: Estimate
     calibration_by_chance: float
+    ordered: OrderedMetrics | None
     classes: tuple[ClassRates, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,6 +81,7 @@ class GroupRates:
             "accuracy": self.accuracy.to_dict(),
             "calibration_error": self.calibration.to_dict(),
             "calibration_error_by_chance": rounded(self.calibration_by_chance),
+            "ordered": None if self.ordered is None else self.ordered.to_dict(),
             "classes": [one.to_dict() for one in self.classes],
         }
 
@@ -127,6 +131,7 @@ def group_rates(
     accuracy = fair.MetricFrame(
         metrics=fair.mean_prediction, y_true=right, y_pred=right, sensitive_features=members
     ).by_group
+    ranges = ordered_classes(labels)
     made = []
     for g, name in enumerate(grouping.groups):
         inside = members == g
@@ -160,10 +165,26 @@ def group_rates(
                 rate(accuracy.loc[g], right, every),
                 error,
                 by_chance,
+                None
+                if ranges is None
+                else _off(ranges, labels, y[inside], answers[inside], clusters[inside], seed=seed),
                 tuple(classes),
             )
         )
     return tuple(made)
+
+
+def _off(
+    ranges: Sequence[str],
+    labels: Sequence[str],
+    y: IntArray,
+    answers: IntArray,
+    clusters: IntArray,
+    *,
+    seed: int,
+) -> OrderedMetrics:
+    place = np.array([ranges.index(label) for label in labels], np.int64)
+    return measure_ordered(place[y], place[answers], clusters, seed=seed)
 
 
 def _around(value: float, marked: BoolArray, clusters: IntArray, *, seed: int) -> Estimate:
