@@ -16,7 +16,7 @@ from embedkit.audits.base import Verdict
 from embedkit.audits.leakage import measure_leakage
 from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.siblings import find_siblings
-from embedkit.heads.training import HEADS
+from embedkit.heads.fitting import HEADS
 from embedkit.statistics import clusters_of, wilson
 from embedkit.vectors import unit_rows
 

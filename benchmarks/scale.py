@@ -27,7 +27,7 @@ from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.refits import CONTROLS, Bench
 from embedkit.audits.resplits import RESPLITS
 from embedkit.audits.siblings import find_siblings
-from embedkit.heads.training import HEADS
+from embedkit.heads.fitting import HEADS
 from embedkit.store import Store
 from embedkit.vectors import unit_rows
 

@@ -11,10 +11,11 @@ from embedkit.heads import load_head
 from embedkit.heads.balance import DRAWS, FEWEST, Balance
 from embedkit.heads.curve import learning_curve
 from embedkit.heads.emphasis import Emphasis
+from embedkit.heads.fitting import Rows, fit_rows
 from embedkit.heads.knn import fit_knn
 from embedkit.heads.logistic import fit_logistic
 from embedkit.heads.mitigation import mitigate
-from embedkit.heads.training import Rows, evaluate, fit, fit_rows
+from embedkit.heads.training import evaluate, fit
 from embedkit.vectors import unit_rows
 
 

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 
 from embedkit.heads.calibration import Calibration, calibrate
 from embedkit.heads.classifier import Choice
-from embedkit.heads.training import HEADS
+from embedkit.heads.fitting import HEADS
 from embedkit.vectors import unit_rows
 
 NOTHING = Choice("none", 1.0, "given", ())

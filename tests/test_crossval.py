@@ -16,7 +16,7 @@ from embedkit.audits.neighbourhood import Neighbourhood
 from embedkit.audits.refits import Bench, Refit
 from embedkit.audits.resplits import compare_with_resplits
 from embedkit.errors import PipelineLeakError
-from embedkit.heads.training import HEADS
+from embedkit.heads.fitting import HEADS
 from embedkit.statistics import clusters_of
 from embedkit.vectors import unit_rows
 

@@ -14,7 +14,7 @@ from embedkit.audits import audit
 from embedkit.audits.explain import cards, explain, find_image
 from embedkit.audits.twins import find_twins
 from embedkit.errors import InputError, NotEnoughImagesError
-from embedkit.heads.training import HEADS
+from embedkit.heads.fitting import HEADS
 from embedkit.pipeline import embed
 from embedkit.reports.cards import _percent, card_text
 from embedkit.statistics import clusters_of

@@ -11,7 +11,7 @@ from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.refits import CONTROLS, Bench
 from embedkit.audits.siblings import find_siblings
 from embedkit.errors import PipelineLeakError
-from embedkit.heads.training import HEADS
+from embedkit.heads.fitting import HEADS
 from embedkit.pipeline import embed
 from embedkit.statistics import benjamini_hochberg, clusters_of, holm, upper_limit
 from embedkit.vectors import unit_rows

@@ -13,7 +13,7 @@ from embedkit.audits.guesses import read_guesses
 from embedkit.audits.labels import are_true
 from embedkit.audits.run import Run, relatives
 from embedkit.errors import InputError
-from embedkit.heads.training import HEADS
+from embedkit.heads.fitting import HEADS
 from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.store import Store
 

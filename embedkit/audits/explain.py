@@ -31,7 +31,8 @@ from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins, find_twins
 from embedkit.errors import InputError, NotEnoughImagesError
 from embedkit.heads.calibration import Calibration, calibrate
-from embedkit.heads.training import HEADS, held_out_split, labelled_rows
+from embedkit.heads.fitting import HEADS
+from embedkit.heads.training import held_out_split, labelled_rows
 from embedkit.items import path_of_id
 from embedkit.store import Neighbour, Store
 from embedkit.vectors import BoolArray, DoubleArray

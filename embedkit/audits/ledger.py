@@ -17,7 +17,7 @@ from embedkit.audits.refits import Bench
 from embedkit.audits.resplits import Resplits, compare_with_resplits
 from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins
-from embedkit.heads.training import HEADS
+from embedkit.heads.fitting import HEADS
 from embedkit.statistics import Estimate, holm
 from embedkit.store import Store
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from embedkit.audits.neighbourhood import Neighbourhood
 from embedkit.heads.classifier import Classifier
-from embedkit.heads.training import HEADS, clusters_in, labelled_rows
+from embedkit.heads.fitting import HEADS
+from embedkit.heads.training import clusters_in, labelled_rows
 from embedkit.statistics import Estimate, bootstrap, clusters_of, weighted_mean
 from embedkit.store import Store
 from embedkit.store.index import NeighbourIndex, build_index

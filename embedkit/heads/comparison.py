@@ -8,10 +8,9 @@ import numpy as np
 
 from embedkit.backbones import embed_pictures, load_again
 from embedkit.errors import InputError, UnreadableImageError, WeightsError
+from embedkit.heads.fitting import CUMULATIVE, HEADS
 from embedkit.heads.ordered import OrderedMetrics, ordered_classes
 from embedkit.heads.training import (
-    CUMULATIVE,
-    HEADS,
     clusters_in,
     evaluate,
     fit,

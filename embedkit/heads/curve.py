@@ -6,8 +6,9 @@ import numpy as np
 
 from embedkit.errors import InputError, NotEnoughImagesError
 from embedkit.heads.balance import groups_in
+from embedkit.heads.fitting import Rows, fit_rows
 from embedkit.heads.head import Head
-from embedkit.heads.training import Rows, clusters_in, fit_rows, held_out_split, labelled_rows
+from embedkit.heads.training import clusters_in, held_out_split, labelled_rows
 from embedkit.statistics import Estimate, bootstrap, weighted_mean
 from embedkit.vectors import BoolArray, IntArray
 

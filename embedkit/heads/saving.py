@@ -20,10 +20,10 @@ from embedkit.files import sha256, write_output
 from embedkit.heads.balance import Balance
 from embedkit.heads.classifier import Choice, Classifier
 from embedkit.heads.cumulative import Cumulative
+from embedkit.heads.fitting import CUMULATIVE
 from embedkit.heads.head import Head, Training
 from embedkit.heads.knn import NearestNeighbours
 from embedkit.heads.logistic import Logistic
-from embedkit.heads.training import CUMULATIVE
 from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.store.schema import SCHEMA, sealed, unsealed
 
