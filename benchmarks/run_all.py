@@ -21,6 +21,7 @@ SCRIPTS = (
     "labels.py",
     "quality.py",
     "bias.py",
+    "mitigation.py",
     "views.py",
     "video.py",
     "explanations.py",
