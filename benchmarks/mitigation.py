@@ -42,13 +42,15 @@ def drawn(rows: list[dict[str, str]], often: float, seed: int) -> list[dict[str,
     return made
 
 
-def effects(rows: list[dict[str, str]], often: float, seed: int, work: Path) -> Sequence[Effect]:
+def effects(
+    rows: list[dict[str, str]], often: float, seed: int, *, root: Path, work: Path
+) -> Sequence[Effect]:
     path = work / f"{often}-{seed}.csv"
     with path.open("w") as stream:
         writer = csv.DictWriter(stream, [*rows[0], "split"])
         writer.writeheader()
         writer.writerows(drawn(rows, often, seed))
-    store = embed(path, work / f"{often}-{seed}", backbone=["mtcnn"], label="gender")
+    store = embed(path, work / f"{often}-{seed}", backbone=["mtcnn"], label="gender", root=root)
     return mitigate(store, by="race", seed=seed)
 
 
@@ -79,18 +81,20 @@ def main() -> None:
     with (data / "utkface" / "labels.csv").open() as stream:
         rows = [one for one in csv.DictReader(stream) if one["race"].lower() in RACES]
     for one in rows:
-        one["file"] = str(data / "utkface" / one["file"])
         one["race"], one["gender"] = one["race"].lower(), one["gender"].lower()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         made = {
-            often: [effects(rows, often, seed, work) for seed in range(DRAWS)]
+            often: [
+                effects(rows, often, seed, root=data / "utkface", work=work)
+                for seed in range(DRAWS)
+            ]
             for often in (OFTEN, 0.5)
         }
     text = f"""# Evening out groups
 
-{TRAIN} training and {TEST} test pictures of UTKFace, gender by race ({RACES[0]}, {RACES[1]}), `mtcnn`,
-logistic head; {DRAWS} draws. Test sets hold as many of each gender and race. Changes are in
+{TRAIN} training and {TEST} test pictures of UTKFace, gender by race ({RACES[0]}, {RACES[1]}),
+`mtcnn`, logistic head; {DRAWS} draws. Test sets hold as many of each gender and race. Changes are in
 accuracy points against the plain head on the same test pictures: the mean over draws, and in
 brackets the least and the largest of them. The last column counts draws in which the worst group's
 change lies above 0 with its whole 95% interval.
