@@ -94,10 +94,10 @@ def main() -> None:
     text = f"""# Evening out groups
 
 {TRAIN} training and {TEST} test pictures of UTKFace, gender by race ({RACES[0]}, {RACES[1]}),
-`mtcnn`, logistic head; {DRAWS} draws. Test sets hold as many of each gender and race. Changes are in
-accuracy points against the plain head on the same test pictures: the mean over draws, and in
-brackets the least and the largest of them. The last column counts draws in which the worst group's
-change lies above 0 with its whole 95% interval.
+`mtcnn`, logistic head; {DRAWS} draws. Test sets hold as many of each gender and race. Changes are
+in accuracy points against the plain head on the same test pictures: the mean over draws, and in
+brackets the least and the largest of them. The last column counts draws in which the change of the
+worst group lies above 0 with its whole 95% interval.
 
 {section(f"Race tells gender in {OFTEN:.0%} of the training pictures", made[OFTEN])}
 
