@@ -117,7 +117,9 @@ def comparison_figure(result: Comparison) -> Figure:
         axes.set_xlim(0, 1)
         axes.set_xlabel(f"accuracy on {rows[0].accuracy.n} {result.split} images, 95% intervals")
         axes.grid(axis="x", alpha=0.3)
-        axes.legend(loc="lower left", fontsize=9)
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        # Inside, it would lie on the rows with the lowest accuracy.
+        figure.legend(loc="outside upper left", fontsize=9, frameon=False)
     return figure
 
 
