@@ -88,10 +88,10 @@ def striped(folder):
     """Draw 240 training and 240 test pictures of stripes, down or across, and return their table.
 
     How light a picture is goes with its class in train (`tone`), and not in test; `side` goes with
-    nothing; `few` names two training images.
+    nothing; `few` names two training images, and `odd` six of each split.
     """
     generator = np.random.default_rng(0)
-    rows = [("file", "label", "split", "tone", "side", "few")]
+    rows = [("file", "label", "split", "tone", "side", "few", "odd")]
     for number in range(480):
         down = number % 2
         split = "test" if number >= 240 else "train"
@@ -105,7 +105,8 @@ def striped(folder):
         label, tone = ("down", "across")[1 - down], ("dark", "light")[light]
         side = ("left|x", "right|x")[number // 2 % 2]
         few = ("yes" if number in (0, 2) else "no") if split == "train" else str(number % 3)
-        rows.append((f"{number}.png", label, split, tone, side, few))
+        odd = "rare" if number % 40 == 0 else "usual"
+        rows.append((f"{number}.png", label, split, tone, side, few, odd))
     table = folder / "stripes.csv"
     with table.open("w") as file:
         csv.writer(file).writerows(rows)

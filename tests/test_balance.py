@@ -8,13 +8,13 @@ from embedkit_cli import main
 
 from embedkit.errors import InputError, NotEnoughImagesError
 from embedkit.heads import load_head
-from embedkit.heads.balance import DRAWS, FEWEST, Balance
+from embedkit.heads.balance import DRAWS, FEWEST, Balance, check_groups
 from embedkit.heads.curve import learning_curve
 from embedkit.heads.emphasis import Emphasis
 from embedkit.heads.fitting import Rows, fit_rows
 from embedkit.heads.knn import fit_knn
 from embedkit.heads.logistic import fit_logistic
-from embedkit.heads.mitigation import mitigate
+from embedkit.heads.mitigation import effect_of, mitigate
 from embedkit.heads.training import evaluate, fit
 from embedkit.vectors import unit_rows
 
@@ -121,7 +121,7 @@ def test_copies_of_an_image_go_into_a_subset_with_it():
 
 def test_too_few_images_of_a_class_and_group_are_no_subset():
     _, y, groups = drawn(200, rare=0.0)
-    with pytest.raises(NotEnoughImagesError, match="has 0 training images in one of its groups"):
+    with pytest.raises(NotEnoughImagesError, match="some group of tone has 0 training images"):
         Balance("subset", "tone").subsets(y, groups, seed=0)
 
 
@@ -139,7 +139,8 @@ def test_a_group_of_few_images_decides_nothing():
     asked = Balance(by="tone", select="worst-group").emphasis(y, groups)
     assert asked.kinds() == [0, 1]
     with pytest.raises(NotEnoughImagesError, match="fewer than two groups of tone"):
-        Balance(by="tone", select="worst-group").emphasis(y[:6], np.array([0, 0, 0, 0, 0, 1]))
+        check_groups("tone", "label", np.array([0, 0, 0, 0, 0, 1, -1, -1, -1, -1]))
+    check_groups("tone", "label", np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1]))
 
 
 @pytest.mark.parametrize("kind", ["logistic", "knn"])
@@ -209,6 +210,7 @@ def test_train_shows_what_a_balance_changed_and_names_its_file_after_it(stripes,
     assert main(["train", str(stripes.path), "--balance", "classes"]) == 0
     out = capsys.readouterr().out
     assert "2 classes, balance classes; C =" in out
+    assert "not shown" not in out
     assert "change, points" in out
 
 
@@ -221,7 +223,8 @@ def test_train_shows_what_a_balance_changed_and_names_its_file_after_it(stripes,
         (["--by", "tone"], "--by tone names groups, but nothing is evened out"),
         (["--balance", "groups", "--by", "race"], "race"),
         (["--select", "worst-group", "--by", "few"], "fewer than two groups of few"),
-        (["--balance", "subset", "--by", "few"], "--balance groups does without"),
+        (["--balance", "groups", "--by", "few"], "fewer than two groups of few"),
+        (["--balance", "groups", "--by", "label"], "--by label is the label itself"),
         (["--head", "cumulative"], "have no order; a cumulative head needs three or more ranges"),
     ],
 )
@@ -230,3 +233,17 @@ def test_a_balance_that_cannot_be_is_one_clear_line(given, said, stripes, capsys
     captured = capsys.readouterr()
     assert said in captured.err
     assert not captured.out
+
+
+def test_mitigate_shows_every_group_and_says_which_are_too_small(stripes, capsys):
+    assert main(["mitigate", str(stripes.path), "--by", "tone"]) == 0
+    out = capsys.readouterr().out
+    effect = mitigate(stripes, by="tone")[1]
+    for part in (*effect.classes, *effect.groups):
+        change = f"{100 * part.change.value:+.1f} ["
+        assert any(line.split()[:1] == [part.name] and change in line for line in out.splitlines())
+    assert "too few images" not in out
+    plain, changed = fit(stripes), fit(stripes, balance=Balance("groups", "tone"))
+    shown = effect_of(changed, plain, by="odd")
+    assert shown.small == ("rare",)
+    assert all(one.name != "rare" for one in shown.groups)

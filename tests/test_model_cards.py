@@ -76,4 +76,16 @@ def test_a_head_that_a_ledger_cannot_train_again_says_so(stripes, capsys):
     made = json.loads(capsys.readouterr().out)
     text = Path(made["card"]).read_text()
     assert "Not known: the ledger trains plain heads again, and none with a balance." in text
-    assert "What the balance changed" in text
+    assert "What such training changed" in text
+
+
+def test_a_card_never_takes_the_place_of_another_file(stripes, tmp_path, capsys):
+    (tmp_path / "notes.md").write_text("mine")
+    given = ["train", str(stripes.path), "-o", str(tmp_path / "notes.safetensors")]
+    assert main(given) == 2
+    assert "would take the place of" in capsys.readouterr().err
+    assert (tmp_path / "notes.md").read_text() == "mine"
+    assert not (tmp_path / "notes.safetensors").exists()
+    (tmp_path / "notes.md").unlink()
+    assert main(given) == 0
+    assert main(given) == 0  # a card may be written anew

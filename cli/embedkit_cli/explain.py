@@ -69,11 +69,17 @@ def explain(
     from embedkit.audits.channels import layers_of, strongest_channels
     from embedkit.audits.explain import explain_decision
     from embedkit.audits.occlusion import occlude, plan_covers
+    from embedkit.errors import InputError
     from embedkit.reports import documents, heatmaps, maps
     from embedkit.reports.cards import card_text
     from embedkit.reports.sheets import card_sheet
     from embedkit.store import Store
 
+    drawn = [one for one in (output, occlusion, cam) if one is not None]
+    if len(set(drawn)) < len(drawn):
+        raise InputError("two of -o, --occlusion and --cam name the same file")
+    if layers == LIST and drawn:
+        raise InputError("--layers list only lists them; -o, --occlusion and --cam go without it")
     opened = Store.open(store)
     if layers == LIST:
         found = layers_of(opened, backbone)

@@ -86,7 +86,7 @@ def train(
     from embedkit.heads.mitigation import against_plain
     from embedkit.heads.training import default_path, fit, held_out_split
     from embedkit.reports import documents, text
-    from embedkit.reports.model_cards import ledger_of, write_model_card
+    from embedkit.reports.model_cards import check_card, ledger_of, write_model_card
     from embedkit.store import Store
     from embedkit.store.schema import parquet_bytes
 
@@ -119,12 +119,15 @@ def train(
             lines += ["", text.effect(effect)]
     else:
         lines.append("There is no test or valid split with labels, so it was not scored.")
+    check_card(output or default_path(fitted))
     path = fitted.save(output or default_path(fitted))
     lines.append(f"saved as {path}")
     real: Ledger | str = "train again with --ledger"
     if ledger:
         with console.progress() as update:
             real = ledger_of(fitted, seed=seed, progress=update)
+    if isinstance(real, str) and ledger:
+        console.say(f"No ledger: {real}")
     card = write_model_card(fitted, path, evaluation=scored, effect=effect, ledger=real, seed=seed)
     lines.append(f"wrote {card}")
     if prompts is not None:

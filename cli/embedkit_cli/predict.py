@@ -83,7 +83,8 @@ def predict(
 
     given = inputs or []
     if (camera is None) == (not given):
-        raise InputError("name pictures, folders or videos, or a camera with --camera N")
+        both = ", not both" if given else ""
+        raise InputError(f"name pictures, folders or videos, or a camera with --camera N{both}")
     if offline and any(is_address(one) for one in given):
         raise InputError("--offline was given, so addresses are not fetched")
     if camera is not None and every != 1:

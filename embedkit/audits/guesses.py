@@ -38,7 +38,8 @@ def read_guesses(items: ItemTable, asked: Iterable[str], *, label: str) -> tuple
         items: of the store.
         asked: `NAME`, for a column of the store that is guessed; `NAME=COLUMN`, for one that holds
             guesses of another; or `NAME=FILE`, for a csv, jsonl or parquet with the images' ids and
-            a column of that name, such as `embedkit train --head zeroshot` writes.
+            a column of that name, or just one other, such as `embedkit train --head zeroshot`
+            writes.
         label: column with the class.
 
     Raises:

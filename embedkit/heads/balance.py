@@ -45,10 +45,10 @@ class Balance:
                 f"{self.name} needs a column with the groups; name one of the store's attributes "
                 "with --by"
             )
-        if self.by and not asked:
+        if self.by and not (asked or self.over):
             raise InputError(
                 f"--by {self.by} names groups, but nothing is evened out over them; add "
-                "--balance groups, --balance subset or --select worst-group"
+                "--balance classes, groups or subset, or --select worst-group"
             )
 
     @property
@@ -71,9 +71,6 @@ class Balance:
             groups: (n,) group numbers, -1 for none.
             chosen: whether the hyper-parameter is known, so that nobody's errors are asked.
 
-        Raises:
-            NotEnoughImagesError: the worst group is to decide, and fewer than two have `FEWEST`
-                images.
         """
         weights = None
         if self.over == "classes":
@@ -84,11 +81,6 @@ class Balance:
         if self.select == SELECT[0] or chosen:
             return Emphasis(weights)
         enough = np.bincount(groups[groups >= 0]) >= FEWEST
-        if enough.sum() < 2:
-            raise NotEnoughImagesError(
-                f"fewer than two groups of {self.by} have {FEWEST} training images, so none is "
-                "the worst"
-            )
         asked = (groups >= 0) & enough[groups]
         return Emphasis(weights, np.where(asked, groups, -1))
 
@@ -109,8 +101,8 @@ class Balance:
         fewest = int(counts.min()) if len(kinds) == possible else 0
         if fewest < FEWEST:
             raise NotEnoughImagesError(
-                f"a class of {self.by} has {fewest} training images in one of its groups; a set "
-                f"that holds as many of each needs {FEWEST}; --balance groups does without"
+                f"some group of {self.by} has {fewest} training images of some class; sets that "
+                f"hold as many of each need {FEWEST}; --balance groups does without"
             )
         generator = np.random.default_rng(seed)
         return [
@@ -126,6 +118,27 @@ class Balance:
 PLAIN_BALANCE = Balance()
 
 
+def check_groups(by: str, label: str, groups: IntArray) -> None:
+    """Refuse a column whose groups cannot be evened out.
+
+    Args:
+        by: the column; empty for no groups.
+        label: column with the class.
+        groups: (n,) group numbers of the training images, -1 for none.
+
+    Raises:
+        InputError: it is the label.
+        NotEnoughImagesError: fewer than two groups have `FEWEST` images.
+    """
+    if by == label:
+        raise InputError(f"--by {by} is the label itself; --balance classes evens out classes")
+    if by and (np.bincount(groups[groups >= 0]) >= FEWEST).sum() < 2:
+        raise NotEnoughImagesError(
+            f"fewer than two groups of {by} have {FEWEST} training images, so there is nothing to "
+            "even out"
+        )
+
+
 def groups_in(store: Store, by: str, rows: IntArray) -> tuple[IntArray, tuple[str, ...]]:
     """Return the group number of images, -1 where a column says none, and the groups' names.
 
@@ -135,15 +148,13 @@ def groups_in(store: Store, by: str, rows: IntArray) -> tuple[IntArray, tuple[st
         rows: (n,) of the images.
 
     Raises:
-        InputError: there is no such column, or it says the same of all of these images.
+        InputError: there is no such column.
     """
     if not by:
         return np.full(len(rows), -1, np.int64), ()
     column = store.items.label_column(by)
     given = [column[row] for row in rows]
     names = tuple(sorted({one for one in given if one is not None}))
-    if len(names) < 2:
-        raise InputError(f"{by} has {len(names)} values among these images; groups need two")
     number = {name: place for place, name in enumerate(names)}
     return np.array([-1 if one is None else number[one] for one in given], np.int64), names
 

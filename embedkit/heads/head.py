@@ -62,8 +62,9 @@ class Training:
         """
         if not (self.store / STORE).exists():
             raise HeadError(
-                f"the head's store is not at {self.store}; say where it is now with --store "
-                "(a logistic head answers without it if no neighbours are asked for: -k 0)"
+                f"the head's store is not at {self.store.resolve()}; say where it is now with "
+                "--store ('predict -k 0' asks for no neighbours, and does without for any head but "
+                "kNN)"
             )
         store = Store.open(self.store)
         check_space(self, store.space(self.space))

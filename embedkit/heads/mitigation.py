@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from embedkit.errors import InputError, NotEnoughImagesError
-from embedkit.heads.balance import OVER, PLAIN_BALANCE, SELECT, Balance, groups_in
+from embedkit.heads.balance import OVER, PLAIN_BALANCE, SELECT, Balance, check_groups, groups_in
 from embedkit.heads.head import Head
 from embedkit.heads.training import clusters_in, fit, held_out_split, labelled_rows
 from embedkit.statistics import Estimate, bootstrap
@@ -54,6 +54,7 @@ class Effect:
             and the best minus the worst. Empty where there is no effect.
         classes: each class: its recall.
         groups: each group: its accuracy.
+        small: classes and groups of fewer than `SMALLEST` images, which are not among these.
         note: why there is no effect; empty where there is one.
     """
 
@@ -63,6 +64,7 @@ class Effect:
     wholes: tuple[Part, ...] = ()
     classes: tuple[Part, ...] = ()
     groups: tuple[Part, ...] = ()
+    small: tuple[str, ...] = ()
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,6 +78,7 @@ class Effect:
             "wholes": [one.to_dict() for one in self.wholes],
             "classes": [one.to_dict() for one in self.classes],
             "groups": [one.to_dict() for one in self.groups],
+            "too_few_images": list(self.small),
         }
 
 
@@ -102,17 +105,16 @@ def mitigate(
         An effect for each way; one that could not be tried says why.
 
     Raises:
-        InputError: no such head, column, space or test split, or fewer than two groups.
-        NotEnoughImagesError: fewer than two classes have images.
+        InputError: no such head, column, space or test split.
+        NotEnoughImagesError: fewer than two classes or groups have images enough.
     """
-    if by == label:
-        raise InputError(f"--by {by} is the label itself; --balance classes evens out classes")
 
     def fitted(balance: Balance) -> Head:
         return fit(store, head=head, label=label, backbone=backbone, balance=balance, seed=seed)
 
     ways = [Balance("classes"), *(Balance(over, by) for over in OVER[1:])]
     ways.append(Balance(by=by, select=SELECT[1]))
+    check_groups(by, label, groups_in(store, by, labelled_rows(store, label, "train"))[0])
     plain = fitted(PLAIN_BALANCE)
     effects = []
     for way in ways:
@@ -143,7 +145,8 @@ def against_plain(changed: Head, *, seed: int = 0) -> Effect:
 def effect_of(changed: Head, plain: Head, *, by: str = "", seed: int = 0) -> Effect:
     """Compare a head with the plain one of its kind on the same test images.
 
-    Classes and groups of fewer than `SMALLEST` images count in no mean, and are not shown.
+    Classes and groups of fewer than `SMALLEST` images are not shown, and no such group is the
+    worst; the mean over classes is over all of them.
 
     Args:
         changed: trained with a balance.
@@ -170,6 +173,8 @@ def effect_of(changed: Head, plain: Head, *, by: str = "", seed: int = 0) -> Eff
     classes = {name: y == place for place, name in enumerate(changed.labels)}
     groups, names = groups_in(store, by, rows)
     members = {name: groups == place for place, name in enumerate(names)}
+    every = {**classes, **members}
+    small = tuple(name for name, own in every.items() if 0 < own.sum() < SMALLEST)
     members = {name: own for name, own in members.items() if own.sum() >= SMALLEST}
     wholes = [
         ask.share("all images", np.ones(len(rows), bool)),
@@ -187,6 +192,7 @@ def effect_of(changed: Head, plain: Head, *, by: str = "", seed: int = 0) -> Eff
             ask.share(name, own) for name, own in classes.items() if own.sum() >= SMALLEST
         ),
         groups=tuple(ask.share(name, own) for name, own in members.items()),
+        small=small,
     )
 
 

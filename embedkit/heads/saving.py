@@ -39,7 +39,7 @@ def save_head(head: Head, path: Path) -> Path:
     Raises:
         OutputError: the file cannot be written.
     """
-    path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
+    path = head_file(path)
     ids = json.dumps(head.training.ids).encode()
     arrays = {
         **head.classifier.arrays(),
@@ -74,6 +74,11 @@ def save_head(head: Head, path: Path) -> Path:
     data = safetensors.save(arrays, {"embedkit": sealed(record, indent=None).decode()})
     _record_and_arrays(data, path)  # what was written is what will be read
     return write_output(path, data)
+
+
+def head_file(path: Path) -> Path:
+    """Return the file that a head is saved to under a name, with or without its suffix."""
+    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
 
 
 def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:

@@ -8,7 +8,7 @@ import numpy as np
 
 import embedkit
 from embedkit.errors import InputError, NotEnoughImagesError
-from embedkit.heads.balance import PLAIN_BALANCE, SELECT, Balance, groups_in
+from embedkit.heads.balance import PLAIN_BALANCE, SELECT, Balance, check_groups, groups_in
 from embedkit.heads.fitting import CUMULATIVE, KINDS, Rows, fit_rows
 from embedkit.heads.head import Head, Training, hashed, training_hash
 from embedkit.heads.metrics import Evaluation, score
@@ -101,6 +101,7 @@ def fit(
         vectors = np.concatenate([vectors, extra])
         place = np.concatenate([place, origin])
     groups, _ = groups_in(store, balance.by, rows)
+    check_groups(balance.by, label, groups)
     given_rows = Rows(vectors, y[place], clusters[place], groups[place], place, len(rows))
     classifier = fit_rows(head, given_rows, balance=balance, n_classes=len(labels), seed=seed)
     return Head(

@@ -53,6 +53,10 @@ def join_metadata(items: ItemTable, tables: list[ManifestColumns]) -> ItemTable:
     notes = [note for table in tables for note in table.notes]
     if unnamed:
         notes.append(f"{unnamed} images are in no metadata file")
+    names = [set(table.attributes.column_names) for table in tables]
+    some = sorted(set.union(*names) - set.intersection(*names))
+    if some:
+        notes.append(f"not every metadata file has a column {', '.join(some)}")
     return item_table(
         items.root,
         items.ids,

@@ -13,9 +13,11 @@ from embedkit.audits import audit
 from embedkit.audits.groups import Grouping, attributes_of, find_groups, smallest
 from embedkit.audits.ledger import Ledger
 from embedkit.audits.lines import HeadLedger
+from embedkit.errors import InputError
 from embedkit.files import write_output
 from embedkit.heads import HEADS, Evaluation, Head
 from embedkit.heads.mitigation import Effect
+from embedkit.heads.saving import head_file
 from embedkit.heads.training import clusters_in
 from embedkit.pipeline.progress import OnProgress
 from embedkit.ranges import in_order
@@ -27,6 +29,7 @@ from embedkit.store import Store
 from embedkit.vectors import IntArray
 
 SUFFIX = ".md"
+TITLE = "# Model card: "
 MOST = 40  # rows of a table
 FEW = 30  # images, below which a class's figures say little
 STATED = (
@@ -68,19 +71,36 @@ def write_model_card(
     """
     store = head.training.opened
     sections = [
-        f"# Model card: {_plain(head.label)}, {_plain(path.stem)}",
+        f"{TITLE}{_plain(head.label)}, {_plain(path.stem)}",
         _lines("What it is", [training(head), STATED]),
         _lines("What it is for", [INTENDED, f"Not for: {NOT_FOR}"]),
         _data(head, store),
         _metrics(head, evaluation),
         *([] if evaluation is None else _groups(head, store, evaluation, seed)),
-        *([] if effect is None else [_lines("What the balance changed", [_fenced(effect)])]),
+        *([] if effect is None else [_lines("What such training changed", [_fenced(effect)])]),
         _ledger(head, ledger),
         _lines("Limits", list(_limits(store, evaluation, ledger))),
         _lines("Made with", [", ".join(f"{name} {v}" for name, v in head.made_with.items())]),
     ]
     text = "\n\n".join(sections) + "\n"
     return write_output(path.with_suffix(SUFFIX), text.encode())
+
+
+def check_card(path: Path) -> None:
+    """Refuse a place for a head whose card would take the place of somebody's own file.
+
+    Args:
+        path: of the head's file, as `Head.save` takes it.
+
+    Raises:
+        InputError: a file is there that is no card.
+    """
+    card = head_file(path).with_suffix(SUFFIX)
+    if card.exists() and not (card.is_file() and card.read_bytes().startswith(TITLE.encode())):
+        raise InputError(
+            f"the model card of {path.name} would take the place of {card}, which is none; give "
+            "the head another name with -o"
+        )
 
 
 def ledger_of(head: Head, *, seed: int = 0, progress: OnProgress | None = None) -> Ledger | str:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:  # these bring torch and scikit-learn
     from embedkit.readers.containers import Unpacked
 
 
+NAMED = 12  # classes and groups that a line lists
+
+
 def table(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> str:
     """Align rows in columns; the first column to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -297,7 +300,9 @@ def effect(one: "Effect") -> str:
     blocks += [("class", one.classes)] + ([(one.balance.by, one.groups)] if one.groups else [])
     lines = []
     for title, members in blocks:
-        rows = [[title, "images", "plain", "balanced", "change, points"]]
+        if not members:
+            continue
+        rows = [[title, "images", "plain", "so trained", "change, points"]]
         rows += [
             [
                 part.name,
@@ -309,7 +314,7 @@ def effect(one: "Effect") -> str:
             for part in members
         ]
         lines.append(table(rows))
-    return "\n".join(lines)
+    return "\n".join([*lines, *_small(one)])
 
 
 def effects(every: "Sequence[Effect]") -> str:
@@ -321,12 +326,33 @@ def effects(every: "Sequence[Effect]") -> str:
     lines = [table(rows)]
     lines += [f"  {one.balance.name}: not run: {one.note}" for one in every if one.note]
     if known:
+        titles = ("class", known[-1].balance.by)
+        lines += [
+            _by_part(title, parts, known)
+            for title, parts in zip(titles, ("classes", "groups"), strict=True)
+            if getattr(known[0], parts)
+        ]
+        lines += _small(known[0])
         lines.append(
             f"Changes in points on the same {known[0].wholes[0].n} {known[0].split} images, with "
             "95% intervals; the worst group is that of each head. The best of several ways "
             "looks better than it is: choose on other images than you report."
         )
     return "\n".join(lines)
+
+
+def _by_part(title: str, parts: str, known: "Sequence[Effect]") -> str:
+    """Return what each way changes for each class or group, a column a way."""
+    rows = [[title, "images", "plain", *(one.balance.name for one in known)]]
+    for place, part in enumerate(getattr(known[0], parts)):
+        changes = (_points(getattr(one, parts)[place].change) for one in known)
+        rows.append([part.name, str(part.n), f"{part.before.value:.1%}", *changes])
+    return table(rows)
+
+
+def _small(one: "Effect") -> list[str]:
+    named = ", ".join(one.small[:NAMED]) + (", ..." if len(one.small) > NAMED else "")
+    return [f"  not shown, for they have too few images: {named}"] if one.small else []
 
 
 def _points(change: Estimate) -> str:
