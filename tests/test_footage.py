@@ -377,6 +377,17 @@ def test_what_cannot_be_done_is_one_line(run, face_heads, clip, arguments, messa
     assert Path("copy.mp4").read_bytes() == clip.read_bytes()
 
 
+def test_json_lines_never_take_the_place_of_another_file(run, face_heads, tmp_path):
+    path = tmp_path / "one.png"
+    Image.new("RGB", (64, 64)).save(path)
+    Path("seen.jsonl").write_text("mine")
+    status, _, err = run("predict", face_heads[0], path, "--faces", "-o", "seen.png")
+    assert status == 2
+    assert "seen.jsonl holds no JSON lines, and they would take its place" in err
+    assert Path("seen.jsonl").read_text() == "mine"
+    assert not Path("seen.png").exists()
+
+
 def test_a_broken_frame_is_told_and_does_not_end_the_run(run, face_heads, tmp_path):
     path = write_clip(tmp_path / "clip.mp4", [scene(one) for one in moving(16, PEOPLE)])
     spoil(path, 5)

@@ -39,7 +39,16 @@ class Footage:
             output: the folder, or the one annotated file.
             panel: whose heads answer.
             folder: whether there may be several files; see `wants_folder`.
+
+        Raises:
+            InputError: a file that holds no JSON lines is where they would be written.
         """
+        self._noted = output / LINES if folder else output.with_suffix(".jsonl")
+        if self._noted.is_file() and self._noted.read_bytes()[:1] not in (b"", b"{"):
+            raise InputError(
+                f"{self._noted} holds no JSON lines, and they would take its place; name another "
+                "place with -o"
+            )
         self.files: list[Path] = []
         self._output = output
         self._panel = panel
@@ -103,7 +112,7 @@ class Footage:
         self._recording, self._recorded = None, ""
 
     def _note(self, look: Look) -> None:
-        path = self._output / LINES if self._folder else self._output.with_suffix(".jsonl")
+        path = self._noted
         try:
             if self._lines is None:
                 temporary = self._whole.enter_context(growing(path))
