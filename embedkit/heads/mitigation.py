@@ -173,8 +173,8 @@ def effect_of(changed: Head, plain: Head, *, by: str = "", seed: int = 0) -> Eff
     classes = {name: y == place for place, name in enumerate(changed.labels)}
     groups, names = groups_in(store, by, rows)
     members = {name: groups == place for place, name in enumerate(names)}
-    every = {**classes, **members}
-    small = tuple(name for name, own in every.items() if 0 < own.sum() < SMALLEST)
+    every = (*classes.items(), *members.items())
+    small = tuple(name for name, own in every if 0 < own.sum() < SMALLEST)
     members = {name: own for name, own in members.items() if own.sum() >= SMALLEST}
     wholes = [
         ask.share("all images", np.ones(len(rows), bool)),
