@@ -119,7 +119,8 @@ these tasks: `mtcnn` is a face detector's third network, `pixels` sees no conten
 
 ## Time and memory
 
-Whole commands, start-up included (importing torch alone is about 2 s and 600 MiB).
+Whole commands, start-up included (importing torch alone is about 2 s and 600 MiB). Frames a second
+of `predict --faces` on videos stand in [video.md](video.md).
 
 {table(cost)}
 
