@@ -263,3 +263,12 @@ def test_a_browser_shows_the_page_without_an_error(page, tmp_path, size):
     assert shot.std() > 20
     # The bars of the waterfall and, below them, coloured pictures are on the first screens.
     assert (np.abs(shot.astype(int) - (59, 110, 165)).max(axis=2) < 12).sum() > 2000
+
+
+def test_a_line_break_in_a_name_breaks_no_table():
+    rows = [["class", "images"], ["one\nother\r\nthird", "12"], ["", "3"]]
+    assert text.table(rows).splitlines() == [
+        "  class            images",
+        "  one other third      12",
+        "                        3",
+    ]

@@ -27,7 +27,11 @@ NAMED = 12  # classes and groups that a line lists
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> str:
-    """Align rows in columns; the first column to the left, the others to the right."""
+    """Align rows in columns; the first column to the left, the others to the right.
+
+    A line break in a name of the user's is shown as a space.
+    """
+    rows = [[" ".join(cell.splitlines()) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:
