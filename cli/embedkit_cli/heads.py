@@ -85,7 +85,7 @@ def train(
     from embedkit.heads.balance import Balance
     from embedkit.heads.mitigation import against_plain
     from embedkit.heads.training import default_path, fit, held_out_split
-    from embedkit.reports import documents, text
+    from embedkit.reports import documents, mitigations, text
     from embedkit.reports.model_cards import check_card, ledger_of, write_model_card
     from embedkit.store import Store
     from embedkit.store.schema import parquet_bytes
@@ -116,7 +116,7 @@ def train(
         lines.append(text.classification_report(scored))
         if not way.plain:
             effect = against_plain(fitted, seed=seed)
-            lines += ["", text.effect(effect)]
+            lines += ["", mitigations.effect(effect)]
     else:
         lines.append("There is no test or valid split with labels, so it was not scored.")
     check_card(output or default_path(fitted))
@@ -244,8 +244,8 @@ def mitigate(
         embedkit mitigate indexes/faces --by race
     """
     from embedkit.heads.mitigation import mitigate as run
-    from embedkit.reports import documents, text
+    from embedkit.reports import documents, mitigations
     from embedkit.store import Store
 
     effects = run(Store.open(store), by=by, head=head, label=label, backbone=backbone, seed=seed)
-    console.show(text.effects(effects), documents.effects(effects))
+    console.show(mitigations.effects(effects), documents.effects(effects))

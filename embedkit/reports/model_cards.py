@@ -22,7 +22,7 @@ from embedkit.heads.training import clusters_in
 from embedkit.pipeline.progress import OnProgress
 from embedkit.ranges import in_order
 from embedkit.reports.cards import CAUSES
-from embedkit.reports.text import effect as effect_text
+from embedkit.reports.mitigations import effect as effect_text
 from embedkit.reports.text import share, training
 from embedkit.statistics import Estimate, proportion
 from embedkit.store import Store
