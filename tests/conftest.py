@@ -137,6 +137,30 @@ def data() -> Path:
     return DATA
 
 
+@pytest.fixture(scope="module")
+def chromium():
+    """Return a headless browser; tests that need it skip where there is none.
+
+    Not for the whole session: while it runs, asyncio cannot be used in the same thread.
+    """
+    from browsers import open_chromium
+
+    with open_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def tab(chromium):
+    """Return a page in a new, empty profile; the test fails if its console says anything."""
+    with chromium.new_context(viewport={"width": 1280, "height": 900}) as context:
+        page = context.new_page()
+        said = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        yield page
+        assert said == []
+
+
 @pytest.fixture(scope="session")
 def weights_of(tmp_path_factory: pytest.TempPathFactory):
     """Give the file of random weights of a backbone, None for one that needs none."""

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from embedkit.audits import AUDITS, audit
 from embedkit.audits.base import Verdict, effect_verdict, share_verdict
 from embedkit.audits.gate import exceeded, parse_limits
+from embedkit.audits.kept import keep, kept
 from embedkit.audits.leakage import measure_leakage, shared
 from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.twins import find_twins
@@ -20,6 +21,7 @@ from embedkit.errors import InputError
 from embedkit.pipeline import embed
 from embedkit.reports.page import render
 from embedkit.statistics import Estimate
+from embedkit.store import Store
 from embedkit.synthetic import Faults, make_faces
 
 
@@ -411,3 +413,18 @@ def test_no_share_is_absent_only_where_what_could_be_there_is_not_material():
     none, own = np.zeros(400, bool), np.arange(400)  # at most 0.75% of 400
     for material, verdict in ((0.005, Verdict.INCONCLUSIVE), (0.05, Verdict.ABSENT)):
         assert share_verdict(none, own, material=material, seed=0)[1] is verdict
+
+
+def test_an_audit_is_kept_in_the_store_until_the_store_changes(store_copy, tmp_path):
+    store = Store.open(store_copy)
+    result = audit(store, checks=["twins", "leakage"], backbone="mtcnn")
+    keep(result)
+    found = kept(Store.open(store_copy), backbone="mtcnn")
+    assert found == {one.name: json.loads(json.dumps(one.to_dict())) for one in result.findings}
+    assert kept(store, backbone="pixels") == {}
+    keep(audit(store, checks=["quality"], backbone="mtcnn"))
+    assert sorted(kept(store, backbone="mtcnn")) == ["leakage", "quality", "twins"]
+    (store_copy / "audits/label@mtcnn/twins.json").write_text("{")
+    assert sorted(kept(store, backbone="mtcnn")) == ["leakage", "quality"]
+    store.record.items["sha256"] = "0" * 64
+    assert kept(store, backbone="mtcnn") == {}

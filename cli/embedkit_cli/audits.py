@@ -72,6 +72,8 @@ def audit(
     """
     from embedkit.audits import audit as run
     from embedkit.audits.gate import exceeded, parse_limits
+    from embedkit.audits.kept import keep
+    from embedkit.errors import OutputError
     from embedkit.files import write_output
     from embedkit.pipeline import store_of
     from embedkit.reports import text
@@ -102,6 +104,10 @@ def audit(
             seed=seed,
             progress=update,
         )
+    try:
+        keep(result)
+    except OutputError as error:
+        console.say(f"not kept in the store for map and view: {error}")
     reasons = exceeded(result, limits, allow_not_run=allow_not_run)
     if report is not None:
         page = render(result, command=f"embedkit audit {store} --report {report} --seed {seed}")
