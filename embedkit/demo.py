@@ -9,11 +9,10 @@ from typing import Any
 from embedkit.audits import Audit, audit
 from embedkit.audits.twins import Twins
 from embedkit.errors import InputError
-from embedkit.files import write_output
 from embedkit.pipeline import OnProgress, embed
 from embedkit.reports import text
 from embedkit.reports.audits import findings
-from embedkit.reports.page import render
+from embedkit.reports.outputs import write_report
 from embedkit.store import Store
 from embedkit.synthetic import Faults, Truth, make_faces
 
@@ -98,8 +97,7 @@ def run_demo(
     say("Looking for copies, training with and without them")
     result = audit(store, seed=seed)
     report = folder / "report.html"
-    page = render(result, command=f"embedkit demo {folder} --seed {seed}")
-    write_output(report, page.encode(errors="backslashreplace"))
+    write_report(result, report, command=f"embedkit demo {folder} --seed {seed}")
     rows, unplanted = _compare(truth, store, result)
     return Demo(folder, rows, unplanted, result, report)
 

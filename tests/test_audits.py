@@ -292,6 +292,7 @@ def test_the_document_has_the_fields_that_others_build_on(planted_store):
         "verdict",
         "statement",
         "summary",
+        "method",
         "value",
         "low",
         "high",

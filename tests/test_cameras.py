@@ -34,9 +34,9 @@ def shade(value):
 def shown(monkeypatch):
     """Watch frames as the command does; what is printed is JSON."""
     monkeypatch.setattr(live, "open_window", lambda: None)
-    console.reset(json_wanted=True)
+    console.reset(["--json"])
     yield
-    console.reset(json_wanted=False)
+    console.reset([])
 
 
 def people(n):

@@ -1,6 +1,7 @@
 """Pages and figures: well formed, harmless whatever files are called, looked at in a browser."""
 
 import html.parser
+import json
 import re
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from helpers import noise, saved
 from PIL import Image
 
 from embedkit.audits import audit
+from embedkit.errors import InputError
 from embedkit.heads import evaluate, train
 from embedkit.heads.curve import learning_curve
 from embedkit.neighbours import search
@@ -18,8 +20,10 @@ from embedkit.pipeline import embed
 from embedkit.reports import text
 from embedkit.reports.audits import findings
 from embedkit.reports.figures import write_figures
+from embedkit.reports.markdown import markdown, plain
+from embedkit.reports.outputs import write_report
 from embedkit.reports.page import MOST_PAIRS, render
-from embedkit.reports.pictures import data_uri
+from embedkit.reports.pictures import Pictures, load_pixels, mosaic, pixels_uri
 from embedkit.reports.sheets import search_sheet
 from embedkit.store import Store
 
@@ -98,6 +102,7 @@ def test_each_picture_is_shown_with_text_for_those_who_cannot_see_it(page, resul
     pairs, suspects = len(result["twins"].pairs), len(result["labels"].images)
     flagged = sum(one.readable for one in result["quality"].flagged)
     shown = 2 * min(MOST_PAIRS, pairs) + min(MOST_PAIRS, suspects) + min(MOST_PAIRS, flagged)
+    shown += sum(len(one.evidence) for one in result.headline.causes)
     shown += len(result["shortcuts"].aligned) + len(result["shortcuts"].conflicting)
     assert pairs
     assert suspects
@@ -127,6 +132,7 @@ HOSTILE = [
     "{{ 7*7 }}.png",
     "x\ny.png",
     "'><svg onload=alert(1)>.png",
+    "@someone #1 https:evil `x` | y.png",
 ]
 
 
@@ -148,6 +154,10 @@ def test_hostile_names_are_only_text(tmp_path):
     assert "<img src=x onerror=alert(1)>.png" in shown
     assert "{{ 7*7 }}.png" in shown
     assert "<i>broken.png" in shown
+    said = markdown(result, command="embedkit <x> `y`")
+    assert "<img" not in said
+    assert "@someone" not in said
+    assert "`y`" not in said
     head = train(store)
     for name in HOSTILE:
         one = head.predict(tmp_path / "f" / "test" / "<b>bold<\u2215b>" / name)
@@ -172,7 +182,7 @@ def test_no_metadata_of_a_picture_gets_into_a_page(tmp_path):
     path.write_bytes(saved(noise(0), "JPEG", exif=exif, comment=b"SECRET-COMMENT"))
     import base64
 
-    data = base64.b64decode(data_uri(path).split(",")[1])
+    data = base64.b64decode(pixels_uri(load_pixels(path)).split(",")[1])
     assert b"SECRET" not in data
     assert b"Exif" not in data
 
@@ -224,6 +234,104 @@ def test_terminal_lines_are_no_wider_than_they_need_to_be(planted_store, result)
     assert [line.split()[0] for line in lines[7:]] == ["--", "--"]
     assert re.match(r"-- not run\s+siblings", lines[7])
     assert re.match(r"-- not run\s+bias", lines[8])
+
+
+def test_the_first_screen_names_the_largest_causes_with_evidence_and_a_next_step(result):
+    first = result.headline
+    head = result["ledger"].heads[0]
+    assert (first.reported, first.honest) == (head.reported, head.honest)
+    assert first.without == "copies in train"
+    assert 0 < len(first.causes) <= 3
+    of_accuracy = [one for one in first.causes if one.of == "accuracy"]
+    assert of_accuracy == list(first.causes[: len(of_accuracy)])  # before all others
+    assert of_accuracy[0].effect in [line.effect for line in head.lines]
+    pairs = {(pair.a, pair.b) for pair in result["twins"].pairs if pair.across_splits}
+    assert tuple(id_ for id_, _ in of_accuracy[0].evidence) in pairs
+    assert all(one.step and one.certainty for one in first.causes)
+
+
+def test_nothing_planted_has_no_cause_of_the_accuracy(clean_store):
+    result = audit(clean_store, backbone="mtcnn", checks=["twins", "ledger"])
+    assert [one for one in result.headline.causes if one.of == "accuracy"] == []
+    assert "No test image has copies in train" in result.headline.title
+
+
+def test_people_on_both_sides_are_shown_in_pairs(tmp_path):
+    rows = ["path,label,split,who"]
+    for who in range(12):
+        for turn, split in enumerate(("train", "train", "test")):
+            name = f"{who}-{turn}.png"
+            (tmp_path / name).write_bytes(saved(noise(10 * who + turn), "PNG"))
+            rows.append(f"{name},{'ab'[who % 2]},{split},{who}")
+    (tmp_path / "people.csv").write_text("\n".join(rows))
+    store = embed(tmp_path / "people.csv", tmp_path / "s", backbone="pixels", group="who")
+    result = audit(store, checks=["siblings"])
+    assert result["siblings"].pairs == tuple((f"{n}-2.png", f"{n}-0.png") for n in range(12))
+    page = parsed(render(result))
+    assert page.elements.count("img") == 24
+    assert "The same people on both sides" in "".join(page.text)
+
+
+def test_no_face_can_be_told_on_a_blurred_page(result, page, planted_store):
+    blurred = render(result, command="embedkit audit faces", blur_faces=True)
+    shown = re.findall(r'src="(data:[^"]+)"', blurred)
+    assert len(shown) == page.count("<img")
+    assert not set(shown) & set(re.findall(r'src="(data:[^"]+)"', page))
+    id_ = planted_store.items.ids[0]
+    seen = Pictures(planted_store.items, blur_faces=True).pixels(id_)
+    # No face was looked for, so nothing of the picture is left but a few squares.
+    assert len(np.unique(seen.reshape(-1, 3), axis=0)) <= 36
+    hidden = parsed(render(result, images=False))
+    assert "img" not in hidden.elements
+    assert id_.split("/")[0] in "".join(hidden.text)
+
+
+def test_only_the_face_is_blurred_where_one_is_known():
+    pixels = np.asarray(noise(0, 100))
+    changed = mosaic(pixels, (40, 40, 60, 60))
+    same = (changed == pixels).all(axis=2)
+    assert not same[40:60, 40:60].any()
+    assert same[:30].all()
+    assert same[:, 70:].all()
+    beside = mosaic(pixels, (200, 200, 240, 240))
+    assert len(np.unique(beside.reshape(-1, 3), axis=0)) <= 36
+
+
+def test_markdown_says_the_same_and_nothing_of_it_is_read_as_more(result):
+    said = markdown(result, command="embedkit audit faces")
+    head = result["ledger"].heads[0]
+    assert f"{head.reported.value:.1%}" in said.splitlines()[0]
+    rows = [line for line in said.splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + len(result.findings)
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 6 for row in rows)
+    assert plain("a|b\n*c* <i>") == "a\\|b \\*c\\* &lt;i&gt;"
+    assert plain("@me #12 http://x a: b") == "@<!-- -->me #<!-- -->12 http:<!-- -->//x a: b"
+
+
+def test_a_report_is_written_as_its_name_says(result, tmp_path):
+    for name in ("a.html", "a.md", "a.json"):
+        write_report(result, tmp_path / name)
+    assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
+    assert (tmp_path / "a.md").read_text().startswith("## Reported accuracy")
+    assert json.loads((tmp_path / "a.json").read_text()) == json.loads(json.dumps(result.to_dict()))
+    with pytest.raises(InputError, match=r"no report is written as 'a.pdf'; its end says how"):
+        write_report(result, tmp_path / "a.pdf")
+
+
+@pytest.mark.browser
+def test_every_link_of_the_page_leads_somewhere_and_all_is_reached_by_keyboard(page, tab, tmp_path):
+    (tmp_path / "report.html").write_text(page)
+    tab.goto(f"file://{tmp_path / 'report.html'}")
+    targets = tab.eval_on_selector_all("a", "all => all.map(a => a.getAttribute('href'))")
+    assert len(targets) > 5
+    assert all(tab.locator(target).count() == 1 for target in set(targets))
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.textContent") == "To the answers"
+    box = tab.locator(".skip").bounding_box()
+    assert box["x"] >= 0  # it shows itself once it is reached
+    tab.locator("summary").first.focus()
+    tab.keyboard.press("Enter")
+    assert tab.locator("details").first.get_attribute("open") is not None
 
 
 @pytest.mark.browser

@@ -95,6 +95,7 @@ def test_clusters_do_not_depend_on_the_order_of_the_pairs(seed):
 def store_of(vectors, person, test, *, named):
     n = len(person)
     items = SimpleNamespace(
+        ids=[str(row) for row in range(n)],
         groups=[f"p{one}" for one in person] if named else [None] * n,
         splits=["test" if one else "train" for one in test],
         column=lambda name: [112] * n,

@@ -25,6 +25,7 @@ from embedkit_cli import (
     parity,
     predict,
     remedies,
+    report,
     search,
     selftest,
     settings,
@@ -54,6 +55,7 @@ app.command()(finetune.finetune)
 app.command()(predict.predict)
 app.command()(search.search)
 app.command()(audits.audit)
+app.command()(report.report)
 app.command()(explain.explain)
 app.command()(selftest.selftest)
 app.command()(parity.parity)
@@ -98,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _stop)
     _open_streams()
     given = sys.argv[1:] if arguments is None else arguments
-    console.reset(json_wanted="--json" in given)
+    console.reset(given)
     try:
         result = app(given, prog_name="embedkit", standalone_mode=False)
         status = result if isinstance(result, int) else 0

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from embedkit_cli import console
-from embedkit_cli.options import Backbone, Json, Label, Quiet, Seed
+from embedkit_cli.options import Backbone, BlurFaces, Json, Label, NoImages, Quiet, Seed
+from embedkit_cli.report import keep, write
 
 
 def audit(
@@ -48,8 +49,11 @@ def audit(
         typer.Option("--views", help="Look at changed pictures too; embeds each a dozen times."),
     ] = False,
     report: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Write the page with the pictures.")
+        list[Path] | None,
+        typer.Option(metavar="FILE.html|.md|.json", help="Write a report; repeatable."),
     ] = None,
+    blur_faces: BlurFaces = False,
+    no_images: NoImages = False,
     limit: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Fail (status 1) above it; e.g. leakage=1%."),
@@ -64,7 +68,7 @@ def audit(
     """Run every audit that can run: how much of this accuracy is real?
 
     \b
-        embedkit audit indexes/faces --report faces.html
+        embedkit audit indexes/faces --report faces.html --report faces.md
         embedkit audit indexes/faces --json --limit leakage=0.01
         embedkit audit indexes/faces --predictions mine.csv
         embedkit audit indexes/faces --check shortcuts --views
@@ -72,14 +76,13 @@ def audit(
     """
     from embedkit.audits import audit as run
     from embedkit.audits.gate import exceeded, parse_limits
-    from embedkit.audits.kept import keep
-    from embedkit.errors import OutputError
-    from embedkit.files import write_output
     from embedkit.pipeline import store_of
     from embedkit.reports import text
     from embedkit.reports.audits import findings
-    from embedkit.reports.page import render
+    from embedkit.reports.outputs import check_name
 
+    for path in report or ():
+        check_name(path)
     limits = parse_limits(limit or [])
     with console.progress() as update:
         opened = store_of(
@@ -104,15 +107,9 @@ def audit(
             seed=seed,
             progress=update,
         )
-    try:
-        keep(result)
-    except OutputError as error:
-        console.say(f"not kept in the store for map and view: {error}")
+    keep(result)
     reasons = exceeded(result, limits, allow_not_run=allow_not_run)
-    if report is not None:
-        page = render(result, command=f"embedkit audit {store} --report {report} --seed {seed}")
-        write_output(report, page.encode(errors="backslashreplace"))
-        console.say(f"wrote {report}")
+    write(result, report or [], blur_faces=blur_faces, images=not no_images)
     console.show(findings(result), result.to_dict(exit_code=1 if reasons else 0))
     for reason in reasons:
         console.say(f"Limit exceeded: {reason}")

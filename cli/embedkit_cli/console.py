@@ -1,6 +1,7 @@
 """What the user sees: results on stdout, talk and progress on stderr."""
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,15 +19,22 @@ EVERY = 30.0
 class _State:
     json_wanted: bool = False
     quiet: bool = False
+    command: str = ""
 
 
 _state = _State()
 
 
-def reset(*, json_wanted: bool) -> None:
+def reset(arguments: list[str]) -> None:
     """Start a run of the program."""
-    _state.json_wanted = json_wanted
+    _state.json_wanted = "--json" in arguments
     _state.quiet = False
+    _state.command = shlex.join(["embedkit", *arguments])
+
+
+def command() -> str:
+    """Return the command line of this run, as a shell takes it."""
+    return _state.command
 
 
 def want_json(wanted: bool) -> bool:

@@ -32,6 +32,10 @@ Backbone: TypeAlias = Annotated[
 Label: TypeAlias = Annotated[
     str, typer.Option("--label", metavar="COLUMN", help="Column with the class, or any attribute.")
 ]
+BlurFaces: TypeAlias = Annotated[
+    bool, typer.Option("--blur-faces", help="Make faces in shown pictures unrecognisable.")
+]
+NoImages: TypeAlias = Annotated[bool, typer.Option("--no-images", help="Show no picture.")]
 By: TypeAlias = Annotated[
     str, typer.Option("--by", metavar="COLUMN", help="Attribute with the groups.")
 ]

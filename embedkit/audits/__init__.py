@@ -9,7 +9,9 @@ from typing import Any
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict
 from embedkit.audits.bias import TOLERANCE
 from embedkit.audits.causes import read_causes, with_own
+from embedkit.audits.census import take_census
 from embedkit.audits.guesses import read_guesses
+from embedkit.audits.headlines import Headline, headline
 from embedkit.audits.labels import are_true
 from embedkit.audits.run import Run, relatives
 from embedkit.errors import InputError
@@ -45,6 +47,11 @@ class Audit:
         """Return the finding of one audit."""
         return next(finding for finding in self.findings if finding.name == name)
 
+    @property
+    def headline(self) -> Headline:
+        """What to say first."""
+        return headline(self.findings)
+
     def to_dict(self, *, exit_code: int = 0) -> dict[str, Any]:
         """Return the JSON document `embedkit.audit/1`."""
         return {
@@ -58,7 +65,9 @@ class Audit:
                 "spaces": dict(self.store.record.spaces),
                 "embedkit": self.store.record.embedkit,
             },
+            "data": take_census(self.store, label=self.settings["label"]).to_dict(),
             "settings": self.settings,
+            "headline": self.headline.to_dict(),
             "findings": [finding.to_dict() for finding in self.findings],
         }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from embedkit.audits.methods import METHODS
 from embedkit.statistics import Estimate, proportion, upper_limit
 from embedkit.vectors import BoolArray, IntArray
 
@@ -71,6 +72,7 @@ class Finding:
             "verdict": self.verdict.value,
             "statement": self.statement.value,
             "summary": self.summary,
+            "method": METHODS.get(self.name, ""),
             **{key: figure.get(key) for key in ("value", "low", "high", "n")},
             "points": None if self.points is None else round(self.points, 4),
             "detectable": None if self.detectable is None else round(self.detectable, 4),

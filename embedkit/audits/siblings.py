@@ -25,6 +25,7 @@ class Siblings(Finding):
         people: how many were told apart.
         across: of them, those in train and in the test split.
         images: test images that have a sibling in train, twins not counted.
+        pairs: each of these with the first training image of its person.
         faces: what the faces say; None where no face network was asked.
         agreement: (precision, recall) of the faces' pairs by the data set's; None without both.
     """
@@ -35,6 +36,7 @@ class Siblings(Finding):
     people: int
     across: int
     images: int
+    pairs: tuple[tuple[str, str], ...]
     faces: FaceLinks | None
     agreement: tuple[float, float] | None
 
@@ -50,6 +52,7 @@ class Siblings(Finding):
             "people": self.people,
             "people_in_train_and_test": self.across,
             "with_sibling_in_train": self.images,
+            "pairs": [{"image": image, "in_train": other} for image, other in self.pairs],
             "faces": None if self.faces is None else self.faces.to_dict(),
             "faces_agree_with_groups": agreement,
         }
@@ -70,7 +73,7 @@ def find_siblings(store: Store, twins: Twins, *, split: str, seed: int) -> Sibli
     Returns:
         The finding; a sentence if people cannot be told apart.
     """
-    groups = store.items.groups
+    ids, groups = store.items.ids, store.items.groups
     splits = np.array([side or "" for side in store.items.splits])
     train, test = splits == "train", splits == split
     space = face_space(store)
@@ -93,7 +96,8 @@ def find_siblings(store: Store, twins: Twins, *, split: str, seed: int) -> Sibli
     if not known and faces is not None:
         person = [int(one) for one in faces.people]
     identity = clusters_of(person, twins.near)
-    related = _in_train(person, twins.near, test, train)
+    partner = _in_train(person, twins.near, test, train)
+    related = partner >= 0
     n, found = int(test.sum()), int(related.sum())
     estimate, verdict = share_verdict(related[test], identity[test], seed=seed)
     sides = [{one for one, in_ in zip(person, some, strict=True) if in_} for some in (train, test)]
@@ -126,6 +130,7 @@ def find_siblings(store: Store, twins: Twins, *, split: str, seed: int) -> Sibli
         people=people,
         across=across,
         images=found,
+        pairs=tuple((ids[row], ids[partner[row]]) for row in np.flatnonzero(related)),
         faces=faces,
         agreement=_agreement(groups, faces.people) if known and faces is not None else None,
     )
@@ -133,16 +138,17 @@ def find_siblings(store: Store, twins: Twins, *, split: str, seed: int) -> Sibli
 
 def _in_train(
     person: Sequence[object], near: IntArray, test: BoolArray, train: BoolArray
-) -> BoolArray:
-    """Mark test images whose person has a training image of another cluster of twins."""
-    photographs: dict[object, set[int]] = {}
+) -> IntArray:
+    """Return, for each test image, the first training row of its person that is no copy, or -1."""
+    photographs: dict[object, dict[int, int]] = {}
     for row in np.flatnonzero(train).tolist():
-        photographs.setdefault(person[row], set()).add(int(near[row]))
-    marked = np.zeros(len(person), bool)
+        photographs.setdefault(person[row], {}).setdefault(int(near[row]), row)
+    partner = np.full(len(person), -1)
     for row in np.flatnonzero(test).tolist():
         if person[row] is not None:
-            marked[row] = bool(photographs.get(person[row], set()) - {int(near[row])})
-    return marked
+            others = photographs.get(person[row], {}).items()
+            partner[row] = min((one for copies, one in others if copies != near[row]), default=-1)
+    return partner
 
 
 def _agreement(groups: Sequence[object], people: IntArray) -> tuple[float, float]:

@@ -1,257 +1,135 @@
 """The report: one HTML page that opens anywhere, loads nothing and runs nothing."""
 
-import base64
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib import resources
-from typing import Any
-
-import numpy as np
-from jinja2 import Environment, StrictUndefined
+from typing import Any, TypeVar
 
 import embedkit
 from embedkit.audits import Audit, Finding, Verdict
-from embedkit.audits.bias import Bias
-from embedkit.audits.labels import Labels
-from embedkit.audits.ledger import Ledger
-from embedkit.audits.lines import HeadLedger
-from embedkit.audits.parity import Parity
-from embedkit.audits.quality import Flagged, Quality
-from embedkit.audits.shortcuts import Exhibit, Shortcuts
-from embedkit.audits.twins import Pair, Twins
-from embedkit.reports.pictures import data_uri
+from embedkit.audits.census import take_census
+from embedkit.audits.headlines import Cause, most_telling
+from embedkit.audits.methods import METHODS
+from embedkit.audits.quality import Flagged
+from embedkit.audits.twins import Pair
+from embedkit.reports.pages import fill
+from embedkit.reports.pictures import Pictures
 from embedkit.reports.text import difference, p_value, share
 from embedkit.reports.views import shown_views
-from embedkit.statistics import Estimate
+from embedkit.reports.waterfalls import WIDTH, points, waterfall
 
 MOST_PAIRS = 24
 MOST_COLUMNS = 10
 MOST_GROUPINGS = 8
-BAR = 560  # width of the waterfall's scale, in the drawing's units
-CAUSES = {
-    "exact_twins": "exact copies in train",
-    "near_twins": "near copies in train",
-    "siblings": "same people in train",
-}
+MOST_LABELS = 50
+MOST_IDS = 1000
 MARKS = {
     Verdict.PRESENT: ("!", "present"),
     Verdict.ABSENT: ("✓", "absent"),
     Verdict.INCONCLUSIVE: ("?", "inconclusive"),
     Verdict.NOT_RUN: ("–", "not run"),
 }
+# Where on the page each audit has its section, if it has one.
+SECTIONS = {
+    "twins": "copies",
+    "siblings": "people",
+    "leakage": "copies",
+    "ledger": "ledger",
+    "parity": "alone",
+    "shortcuts": "files",
+    "labels": "labels",
+    "bias": "groups",
+    "quality": "quality",
+}
+IN_POINTS = ("ledger", "shortcuts", "bias")
+Kind = TypeVar("Kind")
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One row of the waterfall; positions are in the drawing's units."""
-
-    label: str
-    value: str
-    kind: str
-    x: float
-    width: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class ShownPair:
-    """A pair of pictures side by side; a picture that cannot be read is None."""
-
-    pair: Pair
-    first: str | None
-    second: str | None
-
-
-def render(result: Audit, *, command: str = "") -> str:
+def render(
+    result: Audit, *, command: str = "", blur_faces: bool = False, images: bool = True
+) -> str:
     """Return the page for an audit.
 
     Args:
         result: of `audit`.
         command: that made it, to be shown under "Reproduction".
+        blur_faces: whether faces are made unrecognisable; where it is not known where they are,
+            whole pictures are.
+        images: whether pictures are shown at all.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    templates = resources.files("embedkit.reports") / "templates"
-    style = (templates / "style.css").read_text(encoding="utf-8")
-    template = environment.from_string((templates / "audit.html").read_text(encoding="utf-8"))
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    ran = [one for one in result.findings if one.verdict != Verdict.NOT_RUN]
-    ledger = next((one for one in result.findings if isinstance(one, Ledger)), None)
-    twins = next((one for one in result.findings if isinstance(one, Twins)), None)
-    parity = next((one for one in result.findings if isinstance(one, Parity)), None)
-    labels = next((one for one in result.findings if isinstance(one, Labels)), None)
-    quality = next((one for one in result.findings if isinstance(one, Quality)), None)
-    flagged = _varied(quality.flagged) if quality else []
-    bias = next((one for one in result.findings if isinstance(one, Bias)), None)
-    suspects = labels.images if labels else ()
-    shortcuts = next((one for one in result.findings if isinstance(one, Shortcuts)), None)
-    pairs = _most_telling(twins.pairs) if twins else []
-    return template.render(
-        style=style,
-        style_hash=f"sha256-{digest}",
+    pictures = Pictures(result.store.items, blur_faces=blur_faces, hidden=not images)
+    by_name = {one.name: one for one in result.findings if one.verdict is not Verdict.NOT_RUN}
+    twins = by_name.get("twins")
+    found = {name: by_name.get(name) for name in METHODS}
+    return fill(
+        "audit.html",
         name=result.store.items.root.name,
-        headline=_headline(ledger, ran),
-        findings=[(one, *MARKS[one.verdict], *_parted(one.summary)) for one in ran],
-        not_run=[one for one in result.findings if one.verdict == Verdict.NOT_RUN],
-        ledger=ledger,
-        waterfalls=[(one, _waterfall(one)) for one in ledger.heads] if ledger else [],
-        bar=BAR,
-        parity=parity,
-        views=shown_views(result),
+        headline=result.headline,
+        ran=list(by_name.values()),
+        not_run=[one for one in result.findings if one.verdict is Verdict.NOT_RUN],
+        **found,
+        views=shown_views(result, pictures),
+        data=take_census(result.store, label=result.settings["label"]),
+        unreadable=result.store.unreadable,
+        reproduction=_reproduction(result, command),
+        to_drop=_to_drop(getattr(twins, "pairs", ())),
+        pictures=pictures,
+        marks=MARKS,
+        methods=METHODS,
+        sections={name: SECTIONS[name] for name in by_name if _has_section(name, by_name)},
+        most=MOST_PAIRS,
+        most_columns=MOST_COLUMNS,
+        most_groupings=MOST_GROUPINGS,
+        most_labels=MOST_LABELS,
+        most_ids=MOST_IDS,
+        bar=WIDTH,
+        waterfall=waterfall,
+        most_telling=most_telling,
+        varied=_varied,
+        parted=parted,
+        cut=_cut,
+        size=size,
+        written=written,
         share=share,
         p_value=p_value,
         difference=difference,
-        pairs=[_shown(result, pair) for pair in pairs[:MOST_PAIRS]],
-        n_pairs=len(twins.pairs) if twins else 0,
-        suspects=[
-            (one, data_uri(result.store.items.path(one.id))) for one in suspects[:MOST_PAIRS]
-        ],
-        n_suspects=len(suspects),
-        bias=bias,
-        most_groupings=MOST_GROUPINGS,
-        quality=quality,
-        flagged=[(one, data_uri(result.store.items.path(one.id))) for one in flagged[:MOST_PAIRS]],
-        n_flagged=len(flagged),
-        shortcuts=shortcuts,
-        most_columns=MOST_COLUMNS,
-        exhibits=_exhibits(result, shortcuts) if shortcuts else [],
-        to_drop=_to_drop(twins.pairs) if twins else [],
-        data=_data_card(result),
-        unreadable=result.store.unreadable,
-        reproduction=_reproduction(result, command),
     )
 
 
-def _parted(summary: str) -> tuple[str, str]:
+def _has_section(name: str, found: dict[str, Finding]) -> bool:
+    """Say whether there is anything to show of an audit."""
+    lists = {"twins": "pairs", "leakage": "pairs", "siblings": "pairs", "labels": "images"}
+    holder = found.get("twins" if name == "leakage" else name)
+    return name not in lists or bool(getattr(holder, lists[name], ()))
+
+
+def parted(summary: str) -> tuple[str, str]:
     """Part a summary after its first sentence; the second part may be empty."""
     first, *rest = re.split(r"(?<=[.]) (?=[A-Z])", summary, maxsplit=1)
     return first, rest[0] if rest else ""
 
 
-def _headline(ledger: Ledger | None, ran: Sequence[Finding]) -> dict[str, str]:
-    """Return the page's first sentence and the one after it."""
-    if ledger is None:
-        return {
-            "title": "No accuracy to explain yet",
-            "text": "There is no ledger below, because no head could be trained and scored; the "
-            "list of what did not run says why.",
-        }
-    first = ledger.heads[0]
-    reported = f"Reported accuracy ({first.head} head): {first.reported.value:.1%}."
-    people = any(line.cause == "siblings" for line in first.lines)
-    kin = "relatives" if people else "copies"
-    if first.reason:
-        return {
-            "title": f"{reported} What {kin} are worth in it cannot be measured.",
-            "text": f"Train shares pictures or people with test, and {first.reason}, so no head "
-            "could be trained without them. The test says nothing about new pictures.",
-        }
-    gone = [f"{kin} in train"] if first.removed else []
-    gone += [] if first.follows is None else [f"following {first.follows.column}"]
-    title = f"{reported} No test image has {kin} in train."
-    if gone:
-        title = f"{reported} Without {' and without '.join(gone)}: {first.honest.value:.1%}."
-    elif first.missed:
-        title = f"{reported} {kin.capitalize()} in train may have been missed."
-    text = {
-        Verdict.PRESENT: f"Part of the reported accuracy comes from test images whose {kin} the "
-        "classifier has been trained on.",
-        Verdict.ABSENT: f"The {kin} of test images in train carry no accuracy worth mentioning.",
-        Verdict.INCONCLUSIVE: f"Whether {kin} of test images in train carry accuracy cannot be "
-        + (f"told: {first.missed}." if first.missed else "told from this many test images."),
-        Verdict.NOT_RUN: "",
-    }[first.of_relatives]
-    if first.follows is not None:
-        text += (
-            f" The classifier follows {first.follows.column}: where that points to another class, "
-            "it is wrong more often."
-        )
-    looked = any(one.name == "shortcuts" for one in ran)
-    missing = [] if people else ["the same person on both sides"]
-    missing += [] if looked else ["shortcuts"]
-    rest = f": {' and '.join(missing)} may be in it still" if missing else ""
-    takes = f" The second figure takes {' and '.join(gone)} away and nothing else;" if gone else ""
-    start = " for" if gone else " For"
-    return {
-        "title": title,
-        "text": f"{text}{takes}{start} pictures of somebody new, taken elsewhere, expect less"
-        f"{rest}.",
-    }
+def _cut(every: Sequence[Kind], shown: Sequence[Kind], order: str) -> str:
+    """Say that not all of a list is shown, and in which order."""
+    if len(shown) == len(every):
+        return f", {order}" if order else ""
+    first = f"; the first {len(shown)} are shown" + (f", {order}" if order else "")
+    return f"{first}; 'embedkit audit --json' lists them all"
 
 
-def _exhibits(
-    result: Audit, shortcuts: Shortcuts
-) -> list[tuple[str, list[tuple[Exhibit, str | None]]]]:
-    """Return two rows of pictures, each with what it shows."""
-    cause = shortcuts.cause
-    kinds = (
-        (f"Where {cause} points to the class on the label", shortcuts.aligned),
-        (f"Where {cause} points away from it", shortcuts.conflicting),
-    )
-    path = result.store.items.path
-    return [(words, [(one, data_uri(path(one.id))) for one in row]) for words, row in kinds if row]
+def size(cause: Cause) -> str:
+    """Write how large a cause is."""
+    if cause.of.startswith("accuracy"):
+        return f"{points(cause.effect)}{cause.of.removeprefix('accuracy')}"
+    return f"{share(cause.effect)} of {cause.of}"
 
 
-def _waterfall(ledger: HeadLedger) -> list[Bar]:
-    bars = [_bar("reported", ledger.reported, "total")]
-    level, gone = ledger.reported.value, 0
-    for line in ledger.lines:
-        name = f"− {CAUSES[line.cause]} ({line.removed - gone} removed)"
-        gone = line.removed
-        if line.reason:
-            bars.append(Bar(name, f"not measured: {line.reason}", "loss", 0, 0, 0, 0))
-            continue
-        bars.append(_step(name, line.effect, level))
-        level -= line.effect.value
-    if ledger.follows is not None:
-        bars.append(_step(f"− following {ledger.follows.column}", ledger.follows.effect, level))
-    if np.isnan(ledger.honest.value):
-        return bars
-    return [*bars, _bar("what is left", ledger.honest, "total")]
-
-
-def _step(label: str, effect: Estimate, level: float) -> Bar:
-    """Return the bar of what is taken off from some level."""
-    return Bar(
-        label,
-        _points(effect),
-        "loss" if effect.value >= 0 else "gain",
-        BAR * min(level, level - effect.value),
-        BAR * abs(effect.value),
-        BAR * max(0.0, level - effect.high),
-        BAR * min(1.0, level - effect.low),
-    )
-
-
-def _bar(label: str, estimate: Estimate, kind: str) -> Bar:
-    return Bar(
-        label,
-        share(estimate),
-        kind,
-        0,
-        BAR * estimate.value,
-        BAR * estimate.low,
-        BAR * estimate.high,
-    )
-
-
-def _points(effect: Estimate) -> str:
-    return f"{100 * effect.value:.1f} points [{100 * effect.low:.1f}, {100 * effect.high:.1f}]"
-
-
-def _most_telling(pairs: tuple[Pair, ...]) -> list[Pair]:
-    """Order pairs for show: across splits first, then those with conflicting labels."""
-    return sorted(pairs, key=lambda pair: (not pair.across_splits, not pair.conflicting))
-
-
-def _shown(result: Audit, pair: Pair) -> ShownPair:
-    items = result.store.items
-    return ShownPair(pair, data_uri(items.path(pair.a)), data_uri(items.path(pair.b)))
+def written(finding: Finding) -> str:
+    """Write a finding's figure with its interval."""
+    if finding.estimate is None:
+        return ""
+    in_points = finding.name in IN_POINTS and finding.points is not None
+    return (points if in_points else share)(finding.estimate)
 
 
 def _varied(flagged: Sequence[Flagged]) -> list[Flagged]:
@@ -265,7 +143,7 @@ def _varied(flagged: Sequence[Flagged]) -> list[Flagged]:
     return [flagged[place] for place in order if flagged[place].readable]
 
 
-def _to_drop(pairs: tuple[Pair, ...]) -> list[str]:
+def _to_drop(pairs: Sequence[Pair]) -> list[str]:
     """List the training images that are copies of images in another split."""
     drop = set()
     for pair in pairs:
@@ -274,36 +152,21 @@ def _to_drop(pairs: tuple[Pair, ...]) -> list[str]:
     return sorted(drop)
 
 
-def _data_card(result: Audit) -> dict[str, Any]:
-    counts = result.store.items.counts()
-    labels = sorted({label for split in counts.values() for label in split}, key=lambda x: x or "")
-    return {
-        "layout": result.store.items.layout,
-        "splits": [split or "no split" for split in counts],
-        "rows": [
-            (
-                label if label is not None else "no label",
-                [split[label] for split in counts.values()],
-            )
-            for label in labels[:50]
-        ],
-        "more": max(0, len(labels) - 50),
-        "n": len(result.store.items),
-        "made": result.store.record.source["split"],
-    }
-
-
 def _reproduction(result: Audit, command: str) -> list[tuple[str, str]]:
     space = result.store.spaces[result.settings["backbone"]].record
     facts = [
         ("command", command),
         ("embedkit", embedkit.__version__),
-        ("seed", str(result.settings["seed"])),
-        ("label column", result.settings["label"]),
-        ("material", f"{result.settings['material']:g} accuracy points"),
-        ("backbone", f"{space.name}: {space.contract['network']}"),
+        *((name.replace("_", " "), _setting(value)) for name, value in result.settings.items()),
+        ("network", space.contract["network"]),
         ("space", space.contract_sha256),
         ("items", result.store.record.items["sha256"]),
         ("made with", ", ".join(f"{name} {v}" for name, v in sorted(space.made_with.items()))),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else f"{value}"

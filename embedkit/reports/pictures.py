@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from embedkit.errors import UnreadableImageError
 from embedkit.images import decode, read_bytes, strict_pillow
+from embedkit.items import ItemTable
 from embedkit.vectors import Pixels
 
 THUMBNAIL = 128
+SQUARES = 6  # along each side of a face that is blurred
+MARGIN = 0.3  # of a face's box, blurred on each side of it
+FACE = ["faces", "face_left", "face_top", "face_right", "face_bottom"]
+Box = tuple[float, float, float, float]
 GREY = (225, 225, 225)
 
 
@@ -40,10 +46,59 @@ def thumbnail(pixels: Pixels, side: int = THUMBNAIL) -> Image.Image:
     return image
 
 
-def data_uri(path: Path) -> str | None:
-    """Return a thumbnail as a `data:` address, None where there is no picture."""
-    pixels = load_pixels(path)
-    return None if pixels is None else pixels_uri(pixels)
+class Pictures:
+    """The pictures of a data set as pages show them."""
+
+    def __init__(self, items: ItemTable, *, blur_faces: bool = False, hidden: bool = False) -> None:
+        """Take what is known of faces from the items.
+
+        Args:
+            items: of a store.
+            blur_faces: whether faces are made unrecognisable.
+            hidden: whether no picture is shown at all.
+        """
+        self.hidden = hidden
+        self._items = items
+        self._blur = blur_faces
+        self._rows = {id_: row for row, id_ in enumerate(items.ids)}
+
+    def pixels(self, id_: str) -> Pixels | None:
+        """Return a picture as it may be shown, None where its file is gone or damaged."""
+        pixels = load_pixels(self._items.path(id_))
+        if pixels is None or not self._blur:
+            return pixels
+        return mosaic(pixels, self._only_face(id_))
+
+    def uri(self, id_: str) -> str | None:
+        """Return a thumbnail as a `data:` address, None where there is no picture."""
+        pixels = self.pixels(id_)
+        return None if pixels is None else pixels_uri(pixels)
+
+    def _only_face(self, id_: str) -> Box | None:
+        """Return the box of a picture's face; None if there are several or none was looked for."""
+        if id_ not in self._rows:
+            return None
+        (row,) = self._items.rows.slice(self._rows[id_], 1).select(FACE).to_pylist()
+        if row["faces"] != 1 or row["face_left"] is None:
+            return None
+        return row["face_left"], row["face_top"], row["face_right"], row["face_bottom"]
+
+
+def mosaic(pixels: Pixels, box: Box | None) -> Pixels:
+    """Make a face unrecognisable: a few large squares, of the whole picture where it has no box."""
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = 0, 0, width, height
+    if box is not None:
+        beside, above = MARGIN * (box[2] - box[0]), MARGIN * (box[3] - box[1])
+        left, top = max(0, int(box[0] - beside)), max(0, int(box[1] - above))
+        right, bottom = min(width, int(box[2] + beside) + 1), min(height, int(box[3] + above) + 1)
+    if left >= right or top >= bottom:  # a box beside the picture
+        left, top, right, bottom = 0, 0, width, height
+    part = Image.fromarray(pixels[top:bottom, left:right])
+    small = part.resize((SQUARES, SQUARES), Image.Resampling.BOX)
+    changed = pixels.copy()
+    changed[top:bottom, left:right] = np.asarray(small.resize(part.size, Image.Resampling.NEAREST))
+    return changed
 
 
 def pixels_uri(pixels: Pixels) -> str:

@@ -8,7 +8,7 @@ from embedkit.audits.shortcuts import Shortcuts
 from embedkit.audits.sights import VIEWS, neutral_views
 from embedkit.audits.views import Views
 from embedkit.pipeline.views import sight_of
-from embedkit.reports.pictures import load_pixels, pixels_uri
+from embedkit.reports.pictures import Pictures, pixels_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ShownViews:
     rows: tuple[tuple[Look, str | None], ...]
 
 
-def shown_views(result: Audit) -> ShownViews | None:
+def shown_views(result: Audit, pictures: Pictures) -> ShownViews | None:
     """Return what the page shows of views, None where none were looked at."""
     finding = next((one for one in result.findings if isinstance(one, Shortcuts)), None)
     found = None if finding is None else finding.views
@@ -27,7 +27,7 @@ def shown_views(result: Audit) -> ShownViews | None:
         return None
     id_, face = found.example
     items = result.store.items
-    pixels = load_pixels(items.path(id_))
+    pixels = None if pictures.hidden else pictures.pixels(id_)
     examples: dict[str, str] = {}
     if pixels is not None:
         sight, _ = sight_of(pixels, face, str(items.column("sha256")[items.ids.index(id_)]))
