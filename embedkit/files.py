@@ -47,14 +47,29 @@ def write_parts(path: Path, parts: Iterable[Buffer]) -> str:
     return digest.hexdigest()
 
 
+def check_place(path: Path) -> None:
+    """Refuse a file that cannot be written where it is asked for, before the work.
+
+    Raises:
+        OutputError: it is a folder, or what should be a folder above it is none.
+    """
+    if not path.name or path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it")
+    above = next((one for one in path.parents if one.exists()), None)
+    if above is not None and not above.is_dir():
+        raise OutputError(f"{path} cannot be written: {above} is a file")
+    effective = os.access in os.supports_effective_ids
+    if above is not None and not os.access(above, os.W_OK, effective_ids=effective):
+        raise OutputError(f"{path} cannot be written: Permission denied")
+
+
 def write_output(path: Path, data: bytes) -> Path:
     """Write a file that the user asked for, making its folder, and return its path.
 
     Raises:
         OutputError: it cannot be written.
     """
-    if not path.name or path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file in it")
+    check_place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, data)

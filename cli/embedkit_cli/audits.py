@@ -79,10 +79,10 @@ def audit(
     from embedkit.pipeline import store_of
     from embedkit.reports import text
     from embedkit.reports.audits import findings
-    from embedkit.reports.outputs import check_name
+    from embedkit.reports.outputs import check_report
 
     for path in report or ():
-        check_name(path)
+        check_report(path)
     limits = parse_limits(limit or [])
     with console.progress() as update:
         opened = store_of(

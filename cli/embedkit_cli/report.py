@@ -41,11 +41,11 @@ def report(
     from embedkit.audits import audit
     from embedkit.pipeline import store_of
     from embedkit.reports import text
-    from embedkit.reports.outputs import check_name
+    from embedkit.reports.outputs import check_report
 
     paths = output or [Path("report.html")]
     for path in paths:
-        check_name(path)
+        check_report(path)
     with console.progress() as update:
         opened = store_of(
             store, understood=lambda items: console.say(text.data_set(items)), progress=update

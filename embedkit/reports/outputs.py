@@ -5,19 +5,21 @@ from pathlib import Path
 
 from embedkit.audits import Audit
 from embedkit.errors import InputError
-from embedkit.files import write_output
+from embedkit.files import check_place, write_output
 from embedkit.reports.markdown import markdown
 from embedkit.reports.page import render
 
 SUFFIXES = (".html", ".md", ".json")
 
 
-def check_name(path: Path) -> None:
+def check_report(path: Path) -> None:
     """Refuse a file that no report can be written to, before the work.
 
     Raises:
         InputError: the name's end is none of `SUFFIXES`.
+        OutputError: it cannot be written there.
     """
+    check_place(path)
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"no report is written as {path.name!r}; its end says how: {', '.join(SUFFIXES)}"
@@ -33,7 +35,7 @@ def write_report(
         InputError: the name's end is none of `SUFFIXES`.
         OutputError: the file cannot be written.
     """
-    check_name(path)
+    check_report(path)
     kind = path.suffix.lower()
     if kind == ".html":
         text = render(result, command=command, blur_faces=blur_faces, images=images)
