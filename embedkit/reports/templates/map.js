@@ -12,7 +12,8 @@ data (see embedkit/reports/map_data.py, which makes it):
   n         number of points
   xy        base64 of little-endian float32: x, y of each point; y grows upwards
   ids       [n] names, shown and exported
-  added     how many of the last points are new pictures, drawn with another mark
+  added     [text] of the last points, which are new pictures drawn with another mark: what to say
+            of each
   columns   [{name, group, note, kind: "category", values: [text], codes: base64 of int32 (-1: none),
               colours: [number of a palette colour or -1 for the shared one]}
              {name, group, note, kind: "number", values: base64 of float32 (NaN: none)}]
@@ -108,6 +109,7 @@ const EmbedMap = (() => {
       this.data = data;
       this.hooks = hooks;
       this.n = data.n;
+      this.old = data.n - (data.added || []).length;
       this.columns = data.columns.map(decoded);
       this.column = this.columns.find((one) => one.name === data.colour_by) || this.columns[0];
       this.pairs = new Int32Array(bytes(data.pairs || ""));
@@ -185,10 +187,6 @@ const EmbedMap = (() => {
     _value(column, i) {
       if (column.kind === "number") return Number.isNaN(column.values[i]) ? null : words(column.values[i]);
       return column.codes[i] < 0 ? null : column.values[column.codes[i]];
-    }
-
-    _isNew(i) {
-      return i >= this.n - (this.data.added || 0);
     }
 
     _colours() {
@@ -373,7 +371,7 @@ const EmbedMap = (() => {
         }
         if (column.none) rows.push(entry(-1, "no value", column.none, this.data.none));
       }
-      if (this.data.added) rows.push(element("p", { className: "em-note", textContent: `◆ new pictures: ${count(this.data.added)}, placed without moving the others` }));
+      if (this.old < this.n) rows.push(element("p", { className: "em-note", textContent: `◇ new pictures: ${count(this.n - this.old)}, placed without moving the others` }));
       this.key.replaceChildren(...rows);
     }
 
@@ -464,7 +462,7 @@ const EmbedMap = (() => {
 
     _facts(i, all) {
       const rows = [element("p", { className: "em-name", dir: "auto", textContent: this.data.ids[i] })];
-      if (this._isNew(i)) rows.push(element("p", { className: "em-note", textContent: "new picture, not in the store" }));
+      if (i >= this.old) rows.push(element("p", { className: "em-note", dir: "auto", textContent: this.data.added[i - this.old] }));
       const facts = element("dl");
       for (const one of this.columns) {
         const value = this._value(one, i);
@@ -733,7 +731,6 @@ const EmbedMap = (() => {
       const some = this.selection.length > 0;
       const [scale, left, top] = [this.scale * ratio, this.left * ratio, this.top * ratio];
       const inView = [];
-      const added = this.n - (this.data.added || 0);
       // What is selected comes last, so that nothing covers it.
       for (let pass = some ? 0 : 1; pass < 2; pass++) {
         for (let place = 0; place < this.n; place++) {
@@ -743,7 +740,7 @@ const EmbedMap = (() => {
           const py = Math.round(this.y[i] * scale + top);
           if (px < -reach || py < -reach || px >= width + reach || py >= height + reach) continue;
           if (inView.length <= MOST_TILES) inView.push(i);
-          if (i >= added) continue;
+          if (i >= this.old) continue;
           const faint = some && !pass ? 0.18 : 1;
           const colour = ink[i];
           const [red, green, blue] = [colour & 255, (colour >> 8) & 255, (colour >> 16) & 255];
@@ -821,7 +818,7 @@ const EmbedMap = (() => {
 
     _new(colour) {
       const context = this.context;
-      for (let i = this.n - (this.data.added || 0); i < this.n; i++) {
+      for (let i = this.old; i < this.n; i++) {
         if (!this.shown[i]) continue;
         const [x, y] = this._at(i);
         context.beginPath();
