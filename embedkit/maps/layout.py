@@ -1,5 +1,6 @@
 """Layout: a neighbour graph becomes places in the plane, by UMAP."""
 
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -120,4 +121,7 @@ def curve() -> tuple[float, float]:
 @cache
 def load_umap() -> Any:
     """Import UMAP when a map is drawn: that takes seconds."""
-    return import_module("umap.umap_")
+    with warnings.catch_warnings():
+        # It says so where TensorFlow is missing, which nothing here needs.
+        warnings.simplefilter("ignore", ImportWarning)
+        return import_module("umap.umap_")
