@@ -16,6 +16,7 @@ from embedkit.audits.kept import keep
 from embedkit.errors import InputError, NotEnoughImagesError
 from embedkit.maps import map_of
 from embedkit.maps.columns import FAINT, SHARED, Column, colour_numbers, item_columns
+from embedkit.maps.edges import fuzzy_graph
 from embedkit.maps.honesty import compare, nearest_in_plane, trustworthiness
 from embedkit.maps.layout import lay_out, neighbour_graph
 from embedkit.maps.placing import place
@@ -103,6 +104,25 @@ def test_maps_have_no_more_images_than_asked_and_say_so(audited, monkeypatch):
     assert [audited.items.ids[row] for row in made.rows] == made.ids
     whole = item_columns(audited, backbone="pixels")["split"].values
     assert made.columns["split"].values == tuple(whole[row] for row in made.rows)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(3, 40), st.integers(2, 9), st.integers(0, 10**6), st.booleans())
+def test_edges_are_umaps(n, k, seed, copies):
+    from umap.umap_ import fuzzy_simplicial_set
+
+    k = min(k, n - 1)
+    vectors = unit_rows(np.random.default_rng(seed).normal(size=(n, 4)))
+    if copies:
+        vectors[n // 2 :] = vectors[: n - n // 2]
+    graph = neighbour_graph(index_of(vectors), vectors, k)
+    rows = np.concatenate([np.arange(n)[:, None], graph.rows], axis=1)
+    near = np.maximum(1 - graph.similarities, 0)
+    distances = np.concatenate([np.zeros((n, 1)), near], axis=1).astype(np.float32)
+    theirs, _, _ = fuzzy_simplicial_set(
+        vectors, k + 1, None, "cosine", knn_indices=rows, knn_dists=distances
+    )
+    assert abs(fuzzy_graph(graph).toarray() - theirs.toarray()).max() < 2e-3
 
 
 # ---- honesty ----------------------------------------------------------------------------------

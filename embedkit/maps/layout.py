@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from embedkit.maps.edges import fuzzy_graph
 from embedkit.store.index import NeighbourIndex, Neighbours
-from embedkit.vectors import FloatArray, IntArray
+from embedkit.vectors import FloatArray
 
 FEWEST = 4  # images: three have no inner arrangement to show
 SPREAD, CLOSEST = 1.0, 0.1  # UMAP's own defaults, as are the next three
@@ -57,20 +58,11 @@ def lay_out(graph: Neighbours, vectors: FloatArray, *, seed: int) -> Layout:
     """
     umap = load_umap()
     random = np.random.RandomState(seed)
-    indices, distances = with_self(graph)
     # BLAS and LAPACK add up in an order that goes by the threads they have.
     with threadpool_limits(1):
-        weights, _, _ = umap.fuzzy_simplicial_set(
-            vectors,
-            indices.shape[1],
-            random,
-            "cosine",
-            knn_indices=indices,
-            knn_dists=distances,
-        )
         places, _ = umap.simplicial_set_embedding(
-            vectors,
-            weights,
+            None,
+            fuzzy_graph(graph),
             2,
             RATE,
             *curve(),
@@ -101,14 +93,6 @@ def _start(vectors: FloatArray, seed: int) -> FloatArray:
     places[:, : axes.shape[1]] = vectors @ axes - mean @ axes
     places *= WIDTH / max(float(np.abs(places).max()), 1e-6)
     return np.asarray(places + np.random.default_rng(seed).normal(0, JITTER, places.shape), "f4")
-
-
-def with_self(graph: Neighbours) -> tuple[IntArray, FloatArray]:
-    """Return neighbours and cosine distances as UMAP wants them: each image is its own first."""
-    n = len(graph.rows)
-    indices = np.concatenate([np.arange(n)[:, None], graph.rows], axis=1)
-    near = np.maximum(1 - graph.similarities, 0)
-    return indices, np.concatenate([np.zeros((n, 1)), near], axis=1).astype(np.float32)
 
 
 @cache
