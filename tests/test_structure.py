@@ -16,6 +16,7 @@ LAYERS = (
     {"embedkit_cli"},
     {"demo"},
     {"reports"},
+    {"maps"},
     {"finetuning"},  # trains again without the relatives that audits find
     {"audits"},
     {"heads", "pipeline"},
@@ -37,7 +38,12 @@ LEAVES = {
     "facenet_pytorch": ("embedkit/backbones/",),
     "faiss": ("embedkit/store/index.py",),
     "jinja2": ("embedkit/reports/",),
-    "matplotlib": ("embedkit/reports/figures.py", "embedkit/reports/heatmaps.py"),
+    "matplotlib": (
+        "embedkit/reports/figures.py",
+        "embedkit/reports/heatmaps.py",
+        "embedkit/reports/map_figure.py",
+    ),
+    "umap": ("embedkit/maps/layout.py",),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "sklearn": ("embedkit/heads/",),

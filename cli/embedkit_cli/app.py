@@ -22,6 +22,7 @@ from embedkit_cli import (
     explain,
     finetune,
     heads,
+    maps,
     parity,
     predict,
     remedies,
@@ -57,6 +58,7 @@ app.command()(search.search)
 app.command()(audits.audit)
 app.command()(report.report)
 app.command()(explain.explain)
+app.command("map")(maps.map_)
 app.command()(selftest.selftest)
 app.command()(parity.parity)
 app.command()(remedies.split)
