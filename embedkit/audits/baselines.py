@@ -9,7 +9,7 @@ from typing import Any
 from embedkit.audits import Audit
 from embedkit.audits.labels import Labels
 from embedkit.audits.quality import Quality
-from embedkit.audits.twins import Twins
+from embedkit.audits.twins import Pair, Twins
 from embedkit.errors import InputError
 from embedkit.files import sha256, write_output
 from embedkit.store import Store
@@ -77,7 +77,7 @@ def listed(result: Audit) -> dict[str, frozenset[Key]]:
     keys: dict[str, Iterable[Key]] = {}
     for one in result.findings:
         if isinstance(one, Twins):
-            keys["twins"] = [(pair.a, pair.b) for pair in one.pairs]
+            keys["twins"] = [pair_key(pair) for pair in one.pairs]
         elif isinstance(one, Labels):
             keys["labels"] = [(suspect.id, suspect.label) for suspect in one.images]
         elif isinstance(one, Quality):
@@ -85,6 +85,11 @@ def listed(result: Audit) -> dict[str, frozenset[Key]]:
                 (flagged.id, fault.check) for flagged in one.flagged for fault in flagged.faults
             ]
     return {name: frozenset(some) for name, some in keys.items()}
+
+
+def pair_key(pair: Pair) -> Key:
+    """Return the ids of a pair, whichever comes first in a store."""
+    return (min(pair.a, pair.b), max(pair.a, pair.b))
 
 
 def baseline_of(result: Audit) -> Baseline:

@@ -5,13 +5,14 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
 from embedkit.audits import AUDITS
 from embedkit.audits.paths import Figure, part_of
 from embedkit.errors import InputError
 
-_FORM = re.compile(r"(.+?)\s*(>=|<=|=)\s*([^=<>]*)")
+_FORM = re.compile(r"(.+?)\s*(>=|<=|=)\s*([^=<>]*)", re.DOTALL)
 
 
 class End(StrEnum):
@@ -126,8 +127,9 @@ def _parsed(text: str) -> Limit:
             f"--limit {text}: no audit is called {audit!r}; known: {', '.join(AUDITS)}{hint}"
         )
     try:
-        bound = float(given.removesuffix("%")) / (100 if given.endswith("%") else 1)
-    except ValueError:
+        # As floats, 0.7 / 100 is less than 0.007.
+        bound = float(Decimal(given.removesuffix("%")) / (100 if given.endswith("%") else 1))
+    except ArithmeticError:
         raise InputError(f"--limit {text}: {given!r} is no number; e.g. {name}=0.01") from None
     if not math.isfinite(bound):
         raise InputError(f"--limit {text}: {given!r} is no limit; e.g. {name}=0.01")
@@ -142,7 +144,8 @@ def _near(name: str, figures: dict[str, Figure]) -> str:
     """Say which names are near, and where all are listed."""
     of_audit = [one for one in figures if one.partition(".")[0] == name.partition(".")[0]]
     end = name.rpartition(".")[2]
-    near = difflib.get_close_matches(name, of_audit, n=3, cutoff=0.7)
-    near += [one for one in of_audit if one.rpartition(".")[2] == end and one not in near][:3]
-    hint = f"; did you mean {' or '.join(map(repr, near[:3]))}?" if near else ";"
+    near = [one for one in of_audit if one.rpartition(".")[2] == end]
+    close = difflib.get_close_matches(name, near, n=3, cutoff=0)
+    close += difflib.get_close_matches(name, of_audit, n=3, cutoff=0.7)
+    hint = f"; did you mean {' or '.join(map(repr, dict.fromkeys(close[:3])))}?" if close else ";"
     return f"{hint} 'embedkit audit STORE --limits' lists all"

@@ -8,7 +8,7 @@ import numpy as np
 
 from embedkit.audits import Audit
 from embedkit.audits.base import share_verdict
-from embedkit.audits.baselines import Baseline, Key, images_in, listed
+from embedkit.audits.baselines import Baseline, Key, images_in, listed, pair_key
 from embedkit.audits.labels import Labels
 from embedkit.audits.leakage import Leakage, shared
 from embedkit.audits.paths import Figure
@@ -97,7 +97,7 @@ def _counted(result: Audit, joined: IntArray, new: dict[str, frozenset[Key]]) ->
 
 
 def _of_twins(found: Twins, joined: IntArray, new: frozenset[Key], seed: int) -> Iterator[Figure]:
-    pairs = [pair for pair in found.pairs if (pair.a, pair.b) in new]
+    pairs = [pair for pair in found.pairs if pair_key(pair) in new]
     counts = {
         "pairs": len(pairs),
         "exact_pairs": sum(pair.kind == "exact" for pair in pairs),
