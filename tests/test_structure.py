@@ -25,7 +25,7 @@ LAYERS = (
     {"items", "images", "fetch"},
     {"statistics", "nuisance"},
     {"vectors", "files", "interrupts", "workers", "ranges"},
-    {"errors"},
+    {"errors", "results"},
 )
 LEAVES = {
     # A backbone is frozen; what trains a network needs torch too, and is a package of its own.
@@ -37,7 +37,15 @@ LEAVES = {
     "facenet_pytorch": ("embedkit/backbones/",),
     "faiss": ("embedkit/store/index.py",),
     "jinja2": ("embedkit/reports/",),
-    "matplotlib": ("embedkit/reports/figures.py", "embedkit/reports/heatmaps.py"),
+    "matplotlib": (
+        "embedkit/reports/figures.py",
+        "embedkit/reports/heatmaps.py",
+        "embedkit/reports/plots.py",
+        # For the types of what is looked up when somebody asks:
+        "embedkit/reports/notebooks.py",
+        "embedkit/results.py",
+    ),
+    "pandas": ("embedkit/reports/notebooks.py", "embedkit/results.py"),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "sklearn": ("embedkit/heads/",),
