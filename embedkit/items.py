@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from embedkit.errors import InputError
 from embedkit.nuisance import Appearance, Header
+from embedkit.results import Result
 
 GIVEN = ("id", "label", "split", "group")
 _ARROW: dict[Any, pa.DataType] = {
@@ -59,7 +60,7 @@ class Unreadable:
 
 
 @dataclass(frozen=True)
-class ItemTable:
+class ItemTable(Result):
     """The images of a data set, in order, with what is known of them before they are opened.
 
     Attributes:

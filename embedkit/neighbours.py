@@ -16,8 +16,13 @@ from embedkit.backbones import (
 from embedkit.errors import InputError, UnreadableImageError
 from embedkit.images import pixel_hash
 from embedkit.inputs import Input, read_input
+from embedkit.results import Result
 from embedkit.store import Neighbour, Space, Store
 from embedkit.vectors import FloatArray
+
+
+class Hits(list[Neighbour], Result):
+    """What a search found, closest first."""
 
 
 def search(
@@ -27,7 +32,7 @@ def search(
     k: int = 10,
     backbone: str | None = None,
     label: str = "label",
-) -> list[Neighbour]:
+) -> Hits:
     """Return the k images of a store that are nearest to a picture, closest first.
 
     A picture that is itself a file of the store is not its own neighbour; a copy under another
@@ -62,7 +67,7 @@ def search_text(
     k: int = 10,
     backbone: str | None = None,
     label: str = "label",
-) -> list[Neighbour]:
+) -> Hits:
     """Return the k images of a store that fit a text best, closest first.
 
     The similarity is the cosine between two towers of one network; it is far below 1 for the best
@@ -121,16 +126,14 @@ def _network(space: Space) -> Backbone:
     )
 
 
-def _nearest(
-    store: Store, space: Space, vectors: FloatArray, k: int, label: str, own: int
-) -> list[Neighbour]:
+def _nearest(store: Store, space: Space, vectors: FloatArray, k: int, label: str, own: int) -> Hits:
     found = space.index.search(vectors, k, exclude=np.array([own]))
     labels, splits, ids = store.items.label_column(label), store.items.splits, store.items.ids
-    return [
+    return Hits(
         Neighbour(ids[row], labels[row], splits[row], float(similarity))
         for row, similarity in zip(found.rows[0], found.similarities[0], strict=True)
         if row >= 0
-    ]
+    )
 
 
 def _row_of(store: Store, image: Input, pixel_sha256: str) -> int:

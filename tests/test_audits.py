@@ -12,10 +12,11 @@ from PIL import Image, ImageOps
 
 from embedkit.audits import AUDITS, audit
 from embedkit.audits.base import Verdict, effect_verdict, share_verdict
-from embedkit.audits.gate import exceeded, parse_limits
+from embedkit.audits.gate import Outcome, judge
 from embedkit.audits.kept import keep, kept
 from embedkit.audits.leakage import measure_leakage, shared
 from embedkit.audits.ledger import keep_ledger
+from embedkit.audits.limits import parse_limits
 from embedkit.audits.twins import find_twins
 from embedkit.errors import InputError
 from embedkit.pipeline import embed
@@ -209,7 +210,8 @@ def test_a_purge_that_leaves_no_class_says_so(tmp_path):
         assert np.isnan(head.honest.value)
     assert result["ledger"].verdict is Verdict.INCONCLUSIVE
     json.dumps(result.to_dict(), allow_nan=False)
-    assert exceeded(result, {"ledger": 0.5}, allow_not_run=False)
+    (one,) = judge(result, parse_limits(["ledger=0.5"])).judged
+    assert one.outcome is Outcome.NOT_JUDGED
     assert "cannot be measured" in render(result, command="").replace("\n", " ")
 
 
@@ -369,37 +371,6 @@ def test_the_share_that_leaks_is_found_from_a_few_percent_up(tmp_path):
         finding = audit(store, checks=["leakage"])["leakage"]
         assert finding.verdict is Verdict.PRESENT
         assert finding.estimate.low <= strength <= finding.estimate.high
-
-
-# The gate.
-
-
-def test_limits_are_judged_by_the_findings_value(planted_store):
-    result = audit(planted_store, backbone="pixels", checks=["leakage", "siblings"])
-    value = result["leakage"].estimate.value
-    assert exceeded(result, {"leakage": value}, allow_not_run=False) == []
-    (reason,) = exceeded(result, {"leakage": value - 1e-9}, allow_not_run=False)
-    assert "at most" in reason
-
-
-def test_a_limit_whose_audit_did_not_run_fails_unless_allowed(planted_store):
-    result = audit(planted_store, backbone="pixels", checks=["siblings"])
-    for name in ("siblings", "twins"):  # one could not run, the other was not asked for
-        assert exceeded(result, {name: 1.0}, allow_not_run=False)
-        assert exceeded(result, {name: 1.0}, allow_not_run=True) == []
-
-
-def test_a_limit_is_a_share_or_in_per_cent():
-    assert parse_limits(["leakage=0.02", "twins=1.5%"]) == {"leakage": 0.02, "twins": 0.015}
-
-
-NONE = ("leakage", "leakage=", "leakage=many", "leak=0.1", "leakage=5", "twins=nan", "twins=-1%")
-
-
-@pytest.mark.parametrize("text", NONE)
-def test_a_limit_that_is_none_is_an_error(text):
-    with pytest.raises(InputError, match="--limit"):
-        parse_limits([text])
 
 
 def test_each_audit_is_told_before_it_runs(clean_store):

@@ -26,7 +26,7 @@ LAYERS = (
     {"items", "images", "fetch"},
     {"statistics", "nuisance"},
     {"vectors", "files", "interrupts", "workers", "ranges"},
-    {"errors"},
+    {"errors", "results"},
 )
 LEAVES = {
     # A backbone is frozen; what trains a network needs torch too, and is a package of its own.
@@ -42,8 +42,13 @@ LEAVES = {
         "embedkit/reports/figures.py",
         "embedkit/reports/heatmaps.py",
         "embedkit/reports/map_figure.py",
+        "embedkit/reports/plots.py",
+        # For the types of what is looked up when somebody asks:
+        "embedkit/reports/notebooks.py",
+        "embedkit/results.py",
     ),
     "umap": ("embedkit/maps/layout.py",),
+    "pandas": ("embedkit/reports/notebooks.py", "embedkit/results.py"),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "sklearn": ("embedkit/heads/",),

@@ -18,9 +18,10 @@ from embedkit.audits.calibration import (
     planted_scores,
 )
 from embedkit.audits.candidates import candidate_pairs
-from embedkit.audits.gate import exceeded
+from embedkit.audits.gate import judge
 from embedkit.audits.leakage import measure_leakage
 from embedkit.audits.ledger import keep_ledger
+from embedkit.audits.limits import parse_limits
 from embedkit.audits.registration import blank, plane, register
 from embedkit.audits.twins import find_twins
 from embedkit.images import mirrored_hash
@@ -309,9 +310,10 @@ def test_copies_that_could_not_be_looked_for_are_not_absent(folder, tmp_path_fac
     settings = {"backbone": "pixels", "seed": 0, "label": "label", "material": 90.0}
     result = Audit(store, found, settings)
     for name in ("twins", "leakage", "ledger"):
-        (reason,) = exceeded(result, {name: 0.5}, allow_not_run=False)
-        assert "not where they were" in reason
-        assert exceeded(result, {name: 0.5}, allow_not_run=True) == []
+        limits = parse_limits([f"{name}=0.5"])
+        assert "not where they were" in judge(result, limits).judged[0].sentence
+        assert judge(result, limits).exit_code == 1
+        assert judge(result, limits, allow_not_run=True).exit_code == 0
     text = render(result)
     assert "Copies in train may have been missed." in text
     assert "No test image has copies in train" not in text

@@ -56,11 +56,30 @@ def audit(
     no_images: NoImages = False,
     limit: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Fail (status 1) above it; e.g. leakage=1%."),
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Fail (status 1) above it; 'NAME>=VALUE': below it. leakage=1%; repeatable.",
+        ),
+    ] = None,
+    limit_on: Annotated[
+        str,
+        typer.Option(metavar="END", help="What is compared: value, ci-low or ci-high."),
+    ] = "value",
+    limits: Annotated[
+        bool, typer.Option("--limits", help="List every figure that can be limited, instead.")
+    ] = False,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Known findings, which do not count.")
+    ] = None,
+    write_baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what is found now as known.")
     ] = None,
     allow_not_run: Annotated[
-        bool, typer.Option("--allow-not-run", help="A limit whose audit did not run passes.")
+        bool, typer.Option("--allow-not-run", help="A limit that could not be judged passes.")
     ] = False,
+    format: Annotated[
+        str, typer.Option(metavar="FORMAT", help="On stdout: text, github or junit.")
+    ] = "text",
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -70,26 +89,34 @@ def audit(
     \b
         embedkit audit indexes/faces --report faces.html --report faces.md
         embedkit audit indexes/faces --json --limit leakage=0.01
+        embedkit audit indexes/faces --baseline known.json --limit twins.pairs=0
         embedkit audit indexes/faces --predictions mine.csv
         embedkit audit indexes/faces --check shortcuts --views
         embedkit audit indexes/faces --check bias --guessed gender=deepface.csv
     """
     from embedkit.audits import audit as run
-    from embedkit.audits.gate import exceeded, parse_limits
+    from embedkit.audits import baselines, gate
+    from embedkit.audits.limits import parse_end, parse_limits
+    from embedkit.audits.paths import figures_of
+    from embedkit.errors import InputError
     from embedkit.pipeline import store_of
-    from embedkit.reports import text
-    from embedkit.reports.audits import findings
+    from embedkit.reports import gates, text
     from embedkit.reports.outputs import check_report
 
     for path in report or ():
         check_report(path)
-    limits = parse_limits(limit or [])
+    bounds, end, show = parse_limits(limit or []), parse_end(limit_on), gates.form_of(format)
+    if json and format != "text":
+        raise InputError(f"--json and --format {format} are two forms of one result; take one")
+    known = None if baseline is None else baselines.read_baseline(baseline)
     with console.progress() as update:
         opened = store_of(
             store, understood=lambda items: console.say(text.data_set(items)), progress=update
         )
     if opened.unreadable:
         console.say(text.unreadable(opened))
+    if known is not None:
+        known.check(opened, label)
     with console.progress() as update:
         result = run(
             opened,
@@ -108,10 +135,17 @@ def audit(
             progress=update,
         )
     keep(result)
-    reasons = exceeded(result, limits, allow_not_run=allow_not_run)
+    judged = gate.judge(result, bounds, end=end, baseline=known, allow_not_run=allow_not_run)
     write(result, report or [], blur_faces=blur_faces, images=not no_images)
-    console.show(findings(result), result.to_dict(exit_code=1 if reasons else 0))
-    for reason in reasons:
-        console.say(f"Limit exceeded: {reason}")
-    if reasons:
-        raise typer.Exit(1)
+    if write_baseline is not None:
+        baselines.write_baseline(result, write_baseline)
+        console.say(f"wrote {write_baseline}")
+    if limits:
+        every = figures_of(result).values()
+        console.show(gates.figures(every), gates.figures_document(every))
+    else:
+        console.show(show(result, judged), result.to_dict() | judged.to_dict())
+    for line in gates.sentences(judged):
+        console.say(line)
+    if judged.exit_code:
+        raise typer.Exit(judged.exit_code)

@@ -17,6 +17,7 @@ from embedkit.audits.run import Run, relatives
 from embedkit.errors import InputError
 from embedkit.heads.fitting import HEADS
 from embedkit.pipeline.progress import OnProgress, Progress
+from embedkit.results import Result
 from embedkit.store import Store
 
 __all__ = ["AUDITS", "Audit", "Finding", "Statement", "Verdict", "audit", "relatives"]
@@ -36,7 +37,7 @@ AUDITS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(Result):
     """All findings on one store, and what is needed to make them again."""
 
     store: Store

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from embedkit.audits.methods import METHODS
+from embedkit.results import Result
 from embedkit.statistics import Estimate, proportion, upper_limit
 from embedkit.vectors import BoolArray, IntArray
 
@@ -34,7 +35,7 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Finding(Result):
     """The result of one audit.
 
     Attributes:

@@ -6,6 +6,7 @@ from typing import Any
 
 from embedkit.audits.base import rounded
 from embedkit.heads.calibration import Calibration
+from embedkit.results import Result
 from embedkit.store import Neighbour
 
 EXACT, NEAR, PERSON = "exact_twin", "near_twin", "sibling"
@@ -137,7 +138,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class Card(Result):
     """One image: its answer, what that rests on, and what would be left of it.
 
     Attributes:

@@ -17,6 +17,7 @@ from embedkit.backbones.network import Network
 from embedkit.errors import InputError, UnreadableImageError
 from embedkit.images import decode, read_bytes, strict_pillow
 from embedkit.items import ItemTable
+from embedkit.results import Result
 from embedkit.statistics import Estimate, clusters_of, compatible, wilson
 
 PICTURES = 200
@@ -59,7 +60,7 @@ class Reproduction:
 
 
 @dataclass(frozen=True, slots=True)
-class Classifier:
+class Classifier(Result):
     """What a user's classifier answers when pictures are prepared wrongly.
 
     Attributes:

@@ -1,7 +1,7 @@
 """Quality: pictures that are broken, spoilt or unlike all others, and the class they are in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -90,11 +90,13 @@ class Quality(Finding):
         checks: every check with what it found, the defect that spoils a picture most surely first.
         flagged: images that fail a check, in the same order, those that are farthest beyond first.
         unreadable: files that could not be taken.
+        clusters: (n,) images that are related, those files after the others.
     """
 
     checks: tuple[tuple[Check, Prevalence], ...]
     flagged: tuple[Flagged, ...]
     unreadable: int
+    clusters: IntArray = field(repr=False, compare=False)
 
     def details(self) -> dict[str, Any]:
         """Return every check and every flagged image."""
@@ -174,6 +176,7 @@ def check_quality(
         checks=pairs,
         flagged=_flagged(store, checks, given),
         unreadable=len(store.unreadable),
+        clusters=every,
     )
 
 

@@ -15,12 +15,13 @@ from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins
 from embedkit.errors import InputError
 from embedkit.items import path_of_id
+from embedkit.results import Result
 from embedkit.store import Store
 from embedkit.vectors import DoubleArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
-class SplitPlan:
+class SplitPlan(Result):
     """A split in which no cluster has images on two sides.
 
     Attributes:
@@ -163,7 +164,11 @@ class Advice:
     other: str = ""
 
 
-def advise(store: Store, twins: Twins, siblings: Siblings | None, quality: Quality) -> list[Advice]:
+class Advices(list[Advice], Result):
+    """Advice on the images of one store."""
+
+
+def advise(store: Store, twins: Twins, siblings: Siblings | None, quality: Quality) -> Advices:
     """List what to drop, label anew, move, look at and mend; nothing is touched.
 
     Of every cluster of copies one is kept. Exact copies of another are certain; near ones, though
@@ -221,7 +226,9 @@ def advise(store: Store, twins: Twins, siblings: Siblings | None, quality: Quali
         Advice(one.id, "look", one.reason) for one in quality.flagged if one.id not in gone | mended
     ]
     order = ("drop", "relabel", "move", "look", "mend")
-    return sorted(set(advice), key=lambda one: (order.index(one.action), one.id, one.other))
+    return Advices(
+        sorted(set(advice), key=lambda one: (order.index(one.action), one.id, one.other))
+    )
 
 
 def advice_csv(advice: Sequence[Advice]) -> bytes:

@@ -20,6 +20,7 @@ from embedkit.audits.shadows import Added, id_of, part_of, with_columns, with_pi
 from embedkit.audits.twins import Pair, Twins, find_twins
 from embedkit.errors import InputError, NotEnoughImagesError, UnreadableImageError
 from embedkit.images import decode, strict_pillow
+from embedkit.results import Result
 from embedkit.statistics import Estimate, upper_limit, wilson
 from embedkit.store import Store
 from embedkit.synthetic.faults import jpeg_bytes
@@ -81,7 +82,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Selftest:
+class Selftest(Result):
     """What the audits find of what was planted.
 
     Attributes:

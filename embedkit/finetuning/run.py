@@ -14,6 +14,7 @@ from embedkit.finetuning.work import Plan, Say, Work
 from embedkit.heads.metrics import Evaluation
 from embedkit.heads.training import clusters_in, evaluate, fit
 from embedkit.pipeline.progress import OnProgress
+from embedkit.results import Result
 from embedkit.statistics import Estimate, paired_difference
 from embedkit.store import Store
 from embedkit.vectors import DoubleArray
@@ -44,7 +45,7 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class Finetuned:
+class Finetuned(Result):
     """A network that was trained on the pictures of a store, and how it did.
 
     Attributes:

@@ -18,6 +18,7 @@ from embedkit.heads.training import (
     labelled_rows,
 )
 from embedkit.inputs import read_input
+from embedkit.results import Result
 from embedkit.statistics import Estimate, holm, mcnemar, paired_difference
 from embedkit.store import Space, Store
 from embedkit.vectors import BoolArray
@@ -56,7 +57,7 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Result):
     """All of them, the most accurate first.
 
     Attributes:

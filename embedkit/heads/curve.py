@@ -9,6 +9,7 @@ from embedkit.heads.balance import groups_in
 from embedkit.heads.fitting import Rows, fit_rows
 from embedkit.heads.head import Head
 from embedkit.heads.training import clusters_in, held_out_split, labelled_rows
+from embedkit.results import Result
 from embedkit.statistics import Estimate, bootstrap, weighted_mean
 from embedkit.vectors import BoolArray, IntArray
 
@@ -25,7 +26,7 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, slots=True)
-class LearningCurve:
+class LearningCurve(Result):
     """The accuracy of one kind of head, from few training images to all.
 
     Attributes:

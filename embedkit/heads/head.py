@@ -13,15 +13,15 @@ from embedkit.errors import HeadError, SpaceMismatchError
 from embedkit.files import sha256
 from embedkit.heads.balance import PLAIN_BALANCE, Balance
 from embedkit.heads.classifier import Classifier
+from embedkit.results import Result
 from embedkit.store import Neighbour, Space, Store
 from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.store.schema import STORE
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
-    from embedkit.heads.predict import Prediction
+    from embedkit.heads.predict import Prediction, Predictions
     from embedkit.inputs import Input
-    from embedkit.items import Unreadable
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def check_space(training: Training, space: Space) -> None:
 
 
 @dataclass(frozen=True)
-class Head:
+class Head(Result):
     """A classifier on the vectors of one space.
 
     Attributes:
@@ -198,11 +198,11 @@ class Head:
     @overload
     def predict(
         self, inputs: "list[Input] | tuple[Input, ...]", *, k: int = 5
-    ) -> "list[Prediction | Unreadable]": ...
+    ) -> "Predictions": ...
 
     def predict(
         self, inputs: "Input | list[Input] | tuple[Input, ...]", *, k: int = 5
-    ) -> "Prediction | list[Prediction | Unreadable]":
+    ) -> "Prediction | Predictions":
         """Classify pictures: a path, an address, an array, a Pillow image, or a list of them.
 
         Args:
@@ -216,12 +216,12 @@ class Head:
         Raises:
             UnreadableImageError: the one picture cannot be read.
         """
-        from embedkit.heads.predict import predict, predict_one
+        from embedkit.heads.predict import Predictions, predict, predict_one
 
         if isinstance(inputs, list | tuple):
-            return list(predict(self, inputs, k=k))
+            return Predictions(predict(self, inputs, k=k))
         if isinstance(inputs, str | Path) and Path(inputs).is_dir():
-            return list(predict(self, [inputs], k=k))
+            return Predictions(predict(self, [inputs], k=k))
         return predict_one(self, inputs, k=k)
 
     def save(self, path: str | Path) -> Path:

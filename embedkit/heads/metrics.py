@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 from embedkit.heads.ordered import OrderedMetrics, measure_ordered, ordered_classes
+from embedkit.results import Result
 from embedkit.statistics import Estimate, bootstrap, proportion
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
@@ -38,7 +39,7 @@ class ClassMetrics:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Result):
     """The metrics of one head on one split.
 
     Attributes:

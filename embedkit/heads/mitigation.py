@@ -10,6 +10,7 @@ from embedkit.errors import InputError, NotEnoughImagesError
 from embedkit.heads.balance import OVER, PLAIN_BALANCE, SELECT, Balance, check_groups, groups_in
 from embedkit.heads.head import Head
 from embedkit.heads.training import clusters_in, fit, held_out_split, labelled_rows
+from embedkit.results import Result
 from embedkit.statistics import Estimate, bootstrap
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
@@ -42,7 +43,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(Result):
     """What one way of balancing changes.
 
     Attributes:
@@ -82,6 +83,12 @@ class Effect:
         }
 
 
+class Effects(tuple[Effect, ...], Result):
+    """What several ways of balancing change, beside the same plain head."""
+
+    __slots__ = ()
+
+
 def mitigate(
     store: Store,
     *,
@@ -90,7 +97,7 @@ def mitigate(
     label: str = "label",
     backbone: str | None = None,
     seed: int = 0,
-) -> tuple[Effect, ...]:
+) -> Effects:
     """Train a head plainly and in every way that `Balance` knows, and compare on the same images.
 
     Args:
@@ -125,7 +132,7 @@ def mitigate(
             effects.append(Effect(way, label, split, note=str(error)))
         else:
             effects.append(effect_of(changed, plain, by=by, seed=seed))
-    return tuple(effects)
+    return Effects(effects)
 
 
 def against_plain(changed: Head, *, seed: int = 0) -> Effect:

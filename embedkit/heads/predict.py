@@ -12,12 +12,13 @@ from embedkit.errors import UnreadableImageError
 from embedkit.heads.head import Head, Training
 from embedkit.inputs import Input, read_input, read_inputs
 from embedkit.items import Unreadable
+from embedkit.results import Result
 from embedkit.store import Neighbour
 from embedkit.vectors import FloatArray, Pixels
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(Result):
     """What a head says of one picture.
 
     Attributes:
@@ -53,6 +54,10 @@ class Prediction:
                 for one in self.neighbours
             ],
         }
+
+
+class Predictions(list[Prediction | Unreadable], Result):
+    """What a head says of several pictures, in their order."""
 
 
 @dataclass(frozen=True, slots=True)

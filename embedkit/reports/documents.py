@@ -83,11 +83,18 @@ def cards(every: Iterable[Card]) -> Document:
 
 def training(head: "Head", path: Path, card: Path, effect: "Effect | None" = None) -> Document:
     """Return what was trained, with its metrics, its model card, and what a balance changed."""
-    choice = head.classifier.choice
     return {
         "schema": "embedkit.train/1",
         "head": str(path),
         "card": str(card),
+        **trained(head),
+        "effect": effect and effect.to_dict(),
+    }
+
+
+def trained(head: "Head") -> Document:
+    """Return what a head is and what it was fitted on."""
+    return {
         "kind": head.kind,
         "labels": list(head.labels),
         "label": head.label,
@@ -95,9 +102,8 @@ def training(head: "Head", path: Path, card: Path, effect: "Effect | None" = Non
         "contract_sha256": head.training.contract_sha256,
         "n_train": len(head.training.ids),
         "n_copies": len(head.training.copies[0]),
-        "choice": asdict(choice),
+        "choice": asdict(head.classifier.choice),
         "metrics": head.metrics or None,
-        "effect": effect and effect.to_dict(),
     }
 
 
@@ -117,9 +123,7 @@ def evaluation(scored: "Evaluation", curve: "LearningCurve", figures: Sequence[P
     return {
         "schema": "embedkit.evaluate/1",
         "metrics": scored.to_dict(),
-        "learning_curve": [
-            {"n_train": point.n_train, **point.accuracy.to_dict()} for point in curve.points
-        ],
+        "learning_curve": learning_curve(curve)["points"],
         "figures": [str(path) for path in figures],
     }
 
@@ -268,7 +272,24 @@ def weights(found: "Sequence[Weights]") -> Document:
     }
 
 
+def learning_curve(curve: "LearningCurve") -> Document:
+    """Return the points of a learning curve."""
+    return {
+        "head": curve.head,
+        "split": curve.split,
+        "majority": round(curve.majority, 6),
+        "points": [
+            {"n_train": point.n_train, **point.accuracy.to_dict()} for point in curve.points
+        ],
+    }
+
+
 def comparison(result: "Comparison", files: Sequence[Path]) -> Document:
+    """Return the rows of a comparison, with the files that were written."""
+    return compared(result) | {"files": [str(path) for path in files]}
+
+
+def compared(result: "Comparison") -> Document:
     """Return the rows of a comparison."""
     return {
         "schema": "embedkit.compare/1",
@@ -290,5 +311,4 @@ def comparison(result: "Comparison", files: Sequence[Path]) -> Document:
             }
             for one in result.rows
         ],
-        "files": [str(path) for path in files],
     }

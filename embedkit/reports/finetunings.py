@@ -99,6 +99,11 @@ def _csv(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
 
 
 def document(result: Finetuned, files: Sequence[Path]) -> dict[str, Any]:
+    """Return it as a JSON document, with the files that were written."""
+    return trained(result) | {"files": [str(path) for path in files]}
+
+
+def trained(result: Finetuned) -> dict[str, Any]:
     """Return it as a JSON document."""
     division, history, frozen = result.division, result.history, result.frozen
     return {
@@ -126,7 +131,6 @@ def document(result: Finetuned, files: Sequence[Path]) -> dict[str, Any]:
         "leaks": None if result.leaks is None else _leaks(result.leaks),
         "seconds_told_at_most": round(result.told, 3),
         "seconds": round(result.seconds, 3),
-        "files": [str(path) for path in files],
     }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from embedkit.errors import InputError, StoreError, StoreSchemaError
 from embedkit.files import sha256, sha256_of_file
 from embedkit.items import ItemTable, Unreadable
+from embedkit.results import Result
 from embedkit.store.augmented import Augmented, read_augmented
 from embedkit.store.index import NeighbourIndex, build_index, has_index, read_index
 from embedkit.store.schema import (
@@ -135,7 +136,7 @@ class Space:
         return check_unit_rows(rows, self.record.dimension)
 
 
-class Store:
+class Store(Result):
     """A built store, opened for reading; any number of readers may do so beside one writer.
 
     Attributes:
