@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from embedkit.audits import audit
     from embedkit.audits.explain import explain
+    from embedkit.exports import export
     from embedkit.heads import evaluate, load_head, train
     from embedkit.heads.comparison import compare
     from embedkit.neighbours import search, search_text
@@ -31,6 +32,7 @@ __all__ = [
     "embed",
     "evaluate",
     "explain",
+    "export",
     "load_head",
     "read_source",
     "search",
@@ -46,6 +48,7 @@ _HOMES = {
     "embed": "embedkit.pipeline",
     "evaluate": "embedkit.heads",
     "explain": "embedkit.audits.explain",
+    "export": "embedkit.exports",
     "load_head": "embedkit.heads",
     "read_source": "embedkit.readers",
     "search": "embedkit.neighbours",

@@ -20,6 +20,7 @@ from embedkit_cli import (
     data,
     demo,
     explain,
+    exports,
     finetune,
     heads,
     parity,
@@ -59,6 +60,7 @@ app.command()(selftest.selftest)
 app.command()(parity.parity)
 app.command()(remedies.split)
 app.command()(remedies.clean)
+app.command()(exports.export)
 app.add_typer(weights.app)
 
 
