@@ -8,8 +8,10 @@ from embedkit.errors import InputError
 from embedkit.exports.arrays import write_arrays
 from embedkit.exports.base import PERSONAL, Exported, Subject, Written
 from embedkit.exports.columns import columns
+from embedkit.exports.fiftyone import write_fiftyone
 from embedkit.exports.heads import ONNX, export_head
 from embedkit.exports.places import new_file, new_folder, with_suffix, write_record
+from embedkit.exports.projector import write_projector
 from embedkit.exports.tables import is_table, write_table
 from embedkit.heads import Head, load_head
 from embedkit.pipeline.progress import OnProgress
@@ -38,6 +40,8 @@ class Target:
 TARGETS = {
     "parquet": Target(write_table, ".parquet", is_table),
     "npy": Target(write_arrays),
+    "fiftyone": Target(write_fiftyone),
+    "projector": Target(write_projector),
 }
 KINDS = (*TARGETS, ONNX)
 
