@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from embedkit.exports import export
     from embedkit.heads import evaluate, load_head, train
     from embedkit.heads.comparison import compare
+    from embedkit.maps import map_of
     from embedkit.neighbours import search, search_text
     from embedkit.pipeline import embed
     from embedkit.readers import read_source
@@ -34,6 +35,7 @@ __all__ = [
     "explain",
     "export",
     "load_head",
+    "map_of",
     "read_source",
     "search",
     "search_text",
@@ -50,6 +52,7 @@ _HOMES = {
     "explain": "embedkit.audits.explain",
     "export": "embedkit.exports",
     "load_head": "embedkit.heads",
+    "map_of": "embedkit.maps",
     "read_source": "embedkit.readers",
     "search": "embedkit.neighbours",
     "search_text": "embedkit.neighbours",

@@ -17,6 +17,7 @@ LAYERS = (
     {"demo"},
     {"exports"},
     {"reports"},
+    {"maps"},
     {"finetuning"},  # trains again without the relatives that audits find
     {"audits"},
     {"heads", "pipeline"},
@@ -38,7 +39,12 @@ LEAVES = {
     "facenet_pytorch": ("embedkit/backbones/",),
     "faiss": ("embedkit/store/index.py",),
     "jinja2": ("embedkit/reports/",),
-    "matplotlib": ("embedkit/reports/figures.py", "embedkit/reports/heatmaps.py"),
+    "matplotlib": (
+        "embedkit/reports/figures.py",
+        "embedkit/reports/heatmaps.py",
+        "embedkit/reports/map_figure.py",
+    ),
+    "umap": ("embedkit/maps/layout.py",),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "sklearn": ("embedkit/heads/",),
