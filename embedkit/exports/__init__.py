@@ -6,7 +6,8 @@ from pathlib import Path
 
 from embedkit.errors import InputError
 from embedkit.exports.arrays import write_arrays
-from embedkit.exports.base import PERSONAL, Exported, Subject, Written
+from embedkit.exports.atlas import write_atlas
+from embedkit.exports.base import Exported, Subject, Written
 from embedkit.exports.columns import columns
 from embedkit.exports.fiftyone import write_fiftyone
 from embedkit.exports.heads import ONNX, export_head
@@ -41,6 +42,7 @@ TARGETS = {
     "parquet": Target(write_table, ".parquet", is_table),
     "npy": Target(write_arrays),
     "fiftyone": Target(write_fiftyone),
+    "atlas": Target(write_atlas, ".parquet", is_table),
     "projector": Target(write_projector),
 }
 KINDS = (*TARGETS, ONNX)
@@ -113,5 +115,5 @@ def _write(subject: Subject, path: Path, to: str) -> Exported:
             write_record(folder, {"kind": to, **facts})
         paths = tuple(sorted(path.iterdir()))
     n = len(subject.store.items) if written.n is None else written.n
-    notes = (*written.notes, *subject.known.notes, PERSONAL)
+    notes = (*written.notes, *subject.known.notes, written.personal)
     return Exported(to, paths, n, facts, written.opens, notes)

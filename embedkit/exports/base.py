@@ -72,11 +72,13 @@ class Written:
         opens: command or code that opens it in the tool that it is for.
         notes: what a user should know.
         n: images in it, where these are not all.
+        personal: what makes it personal data.
     """
 
     opens: str
     notes: tuple[str, ...] = ()
     n: int | None = None
+    personal: str = PERSONAL
 
 
 @dataclass(frozen=True, slots=True)

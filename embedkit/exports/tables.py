@@ -19,15 +19,19 @@ def write_table(subject: Subject, path: Path, name: str) -> Written:
         path: to write to.
         name: that the file will have.
     """
-    facts = json.dumps(subject.facts()).encode()
     vector = pa.field("vector", pa.list_(pa.float32(), subject.space.record.dimension))
     known = subject.known.table
-    schema = known.schema.append(vector).with_metadata({KEY: facts})
+    schema = known.schema.append(vector).with_metadata(metadata_of(subject))
     with path.open("wb") as stream, parquet.ParquetWriter(stream, schema, compression="zstd") as to:
         for row, vectors in subject.vectors():
             part = known.slice(row, len(vectors)).append_column(vector, column_of(vectors))
             to.write_table(part.replace_schema_metadata(schema.metadata))
     return Written(opens=in_python(f"import pandas; print(pandas.read_parquet({quoted(name)}))"))
+
+
+def metadata_of(subject: Subject) -> dict[bytes, bytes]:
+    """Return what a table's metadata say of its vectors."""
+    return {KEY: json.dumps(subject.facts()).encode()}
 
 
 def is_table(path: Path) -> bool:

@@ -100,7 +100,6 @@ class Columns:
             )
         return self.columns[known.index(name)]
 
-
     def take(self, rows: IntArray) -> "Columns":
         """Return what is known of some rows only, in ascending order; pairs are renumbered."""
         number = {int(row): place for place, row in enumerate(rows)}
@@ -169,9 +168,7 @@ def _numbers(items: ItemTable, name: str) -> DoubleArray | None:
     return numbers
 
 
-def _answers(
-    store: Store, label: str, backbone: str | None, seed: int
-) -> tuple[list[Column], str]:
+def _answers(store: Store, label: str, backbone: str | None, seed: int) -> tuple[list[Column], str]:
     """Return what the default head says of the test images, or why it says nothing."""
     split = held_out_split(store, label)
     try:

@@ -87,9 +87,7 @@ def _copies(pairs: list[dict[str, Any]], row_of: dict[str, int]) -> Values:
     return tuple(said[rank] for rank in worst)
 
 
-def _labels(
-    issues: list[dict[str, Any]], row_of: dict[str, int]
-) -> list[tuple[str, Values, str]]:
+def _labels(issues: list[dict[str, Any]], row_of: dict[str, int]) -> list[tuple[str, Values, str]]:
     doubted = ["not doubted"] * len(row_of)
     suggested: list[str | None] = [None] * len(row_of)
     for one in issues:

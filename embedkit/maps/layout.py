@@ -55,7 +55,7 @@ def lay_out(graph: Neighbours, vectors: FloatArray, *, seed: int) -> Layout:
         seed: of the layout.
     """
     umap = load_umap()
-    random = np.random.RandomState(seed)  # noqa: NPY002 (umap asks for one)
+    random = np.random.RandomState(seed)
     indices, distances = with_self(graph)
     # BLAS and LAPACK add up in an order that goes by the threads they have.
     with threadpool_limits(1):

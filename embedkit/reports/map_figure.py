@@ -79,9 +79,7 @@ def _classes(axes: Axes, made: Map, column: Column, order: np.ndarray, size: flo
         rasterized=True,
     )
     own = [name for name in names if numbers[name] >= 0]
-    marks = [
-        (colours[name], f"{_plain(name, LONGEST)} ({values.count(name):,})") for name in own
-    ]
+    marks = [(colours[name], f"{_plain(name, LONGEST)} ({values.count(name):,})") for name in own]
     others = [name for name in names if numbers[name] < 0]
     if others:
         n = sum(value is not None and numbers[value] < 0 for value in values)
