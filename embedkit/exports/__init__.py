@@ -6,13 +6,15 @@ from pathlib import Path
 
 from embedkit.errors import InputError
 from embedkit.exports.arrays import write_arrays
-from embedkit.exports.atlas import write_atlas
+from embedkit.exports.atlas import KIND as ATLAS
+from embedkit.exports.atlas import is_atlas, write_atlas
 from embedkit.exports.base import Exported, Subject, Written
 from embedkit.exports.columns import columns
 from embedkit.exports.fiftyone import write_fiftyone
 from embedkit.exports.heads import ONNX, export_head
 from embedkit.exports.places import new_file, new_folder, with_suffix, write_record
 from embedkit.exports.projector import write_projector
+from embedkit.exports.tables import KIND as PARQUET
 from embedkit.exports.tables import is_table, write_table
 from embedkit.heads import Head, load_head
 from embedkit.pipeline.progress import OnProgress
@@ -39,10 +41,10 @@ class Target:
 
 
 TARGETS = {
-    "parquet": Target(write_table, ".parquet", is_table),
+    PARQUET: Target(write_table, ".parquet", is_table),
     "npy": Target(write_arrays),
     "fiftyone": Target(write_fiftyone),
-    "atlas": Target(write_atlas, ".parquet", is_table),
+    ATLAS: Target(write_atlas, ".parquet", is_atlas),
     "projector": Target(write_projector),
 }
 KINDS = (*TARGETS, ONNX)
@@ -98,7 +100,7 @@ def export(
         )
     space = what.space(backbone)
     known = columns(what, space, label=label)
-    return _write(Subject(what, space, label, known, images, seed, progress), path, to)
+    return _write(Subject(what, space, known, images, seed, progress), path, to)
 
 
 def _write(subject: Subject, path: Path, to: str) -> Exported:
@@ -110,10 +112,11 @@ def _write(subject: Subject, path: Path, to: str) -> Exported:
             written = target.write(subject, file, str(path))
         paths: tuple[Path, ...] = (path,)
     else:
-        with new_folder(path) as folder:
+        with new_folder(path, to) as folder:
             written = target.write(subject, folder, str(path))
             write_record(folder, {"kind": to, **facts})
         paths = tuple(sorted(path.iterdir()))
     n = len(subject.store.items) if written.n is None else written.n
     notes = (*written.notes, *subject.known.notes, written.personal)
-    return Exported(to, paths, n, facts, written.opens, notes)
+    holds = f"{n:,} images in {subject.space.name} ({facts['dimension']})"
+    return Exported(to, paths, holds, n, facts, written.opens, notes)

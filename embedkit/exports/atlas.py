@@ -15,13 +15,15 @@ from pyarrow import parquet
 from embedkit.errors import NotEnoughImagesError
 from embedkit.exports.base import Subject, Written
 from embedkit.exports.columns import text_columns
-from embedkit.exports.tables import metadata_of
+from embedkit.exports.tables import is_table, metadata_of
 from embedkit.exports.thumbnails import thumbnails
 from embedkit.maps import MOST, NEIGHBOURS
 from embedkit.maps.layout import FEWEST, lay_out, neighbour_graph, with_self
+from embedkit.pipeline.progress import Progress
 from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.vectors import IntArray
 
+KIND = "atlas"
 X, Y, NEAR, IMAGE = "projection_x", "projection_y", "neighbors", "image"
 SIDE = 96  # pixels of a picture's longer side
 GROUP = 1024  # rows of a row group
@@ -49,29 +51,15 @@ def write_atlas(subject: Subject, path: Path, name: str) -> Written:
             f"{subject.store.path} holds {n} images; a layout needs {FEWEST}; parquet takes any"
         )
     rows = np.arange(n)
-    notes: tuple[str, ...] = ()
-    vectors, index = subject.space.vectors, subject.space.index
+    notes: list[str] = []
     if n > MOST:
         rows = np.sort(np.random.default_rng(subject.seed).choice(n, MOST, replace=False))
-        notes = (f"{MOST:,} of {n:,} images, drawn at random: so many are laid out",)
-        vectors = vectors[rows]
-        index = NeighbourIndex(build_index(vectors), vectors)
-    graph = neighbour_graph(index, vectors, NEIGHBOURS)
-    places = lay_out(graph, vectors, seed=subject.seed).places
-    near, distances = with_self(graph)
-    table = text_columns(subject.known).take(pa.array(rows))
-    own = {X, Y, NEAR, IMAGE}
-    table = table.rename_columns(
-        [f"{one} (given)" if one in own else one for one in table.column_names]
-    )
-    table = table.append_column(X, pa.array(places[:, 0])).append_column(Y, pa.array(places[:, 1]))
-    lists = [pa.array(list(near)), pa.array(list(distances))]
-    table = table.append_column(NEAR, pa.StructArray.from_arrays(lists, ["ids", "distances"]))
-    schema = table.schema
+        notes.append(f"{MOST:,} of {n:,} images, drawn at random: so many are laid out")
+    table = _laid_out(subject, rows)
+    schema = table.schema.with_metadata(metadata_of(subject, KIND))
     if subject.images:
         schema = schema.append(pa.field(IMAGE, IMAGE_TYPE))
-    schema = schema.with_metadata(metadata_of(subject))
-    pictures = _pictures(subject, rows) if subject.images else iter(())
+    pictures = _pictures(subject, rows)
     missing = 0
     with path.open("wb") as stream, parquet.ParquetWriter(stream, schema, compression="zstd") as to:
         for first in range(0, len(rows), GROUP):
@@ -82,11 +70,39 @@ def write_atlas(subject: Subject, path: Path, name: str) -> Written:
                 part = part.append_column(IMAGE, pa.array(some, IMAGE_TYPE))
             to.write_table(part.replace_schema_metadata(schema.metadata))
     if missing:
-        notes = (*notes, f"{missing} pictures are not there or damaged, and left empty")
+        notes.append(f"{missing} pictures are not there or damaged, and left empty")
     command = ["embedding-atlas", name, "--x", X, "--y", Y, "--neighbors", NEAR]
     command += ["--image", IMAGE] if subject.images else []
     what = "and holds small pictures of them: " if subject.images else "by the network: "
-    return Written(shlex.join(command), notes, len(rows), PERSONAL.format(what=what))
+    return Written(shlex.join(command), tuple(notes), len(rows), PERSONAL.format(what=what))
+
+
+def _laid_out(subject: Subject, rows: IntArray) -> pa.Table:
+    """Return what is known of some images with their places and nearest neighbours.
+
+    Neighbours are numbers of rows of this table, each image its own first, as UMAP has them.
+    """
+    if subject.progress is not None:
+        subject.progress(Progress("layout", 0, 1, 0, 0, unit="steps"))
+    vectors, index = subject.space.vectors, subject.space.index
+    if len(rows) < len(vectors):
+        vectors = vectors[rows]
+        index = NeighbourIndex(build_index(vectors), vectors)
+    graph = neighbour_graph(index, vectors, NEIGHBOURS)
+    places = lay_out(graph, vectors, seed=subject.seed).places
+    lists = [pa.array(list(one)) for one in with_self(graph)]
+    table = text_columns(subject.known).take(pa.array(rows))
+    own = {X, Y, NEAR, IMAGE}
+    table = table.rename_columns(
+        [f"{one} (given)" if one in own else one for one in table.column_names]
+    )
+    table = table.append_column(X, pa.array(places[:, 0])).append_column(Y, pa.array(places[:, 1]))
+    return table.append_column(NEAR, pa.StructArray.from_arrays(lists, ["ids", "distances"]))
+
+
+def is_atlas(path: Path) -> bool:
+    """Say whether a file is a table that this export wrote."""
+    return is_table(path, KIND)
 
 
 def _pictures(subject: Subject, rows: IntArray) -> Iterator[object]:

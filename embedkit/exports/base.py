@@ -29,7 +29,6 @@ class Subject:
     Attributes:
         store: of the images.
         space: with their vectors.
-        label: column with the class.
         known: of the images.
         images: whether small pictures go along, where the target can show them.
         seed: of everything drawn at random.
@@ -38,7 +37,6 @@ class Subject:
 
     store: Store
     space: Space
-    label: str
     known: Columns
     images: bool
     seed: int
@@ -60,7 +58,7 @@ class Subject:
             "contract_sha256": self.space.contract_sha256,
             "dimension": self.space.record.dimension,
             "n": self.space.record.n,
-            "label": self.label,
+            "label": self.known.label,
         }
 
 
@@ -88,6 +86,7 @@ class Exported:
     Attributes:
         kind: of the export.
         paths: of the files.
+        holds: what is in it, for people.
         n: images in it; for a head those that it was trained on.
         facts: about the vectors or the head, as JSON.
         opens: command or code that opens it there.
@@ -96,6 +95,7 @@ class Exported:
 
     kind: str
     paths: tuple[Path, ...]
+    holds: str
     n: int
     facts: dict[str, Any]
     opens: str
@@ -125,10 +125,8 @@ class Exported:
         place = self.paths[0] if len(self.paths) == 1 else self.paths[0].parent
         opens = "".join(f"\n    {line}" for line in self.opens.splitlines())
         notes = "".join(f"\n  {note}" for note in self.notes)
-        return (
-            f"wrote {place} ({self.kind}, {self.n:,} images, {_size(self.bytes)}); open it with:"
-            f"{opens}{notes}"
-        )
+        size = _size(self.bytes)
+        return f"wrote {place} ({self.kind}, {self.holds}, {size}); open it with:{opens}{notes}"
 
 
 def column_of(vectors: FloatArray) -> pa.FixedSizeListArray:

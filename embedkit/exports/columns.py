@@ -1,5 +1,6 @@
 """What is known of each image, as the columns that every export to a table shares."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,16 +22,14 @@ class Columns:
     """What is known of the images of a store.
 
     Attributes:
+        label: name of the column with the class.
         table: a row an image, in item order: `id`, `path`, what the data set says, what its files
             say, and what the last audit found.
-        attributes: names of the columns that the data set brought besides label, split and group.
-        findings: names of the columns of what the last audit found.
         notes: what a user should know about them.
     """
 
+    label: str
     table: pa.Table
-    attributes: tuple[str, ...]
-    findings: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -49,29 +48,31 @@ def columns(store: Store, space: Space, *, label: str) -> Columns:
     items.label_column(label)
     paths = [_text(str(items.path(id_))) for id_ in items.ids]
     found = _findings(kept(store, label=label, backbone=space.name))
-    own = {"path", "vector", *found}
-    made = {"id": items.rows.column("id"), "path": pa.array(paths, pa.string())}
-    attributes = []
-    for name in items.rows.column_names:
-        column = items.rows.column(name)
-        if name == NUISANCE:
-            for field in column.type:
-                made[f"{NUISANCE}.{field.name}"] = compute.struct_field(column, field.name)
-        elif name != "id":
-            kept_name = f"{name} (given)" if name in own else name
-            made[kept_name] = column
-            attributes += [kept_name] if name in items.attributes else []
+    rows = items.rows
+    nuisances = {
+        f"{NUISANCE}.{field.name}": compute.struct_field(rows.column(NUISANCE), field.name)
+        for field in rows.schema.field(NUISANCE).type
+    }
+    own = {"path", "vector", *found, *nuisances}
+    name_of = {
+        name: f"{name} (given)" if name in own else name
+        for name in rows.column_names
+        if name != NUISANCE
+    }
+    made = {name_of[name]: rows.column(name) for name in name_of}
+    made = {"id": made.pop("id"), "path": pa.array(paths, pa.string()), **made, **nuisances}
     for name, (type_, values) in found.items():
         made[name] = pa.array([values.get(id_) for id_ in items.ids], type_)
     notes = []
     if missing := paths.count(None):
         notes.append(f"{missing} paths are no Unicode and left empty; the id names the file")
     if not found:
+        command = ["embedkit", "audit", str(store.path), *(["--label", label] * (label != "label"))]
         notes.append(
             f"no audit by {label!r} of this space is kept in the store, so nothing that one finds "
-            f"is exported; 'embedkit audit {store.path}' keeps one"
+            f"is exported; '{shlex.join(command)}' keeps one"
         )
-    return Columns(pa.table(made), tuple(attributes), tuple(found), tuple(notes))
+    return Columns(name_of[label], pa.table(made), tuple(notes))
 
 
 def text_columns(found: Columns) -> pa.Table:

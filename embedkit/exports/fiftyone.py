@@ -44,7 +44,7 @@ def write_fiftyone(subject: Subject, folder: Path, name: str) -> Written:
         name: that the folder will have.
     """
     table = text_columns(subject.known)
-    fields = fields_of(table, subject.label)
+    fields = fields_of(table, subject.known.label)
     n = 0
     with (folder / SAMPLES).open("w", encoding="ascii") as stream:
         stream.write('{"samples": [')
@@ -95,7 +95,7 @@ def _sample(
             "width": row["width"],
             "height": row["height"],
         },
-        TRUTH: _classification(row[subject.label], f"{own}/{TRUTH}"),
+        TRUTH: _classification(row[subject.known.label], f"{own}/{TRUTH}"),
         SUGGESTED: _classification(row.get("label_suggested"), f"{own}/{SUGGESTED}"),
         EMBEDDING: _binary(vector),
         **values,

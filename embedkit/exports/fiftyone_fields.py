@@ -47,7 +47,7 @@ def describe(subject: Subject, table: pa.Table, fields: dict[str, str]) -> Docum
         table: of what is known of the images.
         fields: FiftyOne's name of each column that is a field.
     """
-    classes = sorted({str(one) for one in table.column(subject.label).to_pylist() if one})
+    classes = sorted({str(one) for one in table.column(subject.known.label).to_pylist() if one})
     return {
         "name": subject.store.path.resolve().name,
         "version": VERSION,

@@ -86,7 +86,8 @@ def export_head(head: Head, path: Path) -> Exported:
     opens = in_python(
         f"import onnxruntime as o; print(o.InferenceSession({quoted(path)}).get_inputs()[0])"
     )
-    return Exported(ONNX, (path,), len(head.training.ids), facts, opens, tuple(notes))
+    holds = f"{head.kind} head of {len(head.labels)} classes"
+    return Exported(ONNX, (path,), holds, len(head.training.ids), facts, opens, tuple(notes))
 
 
 def dimension_of(head: Head) -> int:

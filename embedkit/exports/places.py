@@ -27,14 +27,14 @@ def new_file(path: Path, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
         InputError: there is something else already.
         OutputError: it cannot be written.
     """
-    if path.exists() and (path.is_dir() or not is_ours(path)):
+    if path.exists() and not (path.is_file() and is_ours(path)):
         raise _in_the_way(path)
     with _said_in_one_line(path), growing(path) as temporary:
         yield temporary
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, kind: str) -> Iterator[Path]:
     """Give a folder to write files to; it becomes `path` when the block ends well.
 
     Nothing is left of it after an exception. A run that was killed leaves a hidden folder without
@@ -42,12 +42,13 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     Args:
         path: of the folder; an earlier export there is replaced, an empty folder too.
+        kind: of the export.
 
     Raises:
         InputError: there is something else already.
         OutputError: it cannot be written.
     """
-    if path.exists() and not (path.is_dir() and _may_go(path)):
+    if path.exists() and not (path.is_dir() and _may_go(path, kind)):
         raise _in_the_way(path)
     path = path.absolute()
     temporary, old = (path.with_name(f".{path.name}.{end}") for end in ("tmp", "old"))
@@ -85,14 +86,15 @@ def write_record(folder: Path, document: dict[str, Any]) -> None:
     (folder / RECORD).write_text(f"{text}\n")
 
 
-def _may_go(folder: Path) -> bool:
-    """Say whether a folder is empty, or an earlier export to which nobody has added anything."""
+def _may_go(folder: Path, kind: str) -> bool:
+    """Say whether a folder is empty, or such an export to which nobody has added anything."""
     there = {one.name for one in folder.iterdir()}
     if not there:
         return True
     try:
         record = json.loads((folder / RECORD).read_bytes())
-        return record["schema"] == SCHEMA and there <= {RECORD, *record["files"]}
+        own = (record["schema"], record["kind"]) == (SCHEMA, kind)
+        return own and there <= {RECORD, *record["files"]}
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def write_projector(subject: Subject, folder: Path, name: str) -> Written:
         if missing:
             notes += (f"{missing} pictures are not there or damaged, and grey on {SPRITE}",)
     (folder / CONFIG).write_text(_config(subject, len(rows), cell))
-    return Written(opens=f"tensorboard --logdir {name}", notes=notes, n=len(rows))
+    return Written(opens=shlex.join(["tensorboard", "--logdir", name]), notes=notes, n=len(rows))
 
 
 def _write_vectors(subject: Subject, path: Path, rows: IntArray) -> None:
@@ -66,7 +67,7 @@ def _write_vectors(subject: Subject, path: Path, rows: IntArray) -> None:
 
 def _write_metadata(table: pa.Table, path: Path, subject: Subject) -> None:
     """Write a row an image; the class first, which the projector writes beside the points."""
-    names = list(dict.fromkeys([subject.label, "id", *table.column_names]))
+    names = list(dict.fromkeys([subject.known.label, "id", *table.column_names]))
     with path.open("w", encoding="utf-8") as stream:
         stream.write("\t".join(map(_cell, names)) + "\n")
         for batch in table.select(names).to_batches(1024):

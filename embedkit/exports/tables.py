@@ -8,6 +8,7 @@ from pyarrow import parquet
 
 from embedkit.exports.base import Subject, Written, column_of, in_python, quoted
 
+KIND = "parquet"
 KEY = b"embedkit"  # of the table's metadata
 
 
@@ -21,7 +22,7 @@ def write_table(subject: Subject, path: Path, name: str) -> Written:
     """
     vector = pa.field("vector", pa.list_(pa.float32(), subject.space.record.dimension))
     known = subject.known.table
-    schema = known.schema.append(vector).with_metadata(metadata_of(subject))
+    schema = known.schema.append(vector).with_metadata(metadata_of(subject, KIND))
     with path.open("wb") as stream, parquet.ParquetWriter(stream, schema, compression="zstd") as to:
         for row, vectors in subject.vectors():
             part = known.slice(row, len(vectors)).append_column(vector, column_of(vectors))
@@ -29,14 +30,15 @@ def write_table(subject: Subject, path: Path, name: str) -> Written:
     return Written(opens=in_python(f"import pandas; print(pandas.read_parquet({quoted(name)}))"))
 
 
-def metadata_of(subject: Subject) -> dict[bytes, bytes]:
+def metadata_of(subject: Subject, kind: str) -> dict[bytes, bytes]:
     """Return what a table's metadata say of its vectors."""
-    return {KEY: json.dumps(subject.facts()).encode()}
+    return {KEY: json.dumps({"kind": kind, **subject.facts()}).encode()}
 
 
-def is_table(path: Path) -> bool:
-    """Say whether a file is a table that an export wrote."""
+def is_table(path: Path, kind: str = KIND) -> bool:
+    """Say whether a file is a table that such an export wrote."""
     try:
-        return KEY in (parquet.read_schema(path).metadata or {})
-    except (OSError, pa.ArrowException):
+        found = parquet.read_schema(path).metadata or {}
+        return bool(json.loads(found[KEY])["kind"] == kind)
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
         return False
