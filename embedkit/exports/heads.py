@@ -1,6 +1,7 @@
 """A head as an ONNX file, for programs that have no embedkit; the backbone is not in it."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,11 @@ def export_head(head: Head, path: Path) -> Exported:
         helper.set_model_props(model, {key: _property(value) for key, value in facts.items()})
         onnx.checker.check_model(model, full_check=True)
         data = model.SerializeToString()
-        difference = _difference(head, data, dimension)
+        probes = _probes(head, dimension)
+        difference = _difference(head, data, probes)
         file.write_bytes(data)
     notes = [
-        f"asked about {PROBES} vectors, it answers as the head does (probabilities differ by "
+        f"asked about {len(probes)} vectors, it answers as the head does (probabilities differ by "
         f"{difference:.1g} at most)",
         _words(head),
     ]
@@ -120,7 +122,7 @@ def _property(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _difference(head: Head, data: bytes, dimension: int) -> float:
+def _difference(head: Head, data: bytes, probes: FloatArray) -> float:
     """Return how far the file's probabilities are from the head's at most.
 
     Raises:
@@ -131,7 +133,6 @@ def _difference(head: Head, data: bytes, dimension: int) -> float:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    probes = _probes(head, dimension)
     (answers,) = session.run(None, {session.get_inputs()[0].name: probes})
     difference = float(np.abs(answers - head.classifier.probabilities(probes)).max())
     if not difference <= NEAR:
@@ -145,11 +146,11 @@ def _difference(head: Head, data: bytes, dimension: int) -> float:
 def _probes(head: Head, dimension: int) -> FloatArray:
     """Return training vectors, or drawn ones where the head was trained on none that are there."""
     generator = np.random.default_rng(0)
-    try:
-        vectors = head.training.vectors if head.training.ids else np.empty((0, dimension))
-    except EmbedkitError:
-        vectors = np.empty((0, dimension))
-    if not len(vectors):
-        return unit_rows(generator.normal(size=(PROBES, dimension)))
+    vectors = unit_rows(generator.normal(size=(PROBES, dimension)))
+    if isinstance(head.classifier, NearestNeighbours):
+        vectors = head.classifier.index.vectors
+    elif head.training.ids:
+        with suppress(EmbedkitError):
+            vectors = head.training.vectors
     rows = generator.choice(len(vectors), min(PROBES, len(vectors)), replace=False)
     return np.ascontiguousarray(vectors[np.sort(rows)])
