@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from embedkit.audits import audit
     from embedkit.audits.explain import explain
+    from embedkit.exports import export
     from embedkit.heads import evaluate, load_head, train
     from embedkit.heads.comparison import compare
     from embedkit.maps import map_of
@@ -32,6 +33,7 @@ __all__ = [
     "embed",
     "evaluate",
     "explain",
+    "export",
     "load_head",
     "map_of",
     "read_source",
@@ -48,6 +50,7 @@ _HOMES = {
     "embed": "embedkit.pipeline",
     "evaluate": "embedkit.heads",
     "explain": "embedkit.audits.explain",
+    "export": "embedkit.exports",
     "load_head": "embedkit.heads",
     "map_of": "embedkit.maps",
     "read_source": "embedkit.readers",

@@ -39,6 +39,7 @@ COMMANDS = (
     "parity",
     "split",
     "clean",
+    "export",
 )
 
 

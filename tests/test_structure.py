@@ -15,6 +15,7 @@ FILES = sorted([*(ROOT / "embedkit").rglob("*.py"), *(ROOT / "cli").rglob("*.py"
 LAYERS = (
     {"embedkit_cli"},
     {"demo"},
+    {"exports"},
     {"reports"},
     {"maps"},
     {"finetuning"},  # trains again without the relatives that audits find
@@ -62,7 +63,8 @@ LEAVES = {
     "torchvision": ("embedkit/backbones/",),
     "timm": ("embedkit/backbones/",),
     "open_clip": ("embedkit/backbones/",),
-    "onnxruntime": ("embedkit/backbones/",),
+    "onnx": ("embedkit/exports/",),
+    "onnxruntime": ("embedkit/backbones/", "embedkit/exports/"),
     "av": ("embedkit/videos/",),
     "tkinter": ("cli/",),
     "openvino": ("embedkit/backbones/openvino_runtime.py",),

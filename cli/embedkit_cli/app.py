@@ -20,6 +20,7 @@ from embedkit_cli import (
     data,
     demo,
     explain,
+    exports,
     finetune,
     heads,
     maps,
@@ -63,6 +64,7 @@ app.command()(selftest.selftest)
 app.command()(parity.parity)
 app.command()(remedies.split)
 app.command()(remedies.clean)
+app.command()(exports.export)
 app.add_typer(weights.app)
 
 

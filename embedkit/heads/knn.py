@@ -37,7 +37,7 @@ class NearestNeighbours:
     def probabilities(self, vectors: FloatArray) -> DoubleArray:
         """Return (n, k) probabilities; see `Classifier`."""
         found = self.index.search(vectors, int(self.choice.value))
-        prior = _prior(self.y, self.n_classes, self.weights)
+        prior = class_frequencies(self.y, self.n_classes, self.weights)
         return vote(found.rows, found.similarities, self.y, prior, self.weights)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -114,7 +114,7 @@ def fit_knn(
     widest = min(len(y), grid[-1] + int(sizes.max()) - 1)
     found = index.search(vectors, widest, exclude=np.arange(len(y)))
     rows, similarities = _of_other_clusters(found.rows, found.similarities, clusters, grid[-1])
-    prior = _prior(y, n_classes, weights)
+    prior = class_frequencies(y, n_classes, weights)
     tried: list[tuple[float, float]] = []
     scored = slice(originals)
     judged = emphasis.of(np.arange(len(y))[scored])
@@ -128,7 +128,8 @@ def fit_knn(
     )
 
 
-def _prior(y: IntArray, n_classes: int, weights: DoubleArray | None) -> DoubleArray:
+def class_frequencies(y: IntArray, n_classes: int, weights: DoubleArray | None) -> DoubleArray:
+    """Return how frequent each class is among training images, (c,), by their weights."""
     counts = np.bincount(y, weights, minlength=n_classes)
     return np.asarray(counts / counts.sum())
 

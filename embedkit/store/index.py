@@ -14,6 +14,7 @@ from embedkit.vectors import DoubleArray, FloatArray, IntArray, check_unit_rows
 
 # FAISS returns float32 products that depend on the batch; this much apart, two are one.
 ROUNDING = 1e-6
+TIE_DECIMALS = 7  # of a similarity; those that agree in them are a tie
 SPARE = 16
 
 
@@ -124,6 +125,11 @@ class NeighbourIndex:
                 f"index of {self._index.ntotal} x {self._index.d} over vectors of {vectors.shape}"
             )
 
+    @property
+    def vectors(self) -> FloatArray:
+        """The rows that are searched, (n, d) float32, unit rows."""
+        return self._vectors
+
     def search(self, queries: FloatArray, k: int, *, exclude: IntArray | None = None) -> Neighbours:
         """Find the k nearest rows of each query.
 
@@ -154,7 +160,7 @@ class NeighbourIndex:
                 # Another row might tie with the last one wanted beyond what was fetched.
                 floor = scores.min(initial=np.inf)
                 keep = candidates != own[query]
-                order = np.lexsort((candidates[keep], -np.round(scores[keep], 7)))[:k]
+                order = np.lexsort((candidates[keep], -np.round(scores[keep], TIE_DECIMALS)))[:k]
                 best = scores[keep][order]
                 if fetch < len(self._vectors) and best[-1] <= floor + 2 * ROUNDING:
                     open_.append(query)
