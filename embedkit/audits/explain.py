@@ -88,6 +88,23 @@ def explain_decision(
     return desk.card(row, known=known), desk.decision(row), desk.seen(row)
 
 
+def open_desk(
+    store: Store,
+    *,
+    head: str = "logistic",
+    label: str = "label",
+    backbone: str | None = None,
+    k: int = NEIGHBOURS,
+    seed: int = 0,
+) -> "Desk":
+    """Return what makes the cards of one head, to ask for one after the other.
+
+    Arguments and errors are those of `explain`.
+    """
+    twins, people = relatives(store, label=label, backbone=backbone, seed=seed)
+    return Desk(store, twins, people, head, label, backbone, k, seed)
+
+
 def cards(
     store: Store,
     *,
@@ -111,8 +128,7 @@ def cards(
         InputError: as `explain`, or there is no test split.
         NotEnoughImagesError: train holds one class only.
     """
-    twins, people = relatives(store, label=label, backbone=backbone, seed=seed)
-    desk = _Desk(store, twins, people, head, label, backbone, k, seed)
+    desk = open_desk(store, head=head, label=label, backbone=backbone, k=k, seed=seed)
     for row in labelled_rows(store, label, desk.split or "test").tolist():
         yield desk.card(row)
 
@@ -157,7 +173,7 @@ def _open(
     backbone: str | None,
     k: int,
     seed: int,
-) -> tuple["_Desk", int, bool]:
+) -> tuple["Desk", int, bool]:
     """Return the desk for an image, its row there, and whether the store holds it."""
     place = find_image(store, image)
     if isinstance(place, Path):
@@ -166,13 +182,13 @@ def _open(
             raise InputError(f"{place} cannot be read: {refused[0].reason}")
         twins = find_twins(with_it, label=label)
         unknown = "a picture from outside the store is compared with copies only"
-        desk = _Desk(with_it, twins, unknown, head, label, None, k, seed)
+        desk = Desk(with_it, twins, unknown, head, label, None, k, seed)
         return desk, len(store.items), False
-    twins, people = relatives(store, label=label, backbone=backbone, seed=seed)
-    return _Desk(store, twins, people, head, label, backbone, k, seed), place, True
+    desk = open_desk(store, head=head, label=label, backbone=backbone, k=k, seed=seed)
+    return desk, place, True
 
 
-class _Desk:
+class Desk:
     """What all cards of one head share; each head that they need is trained once."""
 
     def __init__(
