@@ -39,6 +39,8 @@ COMMANDS = (
     "parity",
     "split",
     "clean",
+    "view",
+    "reviews",
 )
 
 

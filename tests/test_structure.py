@@ -15,6 +15,7 @@ FILES = sorted([*(ROOT / "embedkit").rglob("*.py"), *(ROOT / "cli").rglob("*.py"
 LAYERS = (
     {"embedkit_cli"},
     {"demo"},
+    {"explorer"},
     {"reports"},
     {"finetuning"},  # trains again without the relatives that audits find
     {"audits"},
@@ -36,7 +37,9 @@ LEAVES = {
     ),
     "facenet_pytorch": ("embedkit/backbones/",),
     "faiss": ("embedkit/store/index.py",),
-    "jinja2": ("embedkit/reports/",),
+    "jinja2": ("embedkit/reports/", "embedkit/explorer/"),
+    "starlette": ("embedkit/explorer/",),
+    "uvicorn": ("embedkit/explorer/",),
     "matplotlib": ("embedkit/reports/figures.py", "embedkit/reports/heatmaps.py"),
     "typer": ("cli/",),
     "rich": ("cli/",),

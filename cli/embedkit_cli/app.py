@@ -28,6 +28,7 @@ from embedkit_cli import (
     search,
     selftest,
     settings,
+    view,
     weights,
 )
 
@@ -59,6 +60,8 @@ app.command()(selftest.selftest)
 app.command()(parity.parity)
 app.command()(remedies.split)
 app.command()(remedies.clean)
+app.command()(view.view)
+app.command()(view.reviews)
 app.add_typer(weights.app)
 
 

@@ -7,13 +7,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from embedkit.audits import AUDITS, Verdict
 from embedkit.audits.claims import Claim, claims_of
 from embedkit.audits.kept import FOLDER, Document, kept
 from embedkit.errors import EmbedkitError, InputError
+from embedkit.explorer.lists import (
+    Cluster,
+    Listed,
+    listed,
+    mentioned,
+    people,
+    twin_clusters,
+)
 from embedkit.files import sha256
 from embedkit.store import Space, Store
 from embedkit.store.schema import STORE
 
+COPIES, PEOPLE = "copies", "people"
 MOST_VALUES = 60  # of an attribute that pictures can be filtered by
 Mark = tuple[tuple[str, int, int, int], ...]
 
@@ -32,7 +42,10 @@ class State:
         label: column with the class.
         findings: as `kept` returns them, those that are damaged left out.
         claims: of each finding that lists something.
-        damaged: why findings were left out.
+        lists: the same in words.
+        mentions: what a finding says of each further picture that it names.
+        clusters: of pictures that belong together, by what makes them so.
+        damaged: names of the findings that were left out.
         stamp: that names this state in addresses.
     """
 
@@ -41,6 +54,9 @@ class State:
     label: str
     findings: dict[str, Document]
     claims: dict[str, tuple[Claim, ...]]
+    lists: dict[str, tuple[Listed, ...]]
+    mentions: dict[str, dict[str, str]]
+    clusters: dict[str, tuple[Cluster, ...]]
     damaged: tuple[str, ...]
     stamp: str
 
@@ -128,17 +144,36 @@ class Watch:
         store = Store.open(self._path)
         space = store.space(self._backbone)
         store.items.label_column(self._label)
-        findings, claims, damaged = {}, {}, []
+        findings, damaged = {}, []
+        claims, lists = dict[str, tuple[Claim, ...]](), dict[str, tuple[Listed, ...]]()
+        mentions = dict[str, dict[str, str]]()
+        clusters = {PEOPLE: people(store.items.groups, store.items.ids)}
         for name, finding in kept(store, label=self._label, backbone=space.name).items():
             try:
-                listed = claims_of(finding, label=self._label)
-                findings[name] = _checked(name, finding)
-                if listed:
-                    claims[name] = listed
-            except InputError as error:
-                damaged.append(str(error))
+                _check(name, finding)
+                claimed, shown = claims_of(finding, label=self._label), listed(finding)
+                mentions[name] = mentioned(finding)
+                if name == "twins":
+                    clusters[COPIES] = twin_clusters(finding)
+            except (InputError, KeyError, TypeError, ValueError, AttributeError):
+                damaged.append(name)
+                continue
+            findings[name] = finding
+            if claimed:
+                claims[name], lists[name] = claimed, shown
         stamp = sha256(repr((store.record, self._mark)).encode())[:12]
-        return State(store, space, self._label, findings, claims, tuple(damaged), stamp)
+        return State(
+            store=store,
+            space=space,
+            label=self._label,
+            findings={name: findings[name] for name in AUDITS if name in findings},
+            claims=claims,
+            lists=lists,
+            mentions=mentions,
+            clusters={kind: found for kind, found in clusters.items() if found},
+            damaged=tuple(damaged),
+            stamp=stamp,
+        )
 
     def _marked(self) -> Mark:
         """Return what changes on disk whenever the store or a kept finding is written."""
@@ -154,13 +189,13 @@ class Watch:
             yield str(path), status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _checked(name: str, finding: Document) -> Document:
-    """Return a finding that has what every finding has.
+def _check(name: str, finding: Document) -> None:
+    """Refuse a finding that lacks what every finding has.
 
     Raises:
-        InputError: it has not.
+        ValueError: it does.
     """
-    texts = (finding.get("name"), finding.get("verdict"), finding.get("summary"))
-    if finding.get("name") != name or not all(isinstance(one, str) for one in texts):
-        raise InputError(f"the kept finding {name!r} is damaged; 'embedkit audit' makes it anew")
-    return finding
+    if finding["name"] != name or finding["verdict"] not in set(Verdict):
+        raise ValueError(name)
+    if not isinstance(finding["summary"], str) or not isinstance(finding["details"], dict):
+        raise TypeError(name)

@@ -1,0 +1,80 @@
+"""Benches: the work behind a page that needs networks or heads, each made once and kept."""
+
+import threading
+from functools import cached_property
+from typing import Any
+
+from embedkit.audits.explain import Desk, open_desk
+from embedkit.errors import InputError
+from embedkit.explorer.states import State
+from embedkit.neighbours import Searcher, text_space, text_spaces
+from embedkit.reports.cards import card_text
+from embedkit.store import Neighbour
+
+NEAREST = 24
+
+
+class Bench:
+    """What one state has needed so far; safe to use from several threads."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._lock = threading.RLock()
+
+    def near(self, row: int) -> list[Neighbour]:
+        """Return the nearest pictures of one of the store.
+
+        Raises:
+            StoreError: the vectors are damaged or gone.
+        """
+        return self._searcher.row(row, NEAREST)
+
+    def like(self, data: bytes) -> list[Neighbour]:
+        """Return the pictures nearest to one that is given as the bytes of a file.
+
+        Raises:
+            InputError: it is no picture.
+            EmbedkitError: the network cannot be loaded.
+        """
+        with self._lock:
+            return self._searcher.picture(data, NEAREST)
+
+    def text(self, prompt: str) -> list[Neighbour]:
+        """Return the pictures that fit a text best.
+
+        Raises:
+            InputError: no space of the store knows texts.
+            EmbedkitError: the network cannot be loaded.
+        """
+        with self._lock:
+            return self._teller.text(prompt, NEAREST)
+
+    def card(self, row: int) -> dict[str, Any]:
+        """Return the verdict card of a picture; the first takes as long as finding all copies.
+
+        Raises:
+            InputError: the column is no label.
+            NotEnoughImagesError: train holds one class only.
+        """
+        with self._lock:
+            card = self._desk.card(row)
+        return {"text": card_text(card), "card": card.to_dict()}
+
+    @cached_property
+    def _searcher(self) -> Searcher:
+        return Searcher(self.state.store, backbone=self.state.space.name, label=self.state.label)
+
+    @cached_property
+    def _teller(self) -> Searcher:
+        store = self.state.store
+        able = text_spaces(store)
+        own = self.state.space.name
+        name = own if own in able else able[0] if able else None
+        return Searcher(store, backbone=text_space(store, name).name, label=self.state.label)
+
+    @cached_property
+    def _desk(self) -> Desk:
+        if not self.state.store.items.splits.count("train"):
+            raise InputError("the store has no train split, so there is no head to ask")
+        state = self.state
+        return open_desk(state.store, label=state.label, backbone=state.space.name)
