@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from embedkit.audits.explain import explain
     from embedkit.heads import evaluate, load_head, train
     from embedkit.heads.comparison import compare
+    from embedkit.maps import map_of
     from embedkit.neighbours import search, search_text
     from embedkit.pipeline import embed
     from embedkit.readers import read_source
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate",
     "explain",
     "load_head",
+    "map_of",
     "read_source",
     "search",
     "search_text",
@@ -47,6 +49,7 @@ _HOMES = {
     "evaluate": "embedkit.heads",
     "explain": "embedkit.audits.explain",
     "load_head": "embedkit.heads",
+    "map_of": "embedkit.maps",
     "read_source": "embedkit.readers",
     "search": "embedkit.neighbours",
     "search_text": "embedkit.neighbours",

@@ -17,6 +17,7 @@ LAYERS = (
     {"demo"},
     {"explorer"},
     {"reports"},
+    {"maps"},
     {"finetuning"},  # trains again without the relatives that audits find
     {"audits"},
     {"heads", "pipeline"},
@@ -40,7 +41,12 @@ LEAVES = {
     "jinja2": ("embedkit/reports/", "embedkit/explorer/"),
     "starlette": ("embedkit/explorer/",),
     "uvicorn": ("embedkit/explorer/",),
-    "matplotlib": ("embedkit/reports/figures.py", "embedkit/reports/heatmaps.py"),
+    "matplotlib": (
+        "embedkit/reports/figures.py",
+        "embedkit/reports/heatmaps.py",
+        "embedkit/reports/map_figure.py",
+    ),
+    "umap": ("embedkit/maps/layout.py",),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "sklearn": ("embedkit/heads/",),

@@ -22,6 +22,7 @@ from embedkit_cli import (
     explain,
     finetune,
     heads,
+    maps,
     parity,
     predict,
     remedies,
@@ -56,6 +57,7 @@ app.command()(predict.predict)
 app.command()(search.search)
 app.command()(audits.audit)
 app.command()(explain.explain)
+app.command("map")(maps.map_)
 app.command()(selftest.selftest)
 app.command()(parity.parity)
 app.command()(remedies.split)

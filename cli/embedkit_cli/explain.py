@@ -70,7 +70,7 @@ def explain(
     from embedkit.audits.explain import explain_decision
     from embedkit.audits.occlusion import occlude, plan_covers
     from embedkit.errors import InputError
-    from embedkit.reports import documents, heatmaps, maps
+    from embedkit.reports import attributions, documents, heatmaps
     from embedkit.reports.cards import card_text
     from embedkit.reports.sheets import card_sheet
     from embedkit.store import Store
@@ -84,7 +84,7 @@ def explain(
     if layers == LIST:
         found = layers_of(opened, backbone)
         name = opened.space(backbone).name
-        console.show(maps.layers_text(name, found), documents.layers(name, found))
+        console.show(attributions.layers_text(name, found), documents.layers(name, found))
         return
     card, decision, seen = explain_decision(
         opened, image, head=head, label=label, backbone=backbone, k=neighbours, seed=seed
@@ -98,7 +98,7 @@ def explain(
     if cam is not None:
         places = class_activation(decision, seen.reference)
         cam = heatmaps.write_class_activation(seen.reference, places, cam)
-        lines += [maps.activation_text(places), f"wrote {cam}"]
+        lines += [attributions.activation_text(places), f"wrote {cam}"]
         document["class_activation"] = {"file": str(cam)} | places.to_dict()
     if layers is not None:
         names = [name.strip() for name in layers.split(",")]
@@ -108,10 +108,10 @@ def explain(
             document["layers"].append({"file": str(path)} | one.to_dict())
     if occlusion is not None:
         covers = plan_covers(seen.frame, patch=patch, stride=stride)
-        console.say(maps.plan_text(covers))
+        console.say(attributions.plan_text(covers))
         with console.progress() as progress:
             covered = occlude(decision, seen.frame, covers, progress=progress)
         occlusion = heatmaps.write_occlusion(seen.frame, covered, occlusion)
-        lines += [maps.occlusion_text(covered), f"wrote {occlusion}"]
+        lines += [attributions.occlusion_text(covered), f"wrote {occlusion}"]
         document["occlusion"] = {"file": str(occlusion)} | covered.to_dict()
     console.show("\n".join(lines), document)

@@ -1,4 +1,4 @@
-"""Maps of one picture as plain text."""
+"""Where the answer to one picture comes from, as plain text."""
 
 from collections.abc import Sequence
 

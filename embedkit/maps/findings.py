@@ -1,0 +1,123 @@
+"""What a kept audit says of single images, as columns."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from embedkit.store import Store
+
+Values = tuple[str | None, ...]
+AUDIT_FIRST = "run 'embedkit audit' first, its findings are kept in the store"
+# What a map could show of each audit.
+SHOWN = {
+    "twins": "copies of one photograph",
+    "labels": "doubted labels",
+    "quality": "defects of pictures",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AuditColumns:
+    """What is known of single images from an audit.
+
+    Attributes:
+        columns: name, (n,) values and a note each.
+        pairs: rows of two copies of one photograph.
+        missing: what is not known, and why.
+    """
+
+    columns: tuple[tuple[str, Values, str], ...]
+    pairs: tuple[tuple[int, int], ...]
+    missing: tuple[str, ...]
+
+
+def audit_columns(store: Store, findings: dict[str, Any], label: str) -> AuditColumns:
+    """Turn findings into columns.
+
+    Args:
+        store: whose images they are about.
+        findings: by name, as `kept` returns them.
+        label: the column that they are about.
+    """
+    row_of = {id_: row for row, id_ in enumerate(store.items.ids)}
+    made: list[tuple[str, Values, str]] = []
+    pairs: tuple[tuple[int, int], ...] = ()
+    missing = []
+    for name, what in SHOWN.items():
+        finding = findings.get(name)
+        if finding is None:
+            missing.append(f"{what}: no audit of {label!r} was kept; {AUDIT_FIRST}")
+        elif finding["not_run_reason"] is not None:
+            missing.append(f"{what}: {finding['not_run_reason']}")
+        elif name == "twins":
+            pairs = tuple(
+                (row_of[one["a"]], row_of[one["b"]]) for one in finding["details"]["pairs"]
+            )
+            made.append(("copies", _copies(finding["details"]["pairs"], row_of), ""))
+        elif name == "labels":
+            made += _labels(finding["details"]["issues"], row_of)
+        else:
+            made.append(("quality", _quality(finding["details"]["flagged"], row_of), ""))
+    people = _people(store)
+    if people is None:
+        missing.append(
+            "people on both sides of the split: the data set names no group (--group of 'embedkit "
+            "embed' does)"
+        )
+    else:
+        made.append(("group is in", people, "The groups that the data set names, by split."))
+    return AuditColumns(tuple(made), pairs, tuple(missing))
+
+
+def _copies(pairs: list[dict[str, Any]], row_of: dict[str, int]) -> Values:
+    """Return the gravest thing that the pairs of each image say of it."""
+    said = (
+        "no copy found",
+        "near copy, same split",
+        "exact copy, same split",
+        "near copy in another split",
+        "exact copy in another split",
+    )
+    worst = [0] * len(row_of)
+    for one in pairs:
+        rank = 1 + (one["kind"] == "exact") + 2 * one["across_splits"]
+        for side in ("a", "b"):
+            row = row_of[one[side]]
+            worst[row] = max(worst[row], rank)
+    return tuple(said[rank] for rank in worst)
+
+
+def _labels(
+    issues: list[dict[str, Any]], row_of: dict[str, int]
+) -> list[tuple[str, Values, str]]:
+    doubted = ["not doubted"] * len(row_of)
+    suggested: list[str | None] = [None] * len(row_of)
+    for one in issues:
+        doubted[row_of[one["id"]]] = "doubted"
+        suggested[row_of[one["id"]]] = one["suggested"]
+    note = f"{len(issues)} labels are listed to be looked at; whether one is wrong, a person says."
+    made: list[tuple[str, Values, str]] = [("label is", tuple(doubted), note)]
+    if issues:
+        made.append(("suggested label", tuple(suggested), note))
+    return made
+
+
+def _quality(flagged: list[dict[str, Any]], row_of: dict[str, int]) -> Values:
+    """Return the first defect of each image, the one that spoils it most surely."""
+    faults = ["no defect found"] * len(row_of)
+    for one in flagged:
+        if one["id"] in row_of:  # files that could not be read are flagged too, and are no items
+            faults[row_of[one["id"]]] = one["faults"][0]["check"]
+    return tuple(faults)
+
+
+def _people(store: Store) -> Values | None:
+    """Return the splits that each image's group is in; None where no group is named."""
+    groups, splits = store.items.groups, store.items.splits
+    sides: dict[str, set[str]] = defaultdict(set)
+    for group, split in zip(groups, splits, strict=True):
+        if group is not None:
+            sides[group].add(split or "no split")
+    if not sides:
+        return None
+    return tuple(None if one is None else " and ".join(sorted(sides[one])) for one in groups)

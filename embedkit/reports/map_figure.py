@@ -1,0 +1,111 @@
+"""The map as a figure: points, a legend beside them, and how far to trust it below."""
+
+import textwrap
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from embedkit.maps import Map
+from embedkit.maps.columns import Column, colour_numbers
+from embedkit.reports.figures import STYLE
+from embedkit.reports.palettes import CATEGORIES, NONE, OTHER, RAMP
+
+WIDTH, HEIGHT = 9.0, 7.4  # inches
+LETTERS = 118  # of a line below the map
+LONGEST = 28  # letters of a legend's entry
+
+
+def map_figure(made: Map) -> Figure:
+    """Draw a map, coloured by one column; the legend lies beside it and covers nothing."""
+    column = made.columns[made.colour_by]
+    with mpl.rc_context(STYLE):
+        figure = Figure((WIDTH, HEIGHT))
+        axes = figure.add_axes((0.02, 0.17, 0.70, 0.74))
+        # Drawn in an order that goes with nothing, so that no class always covers another.
+        order = np.random.default_rng(0).permutation(len(made.places))
+        size = float(np.clip(3e4 / len(made.places), 1.5, 30))
+        if isinstance(column.values, np.ndarray):
+            _numbers(figure, axes, made, column.values[order], order, size)
+        else:
+            _classes(axes, made, column, order, size)
+        if made.added:
+            places = np.stack([one.place for one in made.added])
+            axes.plot(*places.T, "D", ms=7, mfc="none", mec="black", mew=1.4, ls="", zorder=3)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for side in axes.spines.values():
+            side.set_color("#d0d7de")
+        figure.text(0.02, 0.955, _plain(made.title, 90), fontsize=13, parse_math=False)
+        figure.text(0.02, 0.925, f"coloured by {_plain(made.colour_by, 60)}", parse_math=False)
+        lines = [made.method, *made.honesty.sentences(len(made.places))]
+        if column.note:
+            lines.append(column.note)
+        text = "\n".join("\n".join(textwrap.wrap(line, LETTERS)) for line in lines)
+        figure.text(0.02, 0.155, text, va="top", fontsize=8, color="#444444", parse_math=False)
+    return figure
+
+
+def _numbers(
+    figure: Figure, axes: Axes, made: Map, values: np.ndarray, order: np.ndarray, size: float
+) -> None:
+    places = made.places[order]
+    none = np.isnan(values)
+    axes.scatter(*places[none].T, s=size, c=NONE, linewidths=0, rasterized=True)
+    ramp = LinearSegmentedColormap.from_list("embedkit", list(RAMP))
+    drawn = axes.scatter(
+        *places[~none].T, s=size, c=values[~none], cmap=ramp, linewidths=0, rasterized=True
+    )
+    figure.colorbar(drawn, cax=figure.add_axes((0.76, 0.35, 0.025, 0.5)))
+    marks = [(NONE, f"no value ({none.sum():,})")] if none.any() else []
+    _legend(axes, made, marks)
+
+
+def _classes(axes: Axes, made: Map, column: Column, order: np.ndarray, size: float) -> None:
+    names, numbers = colour_numbers(column.values, len(CATEGORIES))
+    colours = {
+        name: CATEGORIES[number] if number >= 0 else OTHER for name, number in numbers.items()
+    } | {None: NONE}
+    values = [column.values[row] for row in order]
+    axes.scatter(
+        *made.places[order].T,
+        s=size,
+        c=[colours[value] for value in values],
+        linewidths=0,
+        rasterized=True,
+    )
+    own = [name for name in names if numbers[name] >= 0]
+    marks = [
+        (colours[name], f"{_plain(name, LONGEST)} ({values.count(name):,})") for name in own
+    ]
+    others = [name for name in names if numbers[name] < 0]
+    if others:
+        n = sum(value is not None and numbers[value] < 0 for value in values)
+        marks.append((OTHER, f"{len(others)} more values ({n:,})"))
+    if None in values:
+        marks.append((NONE, f"no value ({values.count(None):,})"))
+    _legend(axes, made, marks)
+
+
+def _legend(axes: Axes, made: Map, marks: list[tuple[str, str]]) -> None:
+    handles = [Line2D([], [], ls="", marker="o", color=one, label=text) for one, text in marks]
+    if made.added:
+        text = f"new pictures ({len(made.added):,})"
+        handles.append(Line2D([], [], ls="", marker="D", mfc="none", mec="black", label=text))
+    if handles:
+        place = (1.02, 1.0) if axes.figure.axes[-1] is axes else (1.02, 0.12)
+        legend = axes.legend(
+            handles=handles, loc="upper left", bbox_to_anchor=place, frameon=False, fontsize=9
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+
+
+def _plain(text: str, most: int) -> str:
+    """Return text as one line that can be drawn: no line ends, nothing that turns directions."""
+    shown = "".join(one if one.isprintable() else " " for one in text)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
