@@ -1,7 +1,8 @@
 """Answers: what the page is told when it asks; everything is found in one state."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from embedkit.audits.claims import SAMPLE, random_order
@@ -58,53 +59,54 @@ def named(state: State, name: str) -> list[int]:
     return [state.rows[id_] for id_ in ids if id_ in state.rows]
 
 
-def pictures(
-    state: State,
-    *,
-    split: str | None = None,
-    label: str | None = None,
-    attribute: str | None = None,
-    value: str | None = None,
-    finding: str | None = None,
-    text: str = "",
-    offset: int = 0,
-) -> Document:
-    """Return the pictures that pass every filter, a page of them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What pictures have to pass; None lets all pass.
 
-    Args:
-        state: to look in.
+    Attributes:
         split: that they belong to; empty for those in none.
         label: that they carry; empty for those without.
         attribute: that `value` is of.
         value: that they have; empty for those without.
         finding: that names them; they come in its order.
         text: that their id holds, in any case of letters: its beginning or its end, say.
-        offset: pictures to leave out at the start.
+    """
+
+    split: str | None = None
+    label: str | None = None
+    attribute: str | None = None
+    value: str | None = None
+    finding: str | None = None
+    text: str = ""
+
+
+def passing(state: State, asked: Filters) -> list[int]:
+    """Return the rows of the pictures that pass every filter.
 
     Raises:
         InputError: there is no such attribute or finding.
     """
-    rows: Iterable[int] = range(len(state.ids))
-    if finding is not None:
-        if finding not in state.findings:
-            raise InputError(f"no finding is called {finding!r}")
-        rows = named(state, finding)
-    columns = [(state.splits, split), (state.labels, label)]
-    if attribute is not None:
-        if attribute not in state.attributes:
-            raise InputError(f"there is no attribute {attribute!r} to filter by")
-        columns.append((state.attributes[attribute], value))
+    rows = list(range(len(state.ids)))
+    if asked.finding is not None:
+        if asked.finding not in state.findings:
+            raise InputError(f"no finding is called {asked.finding!r}")
+        rows = named(state, asked.finding)
+    columns = [(state.splits, asked.split), (state.labels, asked.label)]
+    if asked.attribute is not None:
+        if asked.attribute not in state.attributes:
+            raise InputError(f"there is no attribute {asked.attribute!r} to filter by")
+        columns.append((state.attributes[asked.attribute], asked.value))
     for column, wanted in columns:
         if wanted is not None:
             rows = [row for row in rows if column[row] == (wanted or None)]
-    if text:
-        lower = text.lower()
-        rows = [row for row in rows if lower in state.ids[row].lower()]
-    found = list(rows)
-    return {
-        "total": len(found),
-        "pictures": [state.shown(row) for row in found[offset : offset + PAGE]],
-    }
+    part = asked.text.lower()
+    return [row for row in rows if part in state.ids[row].lower()] if part else rows
+
+
+def pictures(state: State, rows: Sequence[int], *, offset: int) -> Document:
+    """Return a page of pictures."""
+    shown = rows[offset : offset + PAGE]
+    return {"total": len(rows), "pictures": [state.shown(row) for row in shown]}
 
 
 def picture_facts(state: State, row: int) -> Document:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
@@ -27,6 +28,8 @@ from embedkit.explorer.states import ChangedError, State, Watch
 STATIC = {
     "explorer.js": ("embedkit.explorer", "text/javascript"),
     "explorer.css": ("embedkit.explorer", "text/css"),
+    "map.js": ("embedkit.reports", "text/javascript"),
+    "map.css": ("embedkit.reports", "text/css"),
     "style.css": ("embedkit.reports", "text/css"),
 }
 
@@ -52,6 +55,9 @@ class Explorer:
                 Route("/", self._page),
                 Route("/files/{name}", self._file),
                 Route(f"{at}/pictures", self._pictures),
+                Route(f"{at}/rows", self._rows),
+                Route(f"{at}/some", self._some),
+                Route(f"{at}/map", self._map),
                 Route(f"{at}/picture/{{row}}", self._picture),
                 Route(f"{at}/facts/{{row}}", self._facts),
                 Route(f"{at}/near/{{row}}", self._near),
@@ -97,18 +103,33 @@ class Explorer:
         return Response(_read(package, name), media_type=kind)
 
     def _pictures(self, request: Request) -> Response:
+        state, offset = self._state(request), _number(request.query_params.get("offset", "0"))
+        rows = answers.passing(state, self._filters(request))
+        return _answer(answers.pictures(state, rows, offset=offset))
+
+    def _rows(self, request: Request) -> Response:
+        return _answer({"rows": answers.passing(self._state(request), self._filters(request))})
+
+    def _some(self, request: Request) -> Response:
+        state = self._state(request)
+        rows = [_number(one) for one in request.query_params.get("rows", "").split(",")]
+        if max(rows) >= len(state.ids):
+            raise HTTPException(404)
+        return _answer(answers.pictures(state, rows, offset=0))
+
+    def _map(self, request: Request) -> Response:
+        state = self._state(request)
+        return _job(self._jobs.ask((state.stamp, "map"), self._of(state).map))
+
+    def _filters(self, request: Request) -> answers.Filters:
         asked = request.query_params
-        return _answer(
-            answers.pictures(
-                self._state(request),
-                split=asked.get("split"),
-                label=asked.get("label"),
-                attribute=asked.get("attribute"),
-                value=asked.get("value"),
-                finding=asked.get("finding"),
-                text=asked.get("text", ""),
-                offset=_number(asked.get("offset", "0")),
-            )
+        return answers.Filters(
+            split=asked.get("split"),
+            label=asked.get("label"),
+            attribute=asked.get("attribute"),
+            value=asked.get("value"),
+            finding=asked.get("finding"),
+            text=asked.get("text", ""),
         )
 
     def _picture(self, request: Request) -> Response:
@@ -142,7 +163,7 @@ class Explorer:
     def _card(self, request: Request) -> Response:
         state, row = self._row(request)
         bench = self._of(state)
-        return _job(self._jobs.ask((state.stamp, "card", row), lambda: bench.card(row)))
+        return _job(self._jobs.ask((state.stamp, "card", row), lambda _: bench.card(row)))
 
     def _clusters(self, request: Request) -> Response:
         offset = _number(request.query_params.get("offset", "0"))
@@ -206,7 +227,7 @@ def _answer(document: dict[str, Any], status: int = 200) -> Response:
 
 def _job(found: Any) -> Response:
     if isinstance(found, Waiting):
-        return _answer({"seconds": round(found.seconds, 1), "before": found.before}, 202)
+        return _answer(asdict(found), 202)
     return _answer(found)
 
 

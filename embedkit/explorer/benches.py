@@ -6,9 +6,12 @@ from typing import Any
 
 from embedkit.audits.explain import Desk, open_desk
 from embedkit.errors import InputError
+from embedkit.explorer.jobs import Tell
 from embedkit.explorer.states import State
+from embedkit.maps import map_of
 from embedkit.neighbours import Searcher, text_space, text_spaces
 from embedkit.reports.cards import card_text
+from embedkit.reports.map_data import map_data
 from embedkit.store import Neighbour
 
 NEAREST = 24
@@ -59,6 +62,28 @@ class Bench:
         with self._lock:
             card = self._desk.card(row)
         return {"text": card_text(card), "card": card.to_dict()}
+
+    def map(self, tell: Tell) -> dict[str, Any]:
+        """Return the map as `map.js` is given it, and what is said beside it.
+
+        Raises:
+            NotEnoughImagesError: there are too few pictures.
+            StoreError: the vectors are damaged or gone.
+        """
+        state = self.state
+        made = map_of(
+            state.store,
+            label=state.label,
+            backbone=state.space.name,
+            progress=lambda now: tell(now.stage.removeprefix("map: ")),
+        )
+        return {
+            "data": map_data(made, sprites=None),
+            "rows": made.rows.tolist(),
+            "title": made.title,
+            "method": made.method,
+            "honesty": made.honesty.sentences(len(made.rows)),
+        }
 
     @cached_property
     def _searcher(self) -> Searcher:

@@ -92,7 +92,9 @@ def mentioned(finding: Document) -> dict[str, str]:
         }
     if finding["name"] == "parity":
         flips = [one for one in details["flips_by_picture"] if one["flips"]]
-        return {str(one["id"]): f"{one['flips']} mild changes flip its answer" for one in flips}
+        return {
+            str(one["id"]): f"mild changes flip its answer {one['flips']} times" for one in flips
+        }
     return {}
 
 

@@ -139,7 +139,7 @@ only. A view is a function that fills <main>; the part of the address after # sa
   function choice(label, values, chosen, change, all) {
     const select = el("select", { onchange: () => change(select.value === "*" ? null : select.value) });
     select.append(new Option(all, "*"));
-    for (const [value, n] of values) select.append(new Option(`${value || EMPTY} (${count(n)})`, value));
+    for (const [value, n] of values) select.append(new Option((value || EMPTY) + (n === null ? "" : ` (${count(n)})`), value));
     select.value = chosen === null || chosen === undefined ? "*" : chosen;
     return el("label", {}, label, select);
   }
@@ -197,30 +197,36 @@ only. A view is a function that fills <main>; the part of the address after # sa
 
   // ---- pictures
 
-  async function pictures(asked, mine) {
-    const wanted = Object.fromEntries(new URLSearchParams(asked));
+  // Filters of pictures; a change of one leads to the same view with it in the address.
+  function filters(to, wanted) {
     const again = (change) => {
-      const next = { ...wanted, ...change };
-      const kept = Object.entries(next).filter(([, value]) => value !== null && value !== undefined);
-      location.hash = "pictures?" + new URLSearchParams(kept);
+      const next = Object.entries({ ...wanted, ...change }).filter(([, value]) => value !== null && value !== undefined);
+      location.hash = next.length ? `${to}?` + new URLSearchParams(next) : to;
     };
     const names = Object.keys(start.attributes);
-    const filters = el("div", { className: "bar" });
-    filters.append(choice("Split", start.splits, wanted.split, (split) => again({ split }), "all"));
-    filters.append(choice(`Label (${start.label})`, start.labels, wanted.label, (label) => again({ label }), "all"));
+    const made = el("div", { className: "bar" });
+    made.append(choice("Split", start.splits, wanted.split, (split) => again({ split }), "all"));
+    made.append(choice(start.label === "label" ? "Label" : `Label (${start.label})`, start.labels, wanted.label, (label) => again({ label }), "all"));
     if (names.length)
-      filters.append(choice("Attribute", names.map((name) => [name, start.attributes[name].length]), wanted.attribute, (attribute) => again({ attribute, value: attribute && start.attributes[attribute][0][0] }), "any"));
-    if (wanted.attribute && start.attributes[wanted.attribute])
-      filters.append(choice("Value", start.attributes[wanted.attribute], wanted.value, (value) => again({ value, attribute: value === null ? null : wanted.attribute }), "any"));
-    const listing = start.findings.filter((one) => one.named);
-    if (listing.length)
-      filters.append(choice("Named by", listing.map((one) => [one.name, one.named]), wanted.finding, (finding) => again({ finding }), "any finding or none"));
-    if (Object.keys(wanted).length) filters.append(el("button", { onclick: () => (location.hash = "pictures") }, "Clear"));
-    main.append(heading("Pictures"), filters);
+      made.append(choice("Attribute", names.map((name) => [name, null]), wanted.attribute, (attribute) => again({ attribute, value: attribute && start.attributes[attribute][0][0] }), "any"));
+    if (start.attributes[wanted.attribute])
+      made.append(choice(wanted.attribute, start.attributes[wanted.attribute], wanted.value, (value) => again({ value, attribute: value === null ? null : wanted.attribute }), "any"));
+    const naming = start.findings.filter((one) => one.named);
+    if (naming.length)
+      made.append(choice("Named by", naming.map((one) => [one.name, one.named]), wanted.finding, (finding) => again({ finding }), "any finding or none"));
+    if (wanted.text) made.append(el("span", { className: "words" }, `with “${wanted.text}” in the id`));
+    if (Object.keys(wanted).length) made.append(el("button", { onclick: () => (location.hash = to) }, "Clear filters"));
+    const other = to === "pictures" ? "map" : "pictures";
+    made.append(el("a", { href: `#${other}?` + new URLSearchParams(wanted) }, to === "pictures" ? "The same on the map" : "The same as a list"));
+    return made;
+  }
+
+  async function pictures(asked, mine) {
+    const wanted = Object.fromEntries(new URLSearchParams(asked));
+    main.append(heading("Pictures"), filters("pictures", wanted));
     const found = await ask("pictures", wanted);
     if (mine !== view) return;
-    const text = wanted.text ? ` with “${wanted.text}” in their id` : "";
-    main.append(el("p", { className: "words" }, `${many(found.total, "picture")}${text}.`));
+    main.append(el("p", { role: "status" }, `${many(found.total, "picture")}.`));
     if (!found.total && wanted.text) main.append(el("p", {}, "An id is the path of a picture in the data set; its beginning, its end or any part of it will do."));
     const all = grid(found.pictures);
     main.append(all);
@@ -229,6 +235,74 @@ only. A view is a function that fills <main>; the part of the address after # sa
       all.add(next.pictures);
       return next.pictures.length;
     });
+  }
+
+  async function selected(mine) {
+    main.append(heading("Selected on the map"));
+    if (!chosen.length) return main.append(el("p", {}, "Nothing is selected: draw around pictures on the map first."));
+    main.append(el("p", {}, `${many(chosen.length, "picture")}.`));
+    const all = grid([]);
+    const load = async (offset) => {
+      const next = await ask("some", { rows: chosen.slice(offset, offset + start.page).join(",") });
+      if (mine === view) all.add(next.pictures);
+      return next.pictures.length;
+    };
+    main.append(all);
+    further(all, await load(0), chosen.length, load);
+  }
+
+  // ---- the map
+
+  let chosen = []; // rows that were selected on the map
+  let made = null; // the map, once it is there: {root, map, rows, points}
+
+  async function mapped(asked, place, mine) {
+    const wanted = Object.fromEntries(new URLSearchParams(asked));
+    const beside = el("div", { className: "beside" }, heading("Map"), filters("map", wanted));
+    main.className = "whole";
+    main.append(beside);
+    if (!made) {
+      const waiting = el("p", { role: "status" }, "The map is being laid out…");
+      beside.append(waiting);
+      const found = await patiently("map", () => mine === view, (now) => {
+        const what = now.before ? `${many(now.before, "request")} before it` : now.stage || "starting";
+        waiting.textContent = `The map is being laid out, once for this run: ${what}, ${Math.round(now.seconds)} s.`;
+      });
+      if (found === null || mine !== view) return;
+      waiting.remove();
+      const root = el("div", { className: "map" });
+      const look = el("button", { disabled: true, onclick: () => (location.hash = "selected") }, "Look at the selected pictures");
+      const points = new Map(found.rows.map((row, point) => [row, point]));
+      const about = [
+        el("p", {}, `${found.method} Draw around pictures with the lasso to look at them.`),
+        el("details", {}, el("summary", {}, "How far to trust this map"), el("ul", {}, found.honesty.map((one) => el("li", {}, one)))),
+        look,
+      ];
+      made = { root, about, rows: found.rows, points, map: null, data: found.data, look };
+    }
+    beside.append(...made.about);
+    main.append(made.root);
+    if (!made.map) {
+      const rows = made.rows;
+      made.map = new EmbedMap(made.root, made.data, {
+        picture: (point) => address(rows[point]),
+        click: (point) => {
+          shown = [];
+          made.map.card.append(el("p", {}, el("a", { href: `#picture/${rows[point]}` }, "Open this picture")));
+        },
+        select: (points) => {
+          chosen = Array.from(points, (point) => rows[point]);
+          made.look.disabled = !chosen.length;
+          made.look.textContent = chosen.length ? `Look at the ${many(chosen.length, "selected picture")}` : "Look at the selected pictures";
+        },
+      });
+    }
+    const filtered = Object.keys(wanted).length > 0;
+    const rows = filtered ? (await ask("rows", wanted)).rows : null;
+    if (mine !== view) return;
+    const points = (some) => some.map((row) => made.points.get(row)).filter((point) => point !== undefined);
+    made.map.only(rows && points(rows));
+    if (place !== undefined && made.points.has(Number(place))) made.map.show(made.points.get(Number(place)));
   }
 
   // A button that brings the next page, as long as there is one.
@@ -259,7 +333,7 @@ only. A view is a function that fills <main>; the part of the address after # sa
       if (place >= 0 && shown[place + by] !== undefined) location.hash = `picture/${shown[place + by]}`;
     };
     keys = { j: () => step(1), k: () => step(-1), ArrowRight: () => step(1), ArrowLeft: () => step(-1) };
-    const steps = el("div", { className: "bar" }, el("button", { onclick: () => history.back() }, "Back"));
+    const steps = el("div", { className: "bar" }, el("button", { onclick: () => history.back() }, "Back"), el("a", { href: `#map/${one.row}` }, "Show on the map"));
     if (place >= 0) {
       steps.append(
         el("button", { onclick: () => step(-1), disabled: place === 0 }, "Previous ", el("kbd", {}, "k")),
@@ -485,15 +559,16 @@ only. A view is a function that fills <main>; the part of the address after # sa
 
   // ---- the page
 
-  const VIEWS = { findings: "Findings", pictures: "Pictures", clusters: "Clusters" };
+  const VIEWS = { findings: "Findings", pictures: "Pictures", clusters: "Clusters", map: "Map" };
+
+  const KNOWN = [...Object.keys(VIEWS), "selected", "picture", "review", "like", "fits"];
 
   async function route() {
     const mine = ++view;
     const hash = decodeURIComponent(location.hash.slice(1).split("?")[0]);
     const asked = location.hash.split("?").slice(1).join("?");
     const [name, ...rest] = hash.split("/");
-    const known = { findings: 1, pictures: 1, clusters: 1, picture: 1, review: 1, like: 1, fits: 1 };
-    const now = name in known ? name : start.findings.length ? "findings" : "pictures";
+    const now = KNOWN.includes(name) ? name : start.findings.length ? "findings" : "pictures";
     keys = {};
     main.className = "";
     main.replaceChildren();
@@ -501,12 +576,14 @@ only. A view is a function that fills <main>; the part of the address after # sa
     say("");
     for (const link of document.querySelectorAll("nav a")) {
       const own = link.hash.slice(1);
-      if (own === now || (own === "findings" && now === "review")) link.setAttribute("aria-current", "page");
+      if (own === now || (own === "findings" && now === "review") || (own === "map" && now === "selected")) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
     try {
       if (now === "findings") findings();
       if (now === "pictures") await pictures(asked, mine);
+      if (now === "selected") await selected(mine);
+      if (now === "map") await mapped(asked, rest[0], mine);
       if (now === "picture") await picture(rest[0], mine);
       if (now === "clusters") await clusters(rest[0], mine);
       if (now === "review") await review(rest[0], rest[1], rest.slice(2).join("/"), mine);
