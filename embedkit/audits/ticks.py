@@ -85,7 +85,7 @@ def ticks(store: Store) -> dict[Claim, Tick]:
                 found.pop(claim, None)
             else:
                 found[claim] = Tick(Answer(answer), when)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return found
 

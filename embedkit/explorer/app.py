@@ -79,6 +79,8 @@ class Explorer:
                 ClientDisconnect: _failed(413),
             },
         )
+        # An address with one '/' too many is answered like any other that leads nowhere.
+        self.app.router.redirect_slashes = False
 
     def close(self) -> None:
         """Let no more work begin."""

@@ -18,11 +18,14 @@ NEAREST = 24
 
 
 class Bench:
-    """What one state has needed so far; safe to use from several threads."""
+    """What one state has needed so far.
+
+    Searches may come from several threads; cards and maps come from one, that of the jobs.
+    """
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self._lock = threading.RLock()
+        self._network = threading.Lock()
 
     def near(self, row: int) -> list[Neighbour]:
         """Return the nearest pictures of one of the store.
@@ -39,7 +42,7 @@ class Bench:
             InputError: it is no picture.
             EmbedkitError: the network cannot be loaded.
         """
-        with self._lock:
+        with self._network:
             return self._searcher.picture(data, NEAREST)
 
     def text(self, prompt: str) -> list[Neighbour]:
@@ -49,7 +52,7 @@ class Bench:
             InputError: no space of the store knows texts.
             EmbedkitError: the network cannot be loaded.
         """
-        with self._lock:
+        with self._network:
             return self._teller.text(prompt, NEAREST)
 
     def card(self, row: int) -> dict[str, Any]:
@@ -59,8 +62,7 @@ class Bench:
             InputError: the column is no label.
             NotEnoughImagesError: train holds one class only.
         """
-        with self._lock:
-            card = self._desk.card(row)
+        card = self._desk.card(row)
         return {"text": card_text(card), "card": card.to_dict()}
 
     def map(self, tell: Tell) -> dict[str, Any]:
@@ -91,10 +93,10 @@ class Bench:
 
     @cached_property
     def _teller(self) -> Searcher:
-        store = self.state.store
+        store, own = self.state.store, self.state.space.name
         able = text_spaces(store)
-        own = self.state.space.name
-        name = own if own in able else able[0] if able else None
+        # Where none knows texts, our own says so.
+        name = able[0] if able and own not in able else own
         return Searcher(store, backbone=text_space(store, name).name, label=self.state.label)
 
     @cached_property
