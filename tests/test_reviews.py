@@ -6,6 +6,7 @@ import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from embedkit.audits import audit
 from embedkit.audits.claims import Claim, claims_of, random_order
 from embedkit.audits.kept import keep, kept
+from embedkit.audits.recalled import recall_twins
 from embedkit.audits.reviews import LEAST, review_of, reviewed
 from embedkit.audits.ticks import FILE, Answer, Tick, reviews_csv, tick, ticks
 from embedkit.errors import InputError, OutputError
@@ -193,3 +195,19 @@ def test_the_list_reads_back(store):
 
 def test_without_an_audit_there_is_nothing_to_count(store_copy):
     assert reviewed(Store.open(store_copy), backbone="mtcnn") == {}
+
+
+def test_kept_twins_are_recalled_as_they_were_found(store):
+    found = audit(store, checks=["twins"], backbone="mtcnn")["twins"]
+    recalled = recall_twins(store, kept(store, backbone="mtcnn")["twins"])
+    assert recalled.to_dict() == found.to_dict()
+    assert np.array_equal(recalled.exact, found.exact)
+    assert np.array_equal(recalled.near, found.near)
+    assert recalled.clusters == found.clusters
+
+
+def test_a_damaged_finding_is_not_recalled(store):
+    finding = kept(store, backbone="mtcnn")["twins"]
+    finding["details"]["pairs"][0]["a"] = "nothing.png"
+    with pytest.raises(InputError, match="is damaged"):
+        recall_twins(store, finding)

@@ -26,8 +26,9 @@ from embedkit.audits.decisions import Decision, Seen, decide
 from embedkit.audits.lines import CAUSES, Shares
 from embedkit.audits.nuisance import nuisance_columns
 from embedkit.audits.refits import Bench, Refit
+from embedkit.audits.run import held_out
 from embedkit.audits.shadows import Added, with_pictures
-from embedkit.audits.siblings import Siblings
+from embedkit.audits.siblings import Siblings, find_siblings
 from embedkit.audits.twins import Twins, find_twins
 from embedkit.errors import InputError, NotEnoughImagesError
 from embedkit.heads.calibration import Calibration, calibrate
@@ -95,13 +96,26 @@ def open_desk(
     label: str = "label",
     backbone: str | None = None,
     k: int = NEIGHBOURS,
+    twins: Twins | None = None,
     seed: int = 0,
 ) -> "Desk":
     """Return what makes the cards of one head, to ask for one after the other.
 
-    Arguments and errors are those of `explain`.
+    The other arguments and the errors are those of `explain`.
+
+    Args:
+        store: with labels and a train split.
+        head: kind of head.
+        label: column with the class.
+        backbone: which space; can be left out where there is only one.
+        k: nearest training images to name.
+        twins: of the store, where they are known; to look for them takes longest.
+        seed: of folds and draws, as of the audit.
     """
-    twins, people = relatives(store, label=label, backbone=backbone, seed=seed)
+    if twins is None:
+        twins, people = relatives(store, label=label, backbone=backbone, seed=seed)
+    else:
+        people = find_siblings(store, twins, split=held_out(store) or "test", seed=seed)
     return Desk(store, twins, people, head, label, backbone, k, seed)
 
 

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from embedkit.audits.explain import Desk, open_desk
+from embedkit.audits.recalled import recall_twins
 from embedkit.errors import InputError
 from embedkit.explorer.jobs import Tell
 from embedkit.explorer.states import State
@@ -56,7 +57,9 @@ class Bench:
             return self._teller.text(prompt, NEAREST)
 
     def card(self, row: int) -> dict[str, Any]:
-        """Return the verdict card of a picture; the first takes as long as finding all copies.
+        """Return the verdict card of a picture.
+
+        Without a kept audit the first takes as long as finding all copies.
 
         Raises:
             InputError: the column is no label.
@@ -104,4 +107,10 @@ class Bench:
         if not self.state.store.items.splits.count("train"):
             raise InputError("the store has no train split, so there is no head to ask")
         state = self.state
-        return open_desk(state.store, label=state.label, backbone=state.space.name)
+        found = state.findings.get("twins")
+        return open_desk(
+            state.store,
+            label=state.label,
+            backbone=state.space.name,
+            twins=recall_twins(state.store, found) if found and found["details"] else None,
+        )

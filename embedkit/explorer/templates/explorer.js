@@ -360,7 +360,7 @@ only. A view is a function that fills <main>; the part of the address after # sa
     const near = el("div", {}, el("h3", {}, "Nearest pictures"), el("p", { className: "soft" }, "Looking…"));
     const verdict = el("div", {}, el("h3", {}, "Why does a head answer what it answers?"));
     const go = el("button", { className: "main", onclick: () => card(one.row, verdict, go, mine) }, "Show its verdict card");
-    verdict.append(el("p", { className: "soft" }, "The first card of a store takes as long as finding its copies; further ones take seconds."), go);
+    verdict.append(el("p", { className: "soft" }, start.findings.some((one) => one.name === "twins") ? "The first card trains heads, which takes a while; further ones take a second or two." : "The first card looks for copies, which takes as long as an audit of twins; further ones take a second or two."), go);
     main.append(
       steps,
       heading(one.id),
