@@ -1,5 +1,6 @@
 """Search: the images of a store that are nearest to a picture or a text."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -49,15 +50,7 @@ def search(
         InputError: the picture cannot be read.
         SpaceMismatchError: this embedkit's backbone makes other vectors than the space holds.
     """
-    space = store.space(backbone)
-    network = _network(space)
-    try:
-        pixels = read_input(image)
-    except UnreadableImageError as error:
-        name = image if isinstance(image, str | Path) else "the picture"
-        raise InputError(f"{name} cannot be read: {error}") from None
-    own = _row_of(store, image, pixel_hash(pixels))
-    return _nearest(store, space, embed_pictures(network, [pixels]), k, label, own)
+    return Searcher(store, backbone=backbone, label=label).picture(image, k)
 
 
 def search_text(
@@ -84,9 +77,54 @@ def search_text(
         InputError: no space of the store was made by a backbone that knows texts.
         SpaceMismatchError: this embedkit's backbone makes other vectors than the space holds.
     """
-    space = text_space(store, backbone)
-    vectors = cast(TextBackbone, _network(space)).embed_text([prompt])
-    return _nearest(store, space, vectors, k, label, -1)
+    return Searcher(store, backbone=text_space(store, backbone).name, label=label).text(prompt, k)
+
+
+class Searcher:
+    """One space of a store to be searched many times: its network is loaded once, when needed.
+
+    Arguments and errors of its methods are those of `search` and `search_text`.
+    """
+
+    def __init__(self, store: Store, *, backbone: str | None = None, label: str = "label") -> None:
+        self.space = store.space(backbone)
+        self._store = store
+        self._labels = store.items.label_column(label)
+
+    @cached_property
+    def _network(self) -> Backbone:
+        space = self.space
+        return load_again(
+            **space.record.backbone, contract_sha256=space.contract_sha256, where=str(space.folder)
+        )
+
+    def row(self, row: int, k: int) -> Hits:
+        """Return the images that are nearest to one of the store, which is not among them."""
+        return self._nearest(self.space.vectors[[row]], k, row)
+
+    def picture(self, image: Input, k: int) -> Hits:
+        """Return the images that are nearest to a picture."""
+        network = self._network
+        try:
+            pixels = read_input(image)
+        except UnreadableImageError as error:
+            name = image if isinstance(image, str | Path) else "the picture"
+            raise InputError(f"{name} cannot be read: {error}") from None
+        own = _row_of(self._store, image, pixel_hash(pixels))
+        return self._nearest(embed_pictures(network, [pixels]), k, own)
+
+    def text(self, prompt: str, k: int) -> Hits:
+        """Return the images that fit a text best; the space must be one of `text_spaces`."""
+        return self._nearest(cast(TextBackbone, self._network).embed_text([prompt]), k, -1)
+
+    def _nearest(self, vectors: FloatArray, k: int, own: int) -> Hits:
+        found = self.space.index.search(vectors, k, exclude=np.array([own]))
+        splits, ids = self._store.items.splits, self._store.items.ids
+        return Hits(
+            Neighbour(ids[row], self._labels[row], splits[row], float(similarity))
+            for row, similarity in zip(found.rows[0], found.similarities[0], strict=True)
+            if row >= 0
+        )
 
 
 def text_space(store: Store, backbone: str | None) -> Space:
@@ -118,22 +156,6 @@ def text_spaces(store: Store) -> list[str]:
 
 def _card(space: Space) -> Card:
     return find_card(space.record.backbone["name"])
-
-
-def _network(space: Space) -> Backbone:
-    return load_again(
-        **space.record.backbone, contract_sha256=space.contract_sha256, where=str(space.folder)
-    )
-
-
-def _nearest(store: Store, space: Space, vectors: FloatArray, k: int, label: str, own: int) -> Hits:
-    found = space.index.search(vectors, k, exclude=np.array([own]))
-    labels, splits, ids = store.items.label_column(label), store.items.splits, store.items.ids
-    return Hits(
-        Neighbour(ids[row], labels[row], splits[row], float(similarity))
-        for row, similarity in zip(found.rows[0], found.similarities[0], strict=True)
-        if row >= 0
-    )
 
 
 def _row_of(store: Store, image: Input, pixel_sha256: str) -> int:

@@ -40,6 +40,8 @@ COMMANDS = (
     "split",
     "clean",
     "export",
+    "view",
+    "reviews",
 )
 
 

@@ -15,7 +15,7 @@ FILES = sorted([*(ROOT / "embedkit").rglob("*.py"), *(ROOT / "cli").rglob("*.py"
 LAYERS = (
     {"embedkit_cli"},
     {"demo"},
-    {"exports"},
+    {"exports", "explorer"},
     {"reports"},
     {"maps"},
     {"finetuning"},  # trains again without the relatives that audits find
@@ -38,7 +38,9 @@ LEAVES = {
     ),
     "facenet_pytorch": ("embedkit/backbones/",),
     "faiss": ("embedkit/store/index.py",),
-    "jinja2": ("embedkit/reports/",),
+    "jinja2": ("embedkit/reports/", "embedkit/explorer/"),
+    "starlette": ("embedkit/explorer/",),
+    "uvicorn": ("embedkit/explorer/",),
     "matplotlib": (
         "embedkit/reports/figures.py",
         "embedkit/reports/heatmaps.py",

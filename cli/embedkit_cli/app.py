@@ -31,6 +31,7 @@ from embedkit_cli import (
     search,
     selftest,
     settings,
+    view,
     weights,
 )
 
@@ -65,6 +66,8 @@ app.command()(parity.parity)
 app.command()(remedies.split)
 app.command()(remedies.clean)
 app.command()(exports.export)
+app.command()(view.view)
+app.command()(view.reviews)
 app.add_typer(weights.app)
 
 

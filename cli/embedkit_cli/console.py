@@ -61,6 +61,7 @@ def show(text: str, document: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
     else:
         sys.stdout.write(_harmless(text) + "\n" if text else "")
+    sys.stdout.flush()
 
 
 def line(text: str) -> None:

@@ -26,8 +26,9 @@ from embedkit.audits.decisions import Decision, Seen, decide
 from embedkit.audits.lines import CAUSES, Shares
 from embedkit.audits.nuisance import nuisance_columns
 from embedkit.audits.refits import Bench, Refit
+from embedkit.audits.run import held_out
 from embedkit.audits.shadows import Added, with_pictures
-from embedkit.audits.siblings import Siblings
+from embedkit.audits.siblings import Siblings, find_siblings
 from embedkit.audits.twins import Twins, find_twins
 from embedkit.errors import InputError, NotEnoughImagesError
 from embedkit.heads.calibration import Calibration, calibrate
@@ -88,6 +89,36 @@ def explain_decision(
     return desk.card(row, known=known), desk.decision(row), desk.seen(row)
 
 
+def open_desk(
+    store: Store,
+    *,
+    head: str = "logistic",
+    label: str = "label",
+    backbone: str | None = None,
+    k: int = NEIGHBOURS,
+    twins: Twins | None = None,
+    seed: int = 0,
+) -> "Desk":
+    """Return what makes the cards of one head, to ask for one after the other.
+
+    The other arguments and the errors are those of `explain`.
+
+    Args:
+        store: with labels and a train split.
+        head: kind of head.
+        label: column with the class.
+        backbone: which space; can be left out where there is only one.
+        k: nearest training images to name.
+        twins: of the store, where they are known; to look for them takes longest.
+        seed: of folds and draws, as of the audit.
+    """
+    if twins is None:
+        twins, people = relatives(store, label=label, backbone=backbone, seed=seed)
+    else:
+        people = find_siblings(store, twins, split=held_out(store) or "test", seed=seed)
+    return Desk(store, twins, people, head, label, backbone, k, seed)
+
+
 def cards(
     store: Store,
     *,
@@ -111,8 +142,7 @@ def cards(
         InputError: as `explain`, or there is no test split.
         NotEnoughImagesError: train holds one class only.
     """
-    twins, people = relatives(store, label=label, backbone=backbone, seed=seed)
-    desk = _Desk(store, twins, people, head, label, backbone, k, seed)
+    desk = open_desk(store, head=head, label=label, backbone=backbone, k=k, seed=seed)
     for row in labelled_rows(store, label, desk.split or "test").tolist():
         yield desk.card(row)
 
@@ -157,7 +187,7 @@ def _open(
     backbone: str | None,
     k: int,
     seed: int,
-) -> tuple["_Desk", int, bool]:
+) -> tuple["Desk", int, bool]:
     """Return the desk for an image, its row there, and whether the store holds it."""
     place = find_image(store, image)
     if isinstance(place, Path):
@@ -166,13 +196,13 @@ def _open(
             raise InputError(f"{place} cannot be read: {refused[0].reason}")
         twins = find_twins(with_it, label=label)
         unknown = "a picture from outside the store is compared with copies only"
-        desk = _Desk(with_it, twins, unknown, head, label, None, k, seed)
+        desk = Desk(with_it, twins, unknown, head, label, None, k, seed)
         return desk, len(store.items), False
-    twins, people = relatives(store, label=label, backbone=backbone, seed=seed)
-    return _Desk(store, twins, people, head, label, backbone, k, seed), place, True
+    desk = open_desk(store, head=head, label=label, backbone=backbone, k=k, seed=seed)
+    return desk, place, True
 
 
-class _Desk:
+class Desk:
     """What all cards of one head share; each head that they need is trained once."""
 
     def __init__(

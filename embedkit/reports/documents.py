@@ -1,6 +1,6 @@
 """Results as JSON documents; each carries the name of its schema."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from embedkit.items import ItemTable, Unreadable
 from embedkit.pipeline.views import views_in
 
 if TYPE_CHECKING:
+    from embedkit.audits.reviews import Reviewed
     from embedkit.backbones.places import Layer
     from embedkit.backbones.weights import Weights
     from embedkit.heads import Evaluation, Head
@@ -311,4 +312,22 @@ def compared(result: "Comparison") -> Document:
             }
             for one in result.rows
         ],
+    }
+
+
+def viewer(store: Path, address: str, port: int) -> Document:
+    """Return where a store's explorer listens."""
+    return {"schema": "embedkit.view/1", "store": str(store), "address": address, "port": port}
+
+
+def reviews(
+    opened: "Store", found: Mapping[str, "Reviewed"], answers: int, file: Path | None
+) -> Document:
+    """Return how much of what the audit lists is real, by what was ticked."""
+    return {
+        "schema": "embedkit.reviews/1",
+        "store": str(opened.path),
+        "file": None if file is None else str(file),
+        "answers": answers,
+        "findings": [one.to_dict() for one in found.values()],
     }

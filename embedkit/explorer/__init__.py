@@ -1,0 +1,1 @@
+"""The explorer: a store in the browser of the machine it lies on, and of no other."""
