@@ -13,7 +13,9 @@ from embedkit.audits.census import take_census
 from embedkit.audits.guesses import read_guesses
 from embedkit.audits.headlines import Headline, headline
 from embedkit.audits.labels import are_true
+from embedkit.audits.reviews import Reviewed, reviews_of
 from embedkit.audits.run import Run, relatives
+from embedkit.audits.ticks import ticks
 from embedkit.errors import InputError
 from embedkit.heads.fitting import HEADS
 from embedkit.pipeline.progress import OnProgress, Progress
@@ -53,6 +55,13 @@ class Audit(Result):
         """What to say first."""
         return headline(self.findings)
 
+    @property
+    def reviews(self) -> dict[str, Reviewed]:
+        """What somebody who looked at the lists of these findings said of them, by name."""
+        found = {one.name: one.to_dict() for one in self.findings}
+        every = reviews_of(found, ticks(self.store), label=self.settings["label"])
+        return {name: one for name, one in every.items() if one.looked_at}
+
     def to_dict(self, *, exit_code: int = 0) -> dict[str, Any]:
         """Return the JSON document `embedkit.audit/1`."""
         return {
@@ -70,6 +79,7 @@ class Audit(Result):
             "settings": self.settings,
             "headline": self.headline.to_dict(),
             "findings": [finding.to_dict() for finding in self.findings],
+            "reviews": [one.to_dict() for one in self.reviews.values()],
         }
 
 

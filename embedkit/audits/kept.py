@@ -2,18 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from embedkit.audits import Audit
 from embedkit.files import write_output
 from embedkit.store import Store
+
+if TYPE_CHECKING:
+    from embedkit.audits import Audit
 
 FOLDER = "audits"
 Document = dict[str, Any]
 
 
-def keep(result: Audit) -> Path:
+def keep(result: "Audit") -> Path:
     """Write every finding that was made into the store, and return their folder.
 
     Each has a file of its own, so an audit of a part takes the place of that part only.

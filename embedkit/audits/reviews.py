@@ -123,11 +123,14 @@ def reviewed(
     Raises:
         InputError: there is no such space, or a kept finding is damaged.
     """
-    given = ticks(store)
-    listed = {
-        name: claims_of(finding, label=label)
-        for name, finding in kept(store, label=label, backbone=backbone).items()
-    }
+    return reviews_of(kept(store, label=label, backbone=backbone), ticks(store), label=label)
+
+
+def reviews_of(
+    findings: dict[str, dict[str, Any]], given: dict[Claim, Tick], *, label: str
+) -> dict[str, Reviewed]:
+    """Return the same of findings as JSON, by name, and answers."""
+    listed = {name: claims_of(finding, label=label) for name, finding in findings.items()}
     return {name: review_of(claims, given) for name, claims in listed.items() if claims}
 
 

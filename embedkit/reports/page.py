@@ -71,6 +71,7 @@ def render(
         views=shown_views(result, pictures),
         data=take_census(result.store, label=result.settings["label"]),
         unreadable=result.store.unreadable,
+        reviews=result.reviews,
         reproduction=_reproduction(result, command),
         to_drop=_to_drop(getattr(twins, "pairs", ())),
         pictures=pictures,
