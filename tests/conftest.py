@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers import striped
 
-from embedkit.audits import calibration, registration, twins
+from embedkit.audits import Audit, audit, calibration, registration, twins
 from embedkit.pipeline import embed
 from embedkit.store import Store
 from embedkit.synthetic import Faults, Truth, make_faces
@@ -114,6 +114,18 @@ def clean_store(clean: Truth, tmp_path_factory: pytest.TempPathFactory) -> Store
     return embed(
         clean.folder, tmp_path_factory.mktemp("stores") / "clean", backbone=["mtcnn", "pixels"]
     )
+
+
+@pytest.fixture(scope="session")
+def planted_audit(planted_store: Store) -> Audit:
+    """All audits of the planted data set, once for all tests that only look at them."""
+    return audit(planted_store, backbone="mtcnn")
+
+
+@pytest.fixture(scope="session")
+def clean_audit(clean_store: Store) -> Audit:
+    """All audits of the clean data set."""
+    return audit(clean_store, backbone="mtcnn")
 
 
 @pytest.fixture(scope="session")

@@ -229,13 +229,16 @@ def test_a_mistake_of_embedkit_is_no_gate(run, monkeypatch):
     ("limit", "status"), [("leakage=0.99", 0), ("leakage=0.01", 1), ("siblings=1", 1)]
 )
 def test_status_1_is_a_limits_and_nothing_elses(run, planted_store, limit, status):
-    got, out, err = run("audit", planted_store.path, "-b", "pixels", "--limit", limit, "--json")
+    checks = ("--check", "leakage", "--check", "siblings")
+    given = ("audit", planted_store.path, "-b", "pixels", *checks, "--json", "--limit", limit)
+    got, out, err = run(*given)
     assert got == document(out)["exit_code"] == status
     assert ("Limit exceeded" in err) == bool(status)
 
 
 def test_a_limit_that_could_not_be_judged_can_be_let_through(run, planted_store):
-    arguments = ["audit", planted_store.path, "-b", "pixels", "--limit", "siblings=1"]
+    arguments = ["audit", planted_store.path, "-b", "pixels", "--check", "siblings"]
+    arguments += ["--limit", "siblings=1"]
     assert run(*arguments, "--allow-not-run")[0] == 0
 
 

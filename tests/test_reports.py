@@ -64,8 +64,8 @@ def parsed(page: str) -> Checker:
 
 
 @pytest.fixture(scope="module")
-def result(planted_store):
-    return audit(planted_store, backbone="mtcnn")
+def result(planted_audit):
+    return planted_audit
 
 
 @pytest.fixture(scope="module")
