@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from cleanlab.rank import get_label_quality_scores
 from common import data_folder, table, write_page
-from coverage import Drawn
 from parity import mobilenet
+from planted_truth import Drawn
 
 from embedkit.audits.base import Verdict
 from embedkit.audits.labels import DIVISIONS, PRUNED, SWAPPED, Labels, check_labels

@@ -10,7 +10,7 @@ SCRIPTS = (
     "readout.py",
     "twins.py",
     "siblings.py",
-    "coverage.py",
+    "planted_truth.py",
     "shortcuts.py",
     "associations.py",
     "cases.py",

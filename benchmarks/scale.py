@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from common import Measured, data_folder, measure, table, write_page
-from coverage import Drawn
+from planted_truth import Drawn
 
 from embedkit.audits import books, ledger
 from embedkit.audits import twins as pictures

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 from common import ROOT, data_folder, table, write_page
-from coverage import Drawn, percent
 from PIL import Image, ImageEnhance, ImageOps
+from planted_truth import Drawn, percent
 
 from embedkit.audits.base import Verdict
 from embedkit.audits.books import Books

@@ -226,7 +226,7 @@ def main() -> None:
     }
     write_page(
         "coverage.md",
-        f"coverage.py --seeds {options.seeds} --truths {options.truths}",
+        f"planted_truth.py --seeds {options.seeds} --truths {options.truths}",
         f"""# The ledger where the truth is known
 
 {options.seeds} drawn data sets a row, each of {PICTURES * PEOPLE["train"]} training and
