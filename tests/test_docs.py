@@ -14,6 +14,7 @@ from helpers import make_different
 import embedkit.demo
 
 ROOT = Path(__file__).resolve().parents[1]
+PEOPLE = 18  # of the demonstration, whose self-test needs 90 pictures
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # A code block, its language, and the comment before it if it says why it is not run.
 BLOCK = re.compile(
@@ -73,7 +74,7 @@ def demonstration(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(embedkit.demo, "PEOPLE", 24)
+        patch.setattr(embedkit.demo, "PEOPLE", PEOPLE)
         assert main(["demo", "demo", "--quiet"]) == 0
     faces = folder / "demo/faces"
     tests = sorted(path for path in faces.glob("test/*/*") if path.suffix in (".jpg", ".png"))
@@ -98,7 +99,7 @@ def run_blocks(page: Path, *, numbers: list[int] | None = None) -> None:
 def test_what_a_page_shows_can_be_done(page, demonstration, tmp_path, monkeypatch):
     shutil.copytree(demonstration, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(embedkit.demo, "PEOPLE", 24)
+    monkeypatch.setattr(embedkit.demo, "PEOPLE", PEOPLE)
     run_blocks(page)
 
 
@@ -119,7 +120,9 @@ def a_manifest() -> None:
 
 def names_that_speak() -> None:
     ages = (1, 3, 5, 9, 12, 17, 20, 30, 40, 50, 60, 70)
-    make_different(Path("utkface"), *(f"{a}_{a % 2}_0_2017{n}.jpg" for n, a in enumerate(ages)))
+    make_different(
+        Path("utkface"), *(f"{a}_{a % 2}_0_20170109{n:09}.jpg" for n, a in enumerate(ages))
+    )
 
 
 def a_table_of_pixels() -> None:
