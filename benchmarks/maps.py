@@ -41,8 +41,8 @@ SETS = (
     "anime_faces",
     "cifar10_duplicates",
 )
-REAL, DRAWN, DIMENSION, GROUPS = 10_000, 100_000, 256, 500
-NEIGHBOURS, RANKED, SEEDS = 15, 1_000, 3
+REAL, DRAWN, DIMENSION, GROUPS = 10_000, 100_000, 128, 500
+NEIGHBOURS, RANKED, SEEDS = 15, 1_000, 2
 WORK = Path(tempfile.gettempdir()) / "embedkit-maps"
 FRAMES = 300
 HEAD_RACES = ["", "clock s", "CPU s", "neighbours kept", "trustworthiness"]
@@ -77,7 +77,9 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
     """Return a result, the seconds by the clock, and those of all cores."""
     wall, cpu = time.perf_counter(), time.process_time()
     made = work()
-    return made, time.perf_counter() - wall, time.process_time() - cpu
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    print(f"{wall:.1f} s by the clock, {cpu:.1f} s of CPU", flush=True)
+    return made, wall, cpu
 
 
 def real_store(data: Path) -> Store:
@@ -282,8 +284,8 @@ measured on, took {wall:.0f} s by the clock and {cpu:.0f} s of CPU.
 
 ## Where a layout starts
 
-CPU seconds of one layout, mean of {SEEDS} seeds; how far half of the pictures move from seed to
-seed at least, as a share of the map's width, and how many of the nearest stay the same.
+CPU seconds of one layout, mean of {SEEDS} seeds; how far half of the pictures move from one to the
+other at least, as a share of the map's width, and how many of the nearest stay the same.
 
 {table([HEAD_STARTS, *begins])}
 

@@ -208,7 +208,10 @@ def test_the_planted_copies_are_joined_and_marked(made, planted):
 def test_what_no_audit_was_kept_for_is_missing_and_said(made, clean_store):
     columns = item_columns(clean_store, backbone="pixels")
     said = " ".join(columns.missing)
-    assert "copies of one photograph: no audit of 'label' was kept; run 'embedkit audit'" in said
+    assert (
+        "copies of one photograph, doubted labels, defects of pictures: no audit of 'label' was "
+        "kept; run 'embedkit audit' first" in said
+    )
     with pytest.raises(InputError, match="no audit of 'label' was kept"):
         _ = columns["copies"]
     assert not any("copies" in one for one in made.columns.missing)

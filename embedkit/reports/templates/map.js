@@ -300,7 +300,7 @@ const EmbedMap = (() => {
       const side = element("div", { className: "em-side", tabIndex: 0, role: "region", "aria-label": "Legend and selection" },
         this.card, this.key, chosen);
       if ((this.data.missing || []).length) {
-        side.append(element("details", { className: "em-missing" }, element("summary", {}, "Not on this map"),
+        side.append(element("details", { className: "em-missing", open: true }, element("summary", {}, "Not on this map"),
           element("ul", {}, ...this.data.missing.map((text) => element("li", {}, text)))));
       }
       this.root.classList.add("em");
@@ -339,8 +339,8 @@ const EmbedMap = (() => {
           part.style.background = hex(mixed(this.data.ramp.map(channels), step / 23));
           bar.append(part);
         }
-        const none = column.values.reduce((sum, one) => sum + (Number.isNaN(one) ? 1 : 0), 0);
-        const ends = none === this.n ? ["no value", ""] : [words(column.low), words(column.high)];
+        const none = column.values.subarray(0, this.old).reduce((sum, one) => sum + (Number.isNaN(one) ? 1 : 0), 0);
+        const ends = none === this.old ? ["no value", ""] : [words(column.low), words(column.high)];
         rows.push(bar, element("div", { className: "em-ends" }, element("span", {}, ends[0]), element("span", {}, ends[1])));
         if (none) rows.push(this._swatch(this.data.none, "no value", none));
       } else {
@@ -373,7 +373,8 @@ const EmbedMap = (() => {
           }
           rows.push(entry(code, column.values[code], column.counts[code], own === -2 ? this.data.none : own < 0 ? this.data.other : this.data.palette[own]));
         }
-        if (column.none) rows.push(entry(-1, "no value", column.none, this.data.none));
+        const none = column.none - (this.n - this.old); // new pictures have no value in any column
+        if (none > 0) rows.push(entry(-1, "no value", none, this.data.none));
       }
       if (this.old < this.n) rows.push(element("p", { className: "em-note", textContent: `◇ new pictures: ${count(this.n - this.old)}, placed without moving the others` }));
       this.key.replaceChildren(...rows);
