@@ -63,11 +63,14 @@ def audit_columns(store: Store, findings: dict[str, Any], label: str) -> AuditCo
     made: list[AuditColumn] = []
     pairs: tuple[tuple[int, int], ...] = ()
     missing = []
+    unknown = ", ".join(what for name, what in SHOWN.items() if name not in findings)
+    if unknown:
+        missing.append(f"{unknown}: no audit of {label!r} was kept; {AUDIT_FIRST}")
     for name, what in SHOWN.items():
-        finding = findings.get(name)
-        if finding is None:
-            missing.append(f"{what}: no audit of {label!r} was kept; {AUDIT_FIRST}")
-        elif finding["not_run_reason"] is not None:
+        if name not in findings:
+            continue
+        finding = findings[name]
+        if finding["not_run_reason"] is not None:
             missing.append(f"{what}: {finding['not_run_reason']}")
         elif name == "twins":
             pairs = tuple(

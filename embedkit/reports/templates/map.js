@@ -18,12 +18,12 @@ data (see embedkit/reports/map_data.py, which makes it):
               colours: [number of a palette colour; -1: the shared one; -2: `none`, for values of which
               there is nothing to say, drawn below the others]}
              {name, group, note, kind: "number", values: base64 of float32 (NaN: none)}]
-  colour_by name of the column to begin with
+  colour_by name of the column to begin with; empty where there are no columns
   palette   colours of categories; `other` the shared one; `none` of points without a value;
             `ramp` of numbers from low to high
   pairs     base64 of int32: two points each, to be joined by lines; `pairs_name` what they are
   missing   [text] what the map cannot show, and why
-  sprites   null or {side, columns, rows, sheets: [address], tiles: base64 of int32 [n], number of
+  sprites   null or {n, side, columns, rows, sheets: [address], tiles: base64 of int32 [n], number of
             the tile of each point (-1: none); a sheet holds columns * rows of them}
 
 hooks, each may be left out; points are numbers from 0 to n - 1:
@@ -276,7 +276,7 @@ const EmbedMap = (() => {
           button("Fit", () => this.fit())),
         this.join);
       if (this.tiles || this.hooks.picture)
-        bar.append(switched("Pictures when zoomed in", true, (on) => { this.pictured = on; this.redraw(); }));
+        bar.append(switched("Pictures", true, (on) => { this.pictured = on; this.redraw(); }));
       this.canvas = element("canvas", {
         className: "em-canvas", tabIndex: 0, role: "application", "aria-label": `Map of ${count(this.n)} pictures`,
         "aria-describedby": `${name}-help`,
@@ -300,7 +300,7 @@ const EmbedMap = (() => {
       const side = element("div", { className: "em-side", tabIndex: 0, role: "region", "aria-label": "Legend and selection" },
         this.card, this.key, chosen);
       if ((this.data.missing || []).length) {
-        side.append(element("details", { className: "em-missing" }, element("summary", {}, "Not on this map"),
+        side.append(element("details", { className: "em-missing", open: true }, element("summary", {}, "Not on this map"),
           element("ul", {}, ...this.data.missing.map((text) => element("li", {}, text)))));
       }
       this.root.classList.add("em");
@@ -339,8 +339,8 @@ const EmbedMap = (() => {
           part.style.background = hex(mixed(this.data.ramp.map(channels), step / 23));
           bar.append(part);
         }
-        const none = column.values.reduce((sum, one) => sum + (Number.isNaN(one) ? 1 : 0), 0);
-        const ends = none === this.n ? ["no value", ""] : [words(column.low), words(column.high)];
+        const none = column.values.subarray(0, this.old).reduce((sum, one) => sum + (Number.isNaN(one) ? 1 : 0), 0);
+        const ends = none === this.old ? ["no value", ""] : [words(column.low), words(column.high)];
         rows.push(bar, element("div", { className: "em-ends" }, element("span", {}, ends[0]), element("span", {}, ends[1])));
         if (none) rows.push(this._swatch(this.data.none, "no value", none));
       } else {
@@ -373,7 +373,8 @@ const EmbedMap = (() => {
           }
           rows.push(entry(code, column.values[code], column.counts[code], own === -2 ? this.data.none : own < 0 ? this.data.other : this.data.palette[own]));
         }
-        if (column.none) rows.push(entry(-1, "no value", column.none, this.data.none));
+        const none = column.none - (this.n - this.old); // new pictures have no value in any column
+        if (none > 0) rows.push(entry(-1, "no value", none, this.data.none));
       }
       if (this.old < this.n) rows.push(element("p", { className: "em-note", textContent: `◇ new pictures: ${count(this.n - this.old)}, placed without moving the others` }));
       this.key.replaceChildren(...rows);
@@ -919,6 +920,7 @@ const EmbedMap = (() => {
 
     colourBy(name) {
       this.column = this.columns.find((one) => one.name === name) || this.column;
+      if (!this.column) return;
       this.by.value = this.column.name;
       this.hidden = new Set();
       this._colours();
@@ -934,7 +936,7 @@ const EmbedMap = (() => {
       else this.columns[place] = made;
       this.texts = null;
       this._menu();
-      if (this.column.name === made.name) this.colourBy(made.name);
+      if (!this.column || this.column.name === made.name) this.colourBy(made.name);
     }
 
     setPairs(pairs) {
