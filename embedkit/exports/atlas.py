@@ -18,7 +18,7 @@ from embedkit.exports.columns import text_columns
 from embedkit.exports.tables import is_table, metadata_of
 from embedkit.exports.thumbnails import thumbnails
 from embedkit.maps import MOST, NEIGHBOURS
-from embedkit.maps.layout import FEWEST, lay_out, neighbour_graph, with_self
+from embedkit.maps.layout import FEWEST, lay_out, neighbour_graph
 from embedkit.pipeline.progress import Progress
 from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.vectors import IntArray
@@ -90,7 +90,10 @@ def _laid_out(subject: Subject, rows: IntArray) -> pa.Table:
         index = NeighbourIndex(build_index(vectors), vectors)
     graph = neighbour_graph(index, vectors, NEIGHBOURS)
     places = lay_out(graph, vectors, seed=subject.seed).places
-    lists = [pa.array(list(one)) for one in with_self(graph)]
+    own_rows = np.arange(len(rows))[:, None]
+    ids = np.concatenate([own_rows, graph.rows], axis=1)
+    distances = np.concatenate([0.0 * own_rows, np.maximum(1 - graph.similarities, 0)], axis=1)
+    lists = [pa.array(list(ids)), pa.array(list(distances.astype(np.float32)))]
     table = text_columns(subject.known).take(pa.array(rows))
     own = {X, Y, NEAR, IMAGE}
     table = table.rename_columns(

@@ -2,7 +2,6 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +16,7 @@ from embedkit.maps.findings import AuditColumns, audit_columns
 from embedkit.store import Store
 from embedkit.vectors import DoubleArray, IntArray
 
+SHARED, FAINT = -1, -2  # colours of values that have none of their own
 MOST_VALUES = 50  # of a column of words that are read off files: more are names, not kinds
 NUMBERS_FROM = 12  # different numbers from which a column of the data set is a scale, not classes
 # What tells pictures apart at a glance; the audit's other nuisances differ too finely for colours.
@@ -51,12 +51,14 @@ class Column:
         group: where it comes from: `data set`, `classifier`, `audit` or `file`.
         values: (n,) numbers, NaN where there is none; or (n,) words, None likewise.
         note: what must be known to read it; may be empty.
+        usual: the value of images that nothing is to be said of; shown in a faint colour.
     """
 
     name: str
     group: str
     values: DoubleArray | tuple[str | None, ...]
     note: str = ""
+    usual: str = ""
 
     @property
     def kind(self) -> str:
@@ -129,8 +131,10 @@ def item_columns(
     columns = [*_given(store.items, label), *answers, *_audited(found), *_files(store.items, label)]
     missing = [reason] if reason else []
     unique: dict[str, Column] = {}
-    for one in columns:  # a data set may call an attribute as embedkit calls its own
-        unique.setdefault(one.name, one)
+    for one in columns:
+        # A data set may call an attribute as embedkit calls a column of its own.
+        name = one.name if one.name not in unique else f"{one.name} ({one.group})"
+        unique[name] = replace(one, name=name)
     return Columns(tuple(unique.values()), found.pairs, (*missing, *found.missing))
 
 
@@ -141,12 +145,14 @@ def _given(items: ItemTable, label: str) -> list[Column]:
     for name in names:
         if name not in items.rows.column_names:
             continue
-        values = _numbers(items, name) if name not in (label, "label", "split", "group") else None
-        if values is None:
-            values = tuple(None if one is None else str(one) for one in items.column(name))
-            if all(one is None for one in values):
-                continue
-        made.append(Column(name, "data set", values))
+        words = name in (label, "label", "split", "group")
+        numbers = None if words else _numbers(items, name)
+        if numbers is not None:
+            made.append(Column(name, "data set", numbers))
+            continue
+        values = tuple(None if one is None else str(one) for one in items.column(name))
+        if any(one is not None for one in values):
+            made.append(Column(name, "data set", values))
     return made
 
 
@@ -172,7 +178,7 @@ def _answers(store: Store, label: str, backbone: str | None, seed: int) -> tuple
     """Return what the default head says of the test images, or why it says nothing."""
     split = held_out_split(store, label)
     try:
-        head = fit(store, label=label, backbone=backbone, augmented=False, seed=seed)
+        head = fit(store, label=label, backbone=backbone, seed=seed)
     except InputError as error:
         return [], f"answers of a classifier: {error}"
     if split is None:
@@ -182,7 +188,8 @@ def _answers(store: Store, label: str, backbone: str | None, seed: int) -> tuple
     p = head.probabilities(store.space(backbone), rows)
     given = store.items.label_column(label)
     answers: list[str | None] = [None] * len(store.items)
-    right: list[str | None] = [f"not predicted (not in {split})"] * len(store.items)
+    unasked = f"not predicted (not in {split})"
+    right: list[str | None] = [unasked] * len(store.items)
     sure = np.full(len(store.items), np.nan)
     for row, chances in zip(rows, p, strict=True):
         answers[row] = head.labels[int(chances.argmax())]
@@ -190,16 +197,17 @@ def _answers(store: Store, label: str, backbone: str | None, seed: int) -> tuple
         sure[row] = chances.max()
     note = f"A logistic head, trained on train, asked about the {len(rows)} images of {split}."
     return [
-        Column("prediction is", "classifier", tuple(right), note),
-        Column("predicted", "classifier", tuple(answers), note),
+        Column("prediction", "classifier", tuple(right), note, unasked),
+        Column("predicted label", "classifier", tuple(answers), note),
         Column("confidence", "classifier", sure, f"{note} The probability of its answer."),
     ], ""
 
 
 def _audited(found: AuditColumns) -> list[Column]:
+    kept_there = "By the audit kept in the store."
     return [
-        Column(name, "audit", values, f"By the audit kept in the store. {note}".strip())
-        for name, values, note in found.columns
+        Column(one.name, "audit", one.values, f"{kept_there} {one.note}".strip(), one.usual)
+        for one in found.columns
     ]
 
 
@@ -220,17 +228,19 @@ def _files(items: ItemTable, label: str) -> list[Column]:
     return made
 
 
-def colour_numbers(values: Iterable[str | None], most: int) -> tuple[list[str], dict[str, int]]:
+def colour_numbers(column: Column, most: int) -> dict[str, int]:
     """Return the values of a category in the order of a legend, and which colour each has.
 
     The commonest have a colour of their own, numbered in the order of the legend; if there are
-    more than `most`, the others have -1 and share one.
+    more than `most`, the others have `SHARED`. The usual value has `FAINT`.
     """
-    counts = Counter(one for one in values if one is not None)
+    counts = Counter(one for one in column.values if isinstance(one, str))
     ordered = sorted(counts, key=_natural)
-    often = set(sorted(counts, key=lambda one: (-counts[one], _natural(one)))[:most])
+    asked = [one for one in ordered if one != column.usual or not column.usual]
+    often = set(sorted(asked, key=lambda one: (-counts[one], _natural(one)))[:most])
     numbers = iter(range(most))
-    return ordered, {one: next(numbers) if one in often else -1 for one in ordered}
+    made = {one: next(numbers) if one in often else SHARED for one in asked}
+    return made | {one: FAINT for one in ordered if one not in made}
 
 
 def _natural(text: str) -> tuple[list[tuple[int, int, str]], str]:

@@ -16,17 +16,37 @@ SHOWN = {
 }
 
 
+NO_COPY, NO_DOUBT, NO_DEFECT = "no copy found", "not doubted", "no defect found"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditColumn:
+    """One thing that an audit says of images.
+
+    Attributes:
+        name: of the column.
+        values: (n,) words, None where nothing is known.
+        note: what must be known to read it; may be empty.
+        usual: the value of images that nothing is to be said of; may be empty.
+    """
+
+    name: str
+    values: Values
+    note: str = ""
+    usual: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class AuditColumns:
     """What is known of single images from an audit.
 
     Attributes:
-        columns: name, (n,) values and a note each.
+        columns: of those that have been kept.
         pairs: rows of two copies of one photograph.
         missing: what is not known, and why.
     """
 
-    columns: tuple[tuple[str, Values, str], ...]
+    columns: tuple[AuditColumn, ...]
     pairs: tuple[tuple[int, int], ...]
     missing: tuple[str, ...]
 
@@ -40,7 +60,7 @@ def audit_columns(store: Store, findings: dict[str, Any], label: str) -> AuditCo
         label: the column that they are about.
     """
     row_of = {id_: row for row, id_ in enumerate(store.items.ids)}
-    made: list[tuple[str, Values, str]] = []
+    made: list[AuditColumn] = []
     pairs: tuple[tuple[int, int], ...] = ()
     missing = []
     for name, what in SHOWN.items():
@@ -53,11 +73,13 @@ def audit_columns(store: Store, findings: dict[str, Any], label: str) -> AuditCo
             pairs = tuple(
                 (row_of[one["a"]], row_of[one["b"]]) for one in finding["details"]["pairs"]
             )
-            made.append(("copies", _copies(finding["details"]["pairs"], row_of), ""))
+            copies = _copies(finding["details"]["pairs"], row_of)
+            made.append(AuditColumn("copies", copies, usual=NO_COPY))
         elif name == "labels":
             made += _labels(finding["details"]["issues"], row_of)
         else:
-            made.append(("quality", _quality(finding["details"]["flagged"], row_of), ""))
+            quality = _quality(finding["details"]["flagged"], row_of)
+            made.append(AuditColumn("quality", quality, usual=NO_DEFECT))
     people = _people(store)
     if people is None:
         missing.append(
@@ -65,14 +87,14 @@ def audit_columns(store: Store, findings: dict[str, Any], label: str) -> AuditCo
             "embed' does)"
         )
     else:
-        made.append(("group is in", people, "The groups that the data set names, by split."))
+        made.append(AuditColumn("splits of the group", people, "The data set's own groups."))
     return AuditColumns(tuple(made), pairs, tuple(missing))
 
 
 def _copies(pairs: list[dict[str, Any]], row_of: dict[str, int]) -> Values:
     """Return the gravest thing that the pairs of each image say of it."""
     said = (
-        "no copy found",
+        NO_COPY,
         "near copy, same split",
         "exact copy, same split",
         "near copy in another split",
@@ -87,22 +109,22 @@ def _copies(pairs: list[dict[str, Any]], row_of: dict[str, int]) -> Values:
     return tuple(said[rank] for rank in worst)
 
 
-def _labels(issues: list[dict[str, Any]], row_of: dict[str, int]) -> list[tuple[str, Values, str]]:
-    doubted = ["not doubted"] * len(row_of)
+def _labels(issues: list[dict[str, Any]], row_of: dict[str, int]) -> list[AuditColumn]:
+    doubted = [NO_DOUBT] * len(row_of)
     suggested: list[str | None] = [None] * len(row_of)
     for one in issues:
         doubted[row_of[one["id"]]] = "doubted"
         suggested[row_of[one["id"]]] = one["suggested"]
     note = f"{len(issues)} labels are listed to be looked at; whether one is wrong, a person says."
-    made: list[tuple[str, Values, str]] = [("label is", tuple(doubted), note)]
+    made = [AuditColumn("label check", tuple(doubted), note, NO_DOUBT)]
     if issues:
-        made.append(("suggested label", tuple(suggested), note))
+        made.append(AuditColumn("suggested label", tuple(suggested), note))
     return made
 
 
 def _quality(flagged: list[dict[str, Any]], row_of: dict[str, int]) -> Values:
     """Return the first defect of each image, the one that spoils it most surely."""
-    faults = ["no defect found"] * len(row_of)
+    faults = [NO_DEFECT] * len(row_of)
     for one in flagged:
         if one["id"] in row_of:  # files that could not be read are flagged too, and are no items
             faults[row_of[one["id"]]] = one["faults"][0]["check"]

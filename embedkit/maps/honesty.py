@@ -15,6 +15,7 @@ from embedkit.vectors import DoubleArray, FloatArray, IntArray
 RANKED = 1_000  # images whose neighbours in the plane are ranked among all in the space
 LAID_OUT = 4_000  # images that are laid out again with other seeds
 SEEDS = 3
+GOOD, ROUGH = 0.5, 0.25  # share of neighbours kept, from which a map is called so
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Honesty:
             "neighbours": self.neighbours,
             "trustworthiness": {"value": rounded(self.trustworthiness), "images": self.ranked},
             "neighbours_kept": rounded(self.kept),
+            "verdict": self.verdict,
             "label_of_neighbours": {
                 "in_the_plane": rounded(self.label_plane),
                 "in_the_space": rounded(self.label_space),
@@ -73,6 +75,15 @@ class Honesty:
             },
         }
 
+    @property
+    def verdict(self) -> str:
+        """How much of the space the map shows, in plain words."""
+        if self.kept >= GOOD:
+            return "a fair picture of the space"
+        if self.kept >= ROUGH:
+            return "a rough picture of the space"
+        return "a sketch: large patterns show, single neighbours mostly do not"
+
     def sentences(self, total: int) -> tuple[str, ...]:
         """Say it for people who have never seen a UMAP.
 
@@ -82,8 +93,8 @@ class Honesty:
         k = self.neighbours
         some = f" (on {self.ranked:,} images drawn)" if self.ranked < total else ""
         made = [
-            f"Trustworthiness {self.trustworthiness:.2f} of 1{some}; {self.kept:.0%} of the {k} "
-            "nearest pictures in the space are among the nearest on the map."
+            f"Of each picture's {k} nearest in the space, {self.kept:.0%} are among its nearest on "
+            f"the map; trustworthiness {self.trustworthiness:.2f} of 1{some}."
         ]
         if self.labelled:
             made.append(
@@ -170,7 +181,7 @@ def trustworthiness(vectors: FloatArray, near: IntArray, rows: IntArray) -> floa
         asked = similarities[near[row]]
         rank = 1 + (similarities[None] > asked[:, None]).sum(axis=1)
         penalty += int(np.maximum(rank - k, 0).sum())
-    return 1 - 2 * penalty / (len(rows) * k * (2 * n - 3 * k - 1))
+    return 1 - 2 * penalty / float(len(rows) * k * (2 * n - 3 * k - 1))
 
 
 def compare(layouts: Sequence[FloatArray], k: int) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Layout: a neighbour graph becomes places in the plane, by UMAP."""
 
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -8,8 +9,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from embedkit.maps.edges import fuzzy_graph
 from embedkit.store.index import NeighbourIndex, Neighbours
-from embedkit.vectors import FloatArray, IntArray
+from embedkit.vectors import FloatArray
 
 FEWEST = 4  # images: three have no inner arrangement to show
 SPREAD, CLOSEST = 1.0, 0.1  # UMAP's own defaults, as are the next three
@@ -56,20 +58,11 @@ def lay_out(graph: Neighbours, vectors: FloatArray, *, seed: int) -> Layout:
     """
     umap = load_umap()
     random = np.random.RandomState(seed)
-    indices, distances = with_self(graph)
     # BLAS and LAPACK add up in an order that goes by the threads they have.
     with threadpool_limits(1):
-        weights, _, _ = umap.fuzzy_simplicial_set(
-            vectors,
-            indices.shape[1],
-            random,
-            "cosine",
-            knn_indices=indices,
-            knn_dists=distances,
-        )
         places, _ = umap.simplicial_set_embedding(
-            vectors,
-            weights,
+            None,
+            fuzzy_graph(graph),
             2,
             RATE,
             *curve(),
@@ -102,14 +95,6 @@ def _start(vectors: FloatArray, seed: int) -> FloatArray:
     return np.asarray(places + np.random.default_rng(seed).normal(0, JITTER, places.shape), "f4")
 
 
-def with_self(graph: Neighbours) -> tuple[IntArray, FloatArray]:
-    """Return neighbours and cosine distances as UMAP wants them: each image is its own first."""
-    n = len(graph.rows)
-    indices = np.concatenate([np.arange(n)[:, None], graph.rows], axis=1)
-    near = np.maximum(1 - graph.similarities, 0)
-    return indices, np.concatenate([np.zeros((n, 1)), near], axis=1).astype(np.float32)
-
-
 @cache
 def curve() -> tuple[float, float]:
     """Return the two parameters of UMAP's curve of closeness in the plane."""
@@ -120,4 +105,7 @@ def curve() -> tuple[float, float]:
 @cache
 def load_umap() -> Any:
     """Import UMAP when a map is drawn: that takes seconds."""
-    return import_module("umap.umap_")
+    with warnings.catch_warnings():
+        # It says so where TensorFlow is missing, which nothing here needs.
+        warnings.simplefilter("ignore", ImportWarning)
+        return import_module("umap.umap_")

@@ -9,6 +9,7 @@ from embedkit.backbones import embed_prepared, load_again
 from embedkit.errors import UnreadableImageError
 from embedkit.inputs import Input, read_inputs
 from embedkit.items import Unreadable
+from embedkit.maps.edges import strengths
 from embedkit.maps.layout import NEGATIVES, RATE, REPULSION, curve, load_umap
 from embedkit.store import Space
 from embedkit.store.index import NeighbourIndex
@@ -89,8 +90,8 @@ def place(
 ) -> tuple[FloatArray, int, float]:
     """Place one vector among points that do not move, as UMAP's transform does.
 
-    It starts at the mean of its neighbours' places, weighted as edges of the graph are, and is
-    then pulled by them and pushed by others. A vector of the map lands where it lies already.
+    It starts at the mean of its neighbours' places, weighted as the map's edges are, and is then
+    pulled by them and pushed by others. A vector of the map lands where it lies already.
 
     Args:
         vector: (1, d) float32, a unit row.
@@ -108,11 +109,7 @@ def place(
     if similarity >= 1 - SAME:
         return places[first].copy(), first, similarity
     umap = load_umap()
-    distances = np.maximum(1 - similarities, 0).astype(np.float32)
-    sigmas, rhos = umap.smooth_knn_dist(distances, float(rows.shape[1]), local_connectivity=0.0)
-    _, _, weights, _ = umap.compute_membership_strengths(
-        rows, distances, sigmas, rhos, bipartite=True
-    )
+    weights = strengths(1 - similarities)[0].astype(np.float32)
     pulling = weights >= weights.max() / EPOCHS
     weights, tails = weights[pulling], rows[0][pulling]
     start = np.average(places[tails], axis=0, weights=weights).astype(np.float32)

@@ -54,13 +54,13 @@ def column_data(column: Column, *, more: int = 0) -> Data:
     if isinstance(column.values, np.ndarray):
         values = np.concatenate([column.values, np.full(more, np.nan)])
         return about | {"values": packed(values, "<f4")}
-    names, colours = colour_numbers(column.values, len(CATEGORIES))
-    numbers = {name: place for place, name in enumerate(names)}
-    codes = [-1 if one is None else numbers[one] for one in column.values] + [-1] * more
+    colours = colour_numbers(column, len(CATEGORIES))
+    numbers: dict[str | None, int] = {name: place for place, name in enumerate(colours)}
+    codes = [numbers.get(one, -1) for one in column.values] + [-1] * more
     return about | {
-        "values": names,
+        "values": list(colours),
         "codes": packed(np.array(codes), "<i4"),
-        "colours": [colours[name] for name in names],
+        "colours": list(colours.values()),
     }
 
 

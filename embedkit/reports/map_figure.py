@@ -1,22 +1,26 @@
 """The map as a figure: points, a legend beside them, and how far to trust it below."""
 
 import textwrap
+from collections import Counter
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.collections import PathCollection
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from embedkit.maps import Map
-from embedkit.maps.columns import Column, colour_numbers
+from embedkit.maps.columns import FAINT, SHARED, Column, colour_numbers
 from embedkit.reports.figures import STYLE
 from embedkit.reports.palettes import CATEGORIES, NONE, OTHER, RAMP
+from embedkit.vectors import FloatArray
 
-WIDTH, HEIGHT = 9.0, 7.4  # inches
-LETTERS = 118  # of a line below the map
-LONGEST = 28  # letters of a legend's entry
+WIDTH, HEIGHT = 10.4, 7.6  # inches
+LETTERS = 150  # of a line below the map
+LONGEST = 34  # letters of a legend's entry
 
 
 def map_figure(made: Map) -> Figure:
@@ -24,7 +28,7 @@ def map_figure(made: Map) -> Figure:
     column = made.columns[made.colour_by]
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, HEIGHT))
-        axes = figure.add_axes((0.02, 0.17, 0.70, 0.74))
+        axes = figure.add_axes((0.02, 0.17, 0.66, 0.74))
         # Drawn in an order that goes with nothing, so that no class always covers another.
         order = np.random.default_rng(0).permutation(len(made.places))
         size = float(np.clip(3e4 / len(made.places), 1.5, 30))
@@ -42,7 +46,11 @@ def map_figure(made: Map) -> Figure:
             side.set_color("#d0d7de")
         figure.text(0.02, 0.955, _plain(made.title, 90), fontsize=13, parse_math=False)
         figure.text(0.02, 0.925, f"coloured by {_plain(made.colour_by, 60)}", parse_math=False)
-        lines = [made.method, *made.honesty.sentences(len(made.places))]
+        lines = [
+            made.method,
+            f"This map is {made.honesty.verdict}.",
+            *made.honesty.sentences(len(made.places)),
+        ]
         if column.note:
             lines.append(column.note)
         text = "\n".join("\n".join(textwrap.wrap(line, LETTERS)) for line in lines)
@@ -55,38 +63,48 @@ def _numbers(
 ) -> None:
     places = made.places[order]
     none = np.isnan(values)
-    axes.scatter(*places[none].T, s=size, c=NONE, linewidths=0, rasterized=True)
+    _scatter(axes, places[none], [NONE] * int(none.sum()), size)
     ramp = LinearSegmentedColormap.from_list("embedkit", list(RAMP))
-    drawn = axes.scatter(
-        *places[~none].T, s=size, c=values[~none], cmap=ramp, linewidths=0, rasterized=True
-    )
-    figure.colorbar(drawn, cax=figure.add_axes((0.76, 0.35, 0.025, 0.5)))
+    drawn = _scatter(axes, places[~none], values[~none], size, ramp)
+    figure.colorbar(drawn, cax=figure.add_axes((0.71, 0.38, 0.022, 0.5)))
     marks = [(NONE, f"no value ({none.sum():,})")] if none.any() else []
     _legend(axes, made, marks)
 
 
 def _classes(axes: Axes, made: Map, column: Column, order: np.ndarray, size: float) -> None:
-    names, numbers = colour_numbers(column.values, len(CATEGORIES))
-    colours = {
-        name: CATEGORIES[number] if number >= 0 else OTHER for name, number in numbers.items()
-    } | {None: NONE}
-    values = [column.values[row] for row in order]
-    axes.scatter(
-        *made.places[order].T,
-        s=size,
-        c=[colours[value] for value in values],
-        linewidths=0,
-        rasterized=True,
-    )
-    own = [name for name in names if numbers[name] >= 0]
-    marks = [(colours[name], f"{_plain(name, LONGEST)} ({values.count(name):,})") for name in own]
-    others = [name for name in names if numbers[name] < 0]
+    numbers = colour_numbers(column, len(CATEGORIES))
+    faint = {SHARED: OTHER, FAINT: NONE}
+    colours: dict[Any, str] = {None: NONE} | {
+        name: faint.get(number) or CATEGORIES[number] for name, number in numbers.items()
+    }
+    values = np.array([column.values[row] for row in order], object)
+    # What nothing is to be said of lies below the rest.
+    below = np.array([colours[value] == NONE for value in values])
+    for some in (below, ~below):
+        inks = [colours[value] for value in values[some]]
+        _scatter(axes, made.places[order[some]], inks, size)
+    counts = Counter(values)
+    marks = [
+        (colours[name], f"{_plain(name, LONGEST)} ({counts[name]:,})")
+        for name, number in numbers.items()
+        if number != SHARED
+    ]
+    others = [name for name, number in numbers.items() if number == SHARED]
     if others:
-        n = sum(value is not None and numbers[value] < 0 for value in values)
+        n = sum(counts[name] for name in others)
         marks.append((OTHER, f"{len(others)} more values ({n:,})"))
-    if None in values:
-        marks.append((NONE, f"no value ({values.count(None):,})"))
+    if counts[None]:
+        marks.append((NONE, f"no value ({counts[None]:,})"))
     _legend(axes, made, marks)
+
+
+def _scatter(
+    axes: Axes, places: FloatArray, colours: Any, size: float, ramp: Colormap | None = None
+) -> PathCollection:
+    """Draw points; also in an SVG as pixels, for 100,000 shapes would open in no program."""
+    return axes.scatter(
+        places[:, 0], places[:, 1], s=size, c=colours, cmap=ramp, linewidths=0, rasterized=True
+    )
 
 
 def _legend(axes: Axes, made: Map, marks: list[tuple[str, str]]) -> None:
@@ -99,8 +117,8 @@ def _legend(axes: Axes, made: Map, marks: list[tuple[str, str]]) -> None:
         legend = axes.legend(
             handles=handles, loc="upper left", bbox_to_anchor=place, frameon=False, fontsize=9
         )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+        for drawn in legend.get_texts():
+            drawn.set_parse_math(False)
 
 
 def _plain(text: str, most: int) -> str:

@@ -46,7 +46,9 @@ def write_map(made: Map, path: Path, *, images: bool = True) -> Path:
 
 def map_text(made: Map) -> str:
     """Say what a map shows and how far to trust it."""
-    lines = [made.title, made.method, *made.honesty.sentences(len(made.places))]
+    honesty = made.honesty
+    lines = [made.title, made.method, f"This map is {honesty.verdict}."]
+    lines += honesty.sentences(len(made.places))
     names = ", ".join(one.name for one in made.columns.columns)
     lines.append(f"Coloured by {made.colour_by}; it can be by {names}.")
     lines += [f"Not on the map: {one}." for one in made.columns.missing]

@@ -49,6 +49,7 @@ def render_map(made: Map, *, images: bool = True) -> str:
     return environment.from_string(read["map.html"]).render(
         title=made.title,
         method=made.method,
+        verdict=made.honesty.verdict,
         honesty=made.honesty.sentences(len(made.places)),
         note=_note(len(pictured), n) if images else "This page was made without pictures.",
         style=style,

@@ -15,7 +15,8 @@ data (see embedkit/reports/map_data.py, which makes it):
   added     [text] of the last points, which are new pictures drawn with another mark: what to say
             of each
   columns   [{name, group, note, kind: "category", values: [text], codes: base64 of int32 (-1: none),
-              colours: [number of a palette colour or -1 for the shared one]}
+              colours: [number of a palette colour; -1: the shared one; -2: `none`, for values of which
+              there is nothing to say, drawn below the others]}
              {name, group, note, kind: "number", values: base64 of float32 (NaN: none)}]
   colour_by name of the column to begin with
   palette   colours of categories; `other` the shared one; `none` of points without a value;
@@ -175,12 +176,12 @@ const EmbedMap = (() => {
 
     // Drawn in an order that goes with nothing, so that no class always covers another.
     _order() {
-      this.order = Uint32Array.from({ length: this.n }, (_, i) => i);
+      this.shuffled = Uint32Array.from({ length: this.n }, (_, i) => i);
       let state = 1;
       for (let i = this.n - 1; i > 0; i--) {
         state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
         const j = state % (i + 1);
-        [this.order[i], this.order[j]] = [this.order[j], this.order[i]];
+        [this.shuffled[i], this.shuffled[j]] = [this.shuffled[j], this.shuffled[i]];
       }
     }
 
@@ -205,10 +206,12 @@ const EmbedMap = (() => {
           this.rgb[i] = Number.isNaN(value) ? nothing : steps[Math.round((64 * (value - column.low)) / span)];
         }
       } else {
-        const list = column.colours.map((one) => channels(one < 0 ? other : palette[one]));
+        const list = column.colours.map((one) => channels(one === -2 ? none : one < 0 ? other : palette[one]));
         for (let i = 0; i < this.n; i++) this.rgb[i] = column.codes[i] < 0 ? nothing : list[column.codes[i]];
       }
       this.ink = Uint32Array.from(this.rgb, packed);
+      const faint = packed(nothing);
+      this.order = [...this.shuffled.filter((i) => this.ink[i] === faint), ...this.shuffled.filter((i) => this.ink[i] !== faint)];
     }
 
     _haystack() {
@@ -358,16 +361,17 @@ const EmbedMap = (() => {
           return made;
         };
         const codes = [...column.values.keys()];
-        codes.sort((a, b) => (column.colours[a] < 0) - (column.colours[b] < 0) || a - b);
+        const rank = (code) => (column.colours[code] < 0 ? -column.colours[code] : 0);
+        codes.sort((a, b) => (rank(a) === 1) - (rank(b) === 1) || a - b);
         let shared = 0;
         for (const code of codes) {
           const own = column.colours[code];
-          if (own < 0 && !shared++) {
-            const n = column.colours.filter((one) => one < 0).length;
+          if (own === -1 && !shared++) {
+            const n = column.colours.filter((one) => one === -1).length;
             const what = n === 1 ? "1 more value is drawn in grey" : `${count(n)} more values share one grey`;
             rows.push(element("p", { className: "em-note", textContent: `${what}: there are ${this.data.palette.length} colours that can be told apart.` }));
           }
-          rows.push(entry(code, column.values[code], column.counts[code], own < 0 ? this.data.other : this.data.palette[own]));
+          rows.push(entry(code, column.values[code], column.counts[code], own === -2 ? this.data.none : own < 0 ? this.data.other : this.data.palette[own]));
         }
         if (column.none) rows.push(entry(-1, "no value", column.none, this.data.none));
       }
