@@ -9,8 +9,10 @@ import re
 import resource
 import shutil
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -23,14 +25,14 @@ from pyarrow import parquet
 
 import embedkit as ek
 from embedkit import exports
-from embedkit.audits import audit
+from embedkit.audits import Audit
 from embedkit.audits.kept import keep
 from embedkit.errors import InputError, OutputError
 from embedkit.exports import atlas, fiftyone, fiftyone_fields, projector
 from embedkit.pipeline import embed
 from embedkit.store import Space
-from embedkit.synthetic import Faults, make_faces
 
+ROOT = Path(__file__).resolve().parents[1]
 TARGETS = ("parquet", "npy", "fiftyone", "atlas", "projector")
 FOLDERS = ("npy", "fiftyone", "projector")
 HOSTILE = (
@@ -46,22 +48,79 @@ HOSTILE = (
 )
 
 
+@dataclass
+class Made:
+    """A finding that is made up; what an audit's looks like is in its schema."""
+
+    name: str
+    found: dict
+
+    def to_dict(self):
+        return {"name": self.name, "verdict": "present", "details": self.found}
+
+
 @pytest.fixture(scope="module")
-def audited(tmp_path_factory):
-    """Return a store with copies and wrong labels, and the findings of an audit in it."""
-    folder = tmp_path_factory.mktemp("audited")
-    faults = Faults(exact_twins=0.1, near_twins=0.3, wrong_labels=0.08)
-    make_faces(folder / "faces", people=24, photographs=4, size=64, seed=5, faults=faults)
-    store = embed(folder / "faces", folder / "store", backbone=["mtcnn", "pixels"])
-    keep(audit(store, checks=["twins", "labels", "quality"], backbone="pixels"))
+def findings(clean):
+    """Return details of findings in the form that the schema describes."""
+    ids = sorted(clean.kind)
+    pairs = [("exact", 1, 2, True), ("near", 2, 3, False), ("near", 50, 60, False)]
+    keys = ("a", "b", "kind", "score", "across_splits")
+    doubted = zip(ids[3:60:19], ("good", "bad"), (0.02, None), strict=False)
+    return {
+        "twins": {
+            "pairs": [
+                dict(zip(keys, (ids[a], ids[b], kind, 1.0, across), strict=True))
+                for kind, a, b, across in pairs
+            ],
+            "clusters": [
+                {"images": [ids[n] for n in rows], "keep": ids[rows[0]], "reason": "the first"}
+                for rows in ((1, 2, 3), (50, 60))
+            ],
+        },
+        "labels": {
+            "issues": [
+                {
+                    "id": id_,
+                    "given": "x",
+                    "suggested": other,
+                    "score": score,
+                    "reason": "its copy is a tab\tand says so",
+                    "split": "train",
+                    "by": ["head"],
+                    "other": None,
+                }
+                for id_, other, score in doubted
+            ]
+        },
+        "quality": {
+            "flagged": [
+                {
+                    "id": id_,
+                    "label": "x",
+                    "split": "train",
+                    "faults": [fault(one) for one in checks],
+                }
+                for id_, checks in (
+                    (ids[9], ("dark", "blurred")),
+                    (ids[10], ("blurred",)),
+                    ("gone.jpg", ("unreadable",)),
+                )
+            ]
+        },
+    }
+
+
+def fault(check):
+    return {"check": check, "value": None, "threshold": None, "words": check}
+
+
+@pytest.fixture(scope="module")
+def audited(clean, findings, tmp_path_factory):
+    """Return a store with the findings of an audit in it."""
+    store = embed(clean.folder, tmp_path_factory.mktemp("audited") / "store", backbone="pixels")
+    settings = {"label": "label", "backbone": "pixels"}
+    keep(Audit(store, tuple(Made(*one) for one in findings.items()), settings))
     return store
-
-
-@pytest.fixture(scope="module")
-def findings(audited):
-    from embedkit.audits.kept import kept
-
-    return {name: one["details"] for name, one in kept(audited, backbone="pixels").items()}
 
 
 @pytest.fixture(scope="module")
@@ -164,13 +223,24 @@ def test_what_the_audit_found_goes_along(audited, findings, tmp_path):
     for id_, one in issues.items():
         assert frame.loc[id_, "label_suggested"] == one["suggested"]
         assert frame.loc[id_, "label_reason"] == one["reason"]
-        assert frame.loc[id_, "label_score"] == pytest.approx(one["score"])
+        score = frame.loc[id_, "label_score"]
+        assert np.isnan(score) if one["score"] is None else score == one["score"]
     flags = {
         one["id"]: "; ".join(fault["check"] for fault in one["faults"])
         for one in findings["quality"]["flagged"]
         if one["id"] in frame.index
     }
     assert frame["quality_flags"].dropna().to_dict() == flags
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("twins", "pairs"), ("twins", "clusters"), ("labels", "issues"), ("quality", "flagged")],
+)
+def test_findings_are_read_in_the_form_that_their_schema_describes(findings, name, part):
+    schema = json.loads((ROOT / "docs/audit.schema.json").read_bytes())
+    form = {"$defs": schema["$defs"], **schema["$defs"][name]["properties"][part]}
+    jsonschema.validate(findings[name][part], form)
 
 
 def test_without_an_audit_there_are_no_such_columns_and_it_is_said(hostile, tmp_path):
@@ -456,7 +526,7 @@ def test_no_name_adds_a_row_or_a_cell_to_the_projector(hostile, tmp_path):
     export(hostile, tmp_path / "p", "projector")
     _, vectors, rows = read_projector(tmp_path / "p")
     assert len(rows) == len(vectors) == len(HOSTILE)
-    assert {row["label"] for row in rows} == {"tab here", "new line ", '<b>"&'}
+    assert {row["label"] for row in rows} == {"tab here", "new line", '<b>"&'}
     # Python, too, must see as many lines as there are images.
     assert len((tmp_path / "p/metadata.tsv").read_text().splitlines()) == len(HOSTILE) + 1
 
@@ -625,20 +695,21 @@ def test_the_command_says_what_it_wrote_and_that_it_is_personal(run, audited, tm
         ("{store}", ["--to", "npy"], "Missing option '--output'"),
         ("{store}", ["-o", "x"], "Missing option '--to'"),
         ("{store}", ["--to", "npy", "-o", "x", "-b", "clip"], "holds no space 'clip'"),
-        ("{store}", ["--to", "npy", "-o", "x"], "name one with --backbone"),
+        ("{two}", ["--to", "npy", "-o", "x"], "name one with --backbone"),
         ("{store}", ["--to", "npy", "-o", "x", "-b", "pixels", "--label", "y"], "no column 'y'"),
         ("nowhere", ["--to", "npy", "-o", "x"], "does not exist"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(
-    run, audited, tmp_path, monkeypatch, what, more, message
+    run, audited, planted_store, tmp_path, monkeypatch, what, more, message
 ):
     from embedkit.heads.training import fit
 
     head = fit(audited, backbone="pixels").save(tmp_path / "head")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    status, _, err = run("export", what.format(store=audited.path, head=head), *more)
+    what = what.format(store=audited.path, head=head, two=planted_store.path)
+    status, _, err = run("export", what, *more)
     assert status == 2
     assert message in err
     assert "Traceback" not in err

@@ -90,11 +90,10 @@ def _laid_out(subject: Subject, rows: IntArray) -> pa.Table:
         index = NeighbourIndex(build_index(vectors), vectors)
     graph = neighbour_graph(index, vectors, NEIGHBOURS)
     places = lay_out(graph, vectors, seed=subject.seed).places
-    near = np.maximum(1 - graph.similarities, 0).astype(np.float32)
-    lists = [
-        pa.array(list(np.column_stack(pair)))
-        for pair in ((np.arange(len(vectors)), graph.rows), (np.zeros(len(vectors), "f4"), near))
-    ]
+    own_rows = np.arange(len(rows))[:, None]
+    ids = np.concatenate([own_rows, graph.rows], axis=1)
+    distances = np.concatenate([0.0 * own_rows, np.maximum(1 - graph.similarities, 0)], axis=1)
+    lists = [pa.array(list(ids)), pa.array(list(distances.astype(np.float32)))]
     table = text_columns(subject.known).take(pa.array(rows))
     own = {X, Y, NEAR, IMAGE}
     table = table.rename_columns(
