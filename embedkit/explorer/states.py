@@ -140,7 +140,7 @@ class Watch:
 
     def _opened(self) -> State:
         # The mark first: what changes while the store is being opened is then seen as a change.
-        self._mark = self._marked()
+        mark = self._marked()
         store = Store.open(self._path)
         space = store.space(self._backbone)
         store.items.label_column(self._label)
@@ -161,7 +161,8 @@ class Watch:
             findings[name] = finding
             if claimed:
                 claims[name], lists[name] = claimed, shown
-        stamp = sha256(repr((store.record, self._mark)).encode())[:12]
+        stamp = sha256(repr((store.record, mark)).encode())[:12]
+        self._mark = mark
         return State(
             store=store,
             space=space,

@@ -137,7 +137,7 @@ only. A view is a function that fills <main>; the part of the address after # sa
   }
 
   function choice(label, values, chosen, change, all) {
-    const select = el("select", { onchange: () => change(select.value === "*" ? null : select.value) });
+    const select = el("select", { "aria-label": label, onchange: () => change(select.value === "*" ? null : select.value) });
     select.append(new Option(all, "*"));
     for (const [value, n] of values) select.append(new Option((value || EMPTY) + (n === null ? "" : ` (${count(n)})`), value));
     select.value = chosen === null || chosen === undefined ? "*" : chosen;
