@@ -35,6 +35,7 @@ COMMANDS = (
     "search",
     "audit",
     "explain",
+    "map",
     "selftest",
     "parity",
     "split",

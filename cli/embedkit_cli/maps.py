@@ -36,7 +36,7 @@ def map_(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Draw the images of a store as a map: alike to the network is near.
+    """Draw a store as a map: pictures that the network finds alike are near.
 
     A page can be moved, searched, coloured and lassoed; pictures below --add are placed among the
     others, which stay where they are. How far to trust the map is printed on it.

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from embedkit.errors import InputError, NotEnoughImagesError
+from embedkit.errors import NotEnoughImagesError
 from embedkit.inputs import Input
 from embedkit.items import Unreadable
 from embedkit.maps.columns import Column, Columns, item_columns
 from embedkit.maps.honesty import Honesty, measure
 from embedkit.maps.layout import FEWEST, lay_out, neighbour_graph
-from embedkit.maps.placing import Added, add_pictures
+from embedkit.maps.placing import Added, place_each, read_new
 from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.store import Store
 from embedkit.store.index import NeighbourIndex, build_index
@@ -22,7 +22,7 @@ __all__ = ["NEIGHBOURS", "Column", "Columns", "Honesty", "Map", "item_columns", 
 
 NEIGHBOURS = 15
 MOST = 100_000  # images of a map; of more, so many are drawn
-STAGES = ("what is known", "neighbours", "layout", "honesty", "new pictures")
+STAGES = ("new pictures", "what is known", "neighbours", "layout", "honesty", "placing")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,18 +163,18 @@ def map_of(
         vectors = vectors[rows]
         index = NeighbourIndex(build_index(vectors), vectors)
     tell(0)
+    new, refused = read_new(space, add)
+    tell(1)
     columns = item_columns(store, label=label, backbone=backbone, seed=seed).take(rows)
     coloured = columns[label if colour_by is None else colour_by]
-    tell(1)
-    graph = neighbour_graph(index, vectors, neighbours)
     tell(2)
-    places = lay_out(graph, vectors, seed=seed).places
+    graph = neighbour_graph(index, vectors, neighbours)
     tell(3)
-    honesty = measure(graph, places, vectors, [labels[row] for row in rows], seed=seed)
+    places = lay_out(graph, vectors, seed=seed).places
     tell(4)
-    added, refused = add_pictures(space, index, places, add, neighbours=neighbours, seed=seed)
-    if refused and not added:
-        raise InputError(f"no picture can be added: {refused[0].id}: {refused[0].reason}")
+    honesty = measure(graph, places, vectors, [labels[row] for row in rows], seed=seed)
+    tell(5)
+    added = place_each(new, index, places, neighbours=neighbours, seed=seed)
     return Map(
         store,
         space.name,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embedkit.backbones import embed_prepared, load_again
-from embedkit.errors import UnreadableImageError
+from embedkit.errors import InputError, UnreadableImageError
 from embedkit.inputs import Input, read_inputs
 from embedkit.items import Unreadable
 from embedkit.maps.edges import strengths
@@ -17,6 +17,21 @@ from embedkit.vectors import FloatArray, Pixels
 
 EPOCHS = 100  # as in UMAP's own transform
 SAME = 1e-6  # cosine: vectors no farther apart are of one picture
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class New:
+    """A picture that is no image of the store.
+
+    Attributes:
+        name: its path or address.
+        pixels: (h, w, 3) uint8.
+        vector: (1, d) float32, a unit row.
+    """
+
+    name: str
+    pixels: Pixels
+    vector: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,39 +53,30 @@ class Added:
     similarity: float
 
 
-def add_pictures(
-    space: Space,
-    index: NeighbourIndex,
-    places: FloatArray,
-    inputs: Iterable[Input],
-    *,
-    neighbours: int,
-    seed: int,
-) -> tuple[tuple[Added, ...], tuple[Unreadable, ...]]:
-    """Embed pictures as the store's were, and place them; see `place`.
+def read_new(
+    space: Space, inputs: Iterable[Input]
+) -> tuple[tuple[New, ...], tuple[Unreadable, ...]]:
+    """Embed pictures as the store's were.
 
     Args:
         space: of the store.
-        index: of the map's points, in their order.
-        places: of the points, (n, 2); they stay.
-        inputs: paths, folders, addresses …
-        neighbours: that pull at a picture.
-        seed: of the placing.
+        inputs: paths, folders, addresses, arrays …
 
     Returns:
-        What was placed, and what could not be read.
+        The pictures with their vectors, and what could not be read.
 
     Raises:
+        InputError: pictures were given, and none of them can be read.
         SpaceMismatchError: this embedkit's backbone makes other vectors than the space holds.
     """
-    pictures = list(inputs)
-    if not pictures:
+    given = list(inputs)
+    if not given:
         return (), ()
     backbone = load_again(
         **space.record.backbone, contract_sha256=space.contract_sha256, where=str(space.folder)
     )
-    added, refused = [], []
-    for name, pixels in read_inputs(pictures):
+    found, refused = [], []
+    for name, pixels in read_inputs(given):
         if isinstance(pixels, Unreadable):
             refused.append(pixels)
             continue
@@ -78,11 +84,22 @@ def add_pictures(
             prepared = backbone.prepare(pixels)
         except UnreadableImageError as error:
             refused.append(Unreadable(name, str(error)))
-            continue
-        vector = embed_prepared(backbone, [prepared])
-        where, row, similarity = place(vector, index, places, neighbours=neighbours, seed=seed)
-        added.append(Added(name, pixels, where, row, similarity))
-    return tuple(added), tuple(refused)
+        else:
+            found.append(New(name, pixels, embed_prepared(backbone, [prepared])))
+    if not found:
+        raise InputError(f"no picture can be added: {refused[0].id}: {refused[0].reason}")
+    return tuple(found), tuple(refused)
+
+
+def place_each(
+    new: Iterable[New], index: NeighbourIndex, places: FloatArray, *, neighbours: int, seed: int
+) -> tuple[Added, ...]:
+    """Place pictures one by one; see `place`."""
+    made = []
+    for one in new:
+        where, row, similarity = place(one.vector, index, places, neighbours=neighbours, seed=seed)
+        made.append(Added(one.name, one.pixels, where, row, similarity))
+    return tuple(made)
 
 
 def place(

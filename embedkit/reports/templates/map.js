@@ -276,7 +276,7 @@ const EmbedMap = (() => {
           button("Fit", () => this.fit())),
         this.join);
       if (this.tiles || this.hooks.picture)
-        bar.append(switched("Pictures when zoomed in", true, (on) => { this.pictured = on; this.redraw(); }));
+        bar.append(switched("Pictures", true, (on) => { this.pictured = on; this.redraw(); }));
       this.canvas = element("canvas", {
         className: "em-canvas", tabIndex: 0, role: "application", "aria-label": `Map of ${count(this.n)} pictures`,
         "aria-describedby": `${name}-help`,
