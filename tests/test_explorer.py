@@ -5,12 +5,18 @@ import io
 import json
 import re
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import quote
 
 import numpy as np
 import pytest
+from embedkit_cli import main
 from explorers import Client
 from helpers import noise, saved
 from PIL import Image
@@ -223,8 +229,6 @@ def test_a_picture_is_made_anew_without_its_metadata(client, store):
     "row", ["160000", "-1", "1e3", "0x1", "٣", "9" * 5000, "..", "%2e%2e", "a.png"]
 )
 def test_a_picture_is_asked_for_by_its_number_only(client, row):
-    from urllib.parse import quote
-
     assert client.send("GET", f"{client.at}picture/{quote(row, safe='%.')}")[0] == 404
 
 
@@ -666,3 +670,63 @@ def test_memory_does_not_grow_with_requests(client):
         assert tracemalloc.get_traced_memory()[0] - first < 300_000
     finally:
         tracemalloc.stop()
+
+
+# ---- the commands
+
+
+def test_the_command_prints_an_address_that_works_and_ends_on_interrupt(place):
+    command = [sys.executable, "-m", "embedkit_cli", "view", str(place / "store"), "-b", "mtcnn"]
+    with subprocess.Popen(
+        [*command, "--no-browser", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        lines = []
+        while not lines or lines[-1] != "}\n":
+            lines.append(process.stdout.readline())
+        document = json.loads("".join(lines))
+        assert document["schema"] == "embedkit.view/1"
+        assert Client(SimpleNamespace(**document)).get("pictures")[0] == 200
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        assert process.returncode == 0
+    assert out == ""
+    assert "Ctrl-C" in err
+    assert "Traceback" not in err
+
+
+def test_the_command_says_in_one_line_what_is_wrong(place, served, capsys):
+    store = str(place / "store")
+    wrong = (
+        ([store, "-b", "mtcnn", "--port", str(served.port)], "cannot be listened on"),
+        ([store], "several spaces"),
+        ([str(place / "nothing")], "does not exist"),
+        ([store, "-b", "mtcnn", "--label", "nothing"], "no column"),
+    )
+    for arguments, why in wrong:
+        assert main(["view", "--no-browser", *arguments]) == 2
+        err = capsys.readouterr().err
+        assert why in err
+        assert err.count("\n") == 1
+    assert main(["view", store, "--port", "70000"]) == 2
+    capsys.readouterr()
+
+
+def test_answers_are_listed_by_a_command(own, tmp_path, capsys):
+    running, _, made = own
+    store, file = str(made.path), tmp_path / "list.csv"
+    assert main(["reviews", store, "-b", "mtcnn"]) == 0
+    assert "Nobody has looked" in capsys.readouterr().out
+    Client(running).tick("twins", 0, "real")
+    assert main(["reviews", store, "-b", "mtcnn", "-o", str(file), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "embedkit.reviews/1"
+    found = {one["finding"]: one for one in document["findings"]}
+    assert (found["twins"]["real"], found["twins"]["precision"]["n"]) == (1, 1)
+    with file.open(newline="") as stream:
+        assert [row["answer"] for row in csv.DictReader(stream)] == ["real"]
+    assert main(["reviews", store, "-b", "pixels"]) == 0
+    assert "1 further answer " in capsys.readouterr().out
+    assert main(["reviews", store]) == 2

@@ -174,8 +174,9 @@ only. A view is a function that fills <main>; the part of the address after # sa
       const noun = { twins: "pair", labels: "label", quality: "picture" }[one.name];
       todo.append(
         el("button", { className: "main", onclick: () => (location.hash = `review/${one.name}`) }, `Judge ${many(review.listed, noun)}`),
-        el("button", { onclick: () => (location.hash = `review/${one.name}/sample`) }, `Judge a random sample of ${Math.min(start.sample, review.listed)}`),
       );
+      if (review.listed > start.sample)
+        todo.append(el("button", { onclick: () => (location.hash = `review/${one.name}/sample`) }, `Judge a random sample of ${start.sample}`));
     }
     if (one.named)
       todo.append(el("button", { onclick: () => (location.hash = "pictures?" + new URLSearchParams({ finding: one.name })) }, `Show ${many(one.named, "picture")}`));
@@ -274,9 +275,8 @@ only. A view is a function that fills <main>; the part of the address after # sa
       const look = el("button", { disabled: true, onclick: () => (location.hash = "selected") }, "Look at the selected pictures");
       const points = new Map(found.rows.map((row, point) => [row, point]));
       const about = [
-        el("p", {}, `${found.method} Draw around pictures with the lasso to look at them.`),
-        el("details", {}, el("summary", {}, "How far to trust this map"), el("ul", {}, found.honesty.map((one) => el("li", {}, one)))),
-        look,
+        el("details", {}, el("summary", {}, "How this map was made, and how far to trust it"), el("p", {}, found.method), el("ul", {}, found.honesty.map((one) => el("li", {}, one)))),
+        el("p", {}, "Draw around pictures with the lasso to look at them. ", look),
       ];
       made = { root, about, rows: found.rows, points, map: null, data: found.data, look };
     }
@@ -472,9 +472,11 @@ only. A view is a function that fills <main>; the part of the address after # sa
     const sentence = el("p", { className: "lead", role: "status" }, found.reviewed.sentence);
     const stage = el("div", {});
     const queue = el("ol", { className: "queue", "aria-label": "What is listed" });
-    const modes = el("div", { className: "bar" },
-      el("button", { "aria-pressed": String(!sample), onclick: () => (location.hash = `review/${name}`) }, `Whole list (${count(found.reviewed.listed)})`),
-      el("button", { "aria-pressed": String(sample), onclick: () => (location.hash = `review/${name}/sample`) }, `Random sample (${Math.min(start.sample, found.reviewed.listed)})`));
+    const modes = el("div", { className: "bar" });
+    if (found.reviewed.listed > start.sample)
+      modes.append(
+        el("button", { "aria-pressed": String(!sample), onclick: () => (location.hash = `review/${name}`) }, `Whole list (${count(found.reviewed.listed)})`),
+        el("button", { "aria-pressed": String(sample), onclick: () => (location.hash = `review/${name}/sample`) }, `Random sample (${start.sample})`));
     if (!sample && found.kinds.length > 1)
       modes.append(choice("Kind", found.kinds, asked.kind, (kind) => (location.hash = `review/${name}` + (kind === null ? "" : `/kind/${encodeURIComponent(kind)}`)), "all"));
     modes.append(el("a", { href: at + "reviews.csv", download: "reviews.csv" }, "Export all answers (CSV)"));
@@ -539,8 +541,8 @@ only. A view is a function that fills <main>; the part of the address after # sa
       stage.replaceChildren(
         el("h3", {}, ASK[name]),
         el("p", { className: "words" }, `${now + 1} of ${count(found.total)}: ${one.words}`),
-        el("div", { className: "pictures" }, one.pictures.map((of) =>
-          el("figure", {}, of.row === null ? image(of) : el("a", { href: `#picture/${of.row}`, "aria-label": `Open ${of.id}` }, image(of, true)), el("figcaption", {}, caption(of).map((part) => part && el("div", {}, part)))))),
+        el("div", { className: "pictures" }, one.pictures.map((of, place) =>
+          el("figure", {}, name === "labels" && one.pictures.length > 1 ? el("p", {}, ["The picture in question", "Its copy"][place]) : null, of.row === null ? image(of) : el("a", { href: `#picture/${of.row}`, "aria-label": `Open ${of.id}` }, image(of, true)), el("figcaption", {}, caption(of).map((part) => part && el("div", {}, part)))))),
         el("div", { className: "ticks", role: "group", "aria-label": ASK[name] }, buttons),
         el("div", { className: "bar" },
           el("button", { onclick: () => go(now - 1), disabled: now === 0 }, "Previous ", el("kbd", {}, "k")),
