@@ -330,12 +330,47 @@ def test_what_a_finding_names_can_be_looked_at(client, store):
     row = rows["rows"][0]
     _, facts = client.get(f"facts/{row}")
     assert {one["finding"] for one in facts["findings"]} >= {"twins"}
-    assert facts["clusters"]["copies"][0]
+    assert facts["clusters"]["copies"][0]["row"] != row
     _, clusters = client.get("clusters/copies")
     sizes = [one["size"] for one in clusters["clusters"]]
     assert sizes == sorted(sizes, reverse=True)
     assert min(sizes) >= 2
     assert client.get("clusters/nothing")[0] == 422
+
+
+def test_groups_of_the_data_set_are_clusters(tmp_path):
+    faces = tmp_path / "faces"
+    table = ["file,label,split,who"]
+    faces.mkdir()
+    for number in range(12):
+        noise(number).save(faces / f"{number}.png")
+        table.append(f"{number}.png,{'ab'[number % 2]},train,{number // 5}")
+    (faces / "table.csv").write_text("\n".join(table) + "\n")
+    embed(faces / "table.csv", tmp_path / "store", backbone=["pixels"], group="who")
+    with serve(tmp_path / "store") as running:
+        client = Client(running)
+        assert client.start["clusters"] == {"people": 3}
+        _, found = client.get("clusters/people")
+        assert [one["size"] for one in found["clusters"]] == [5, 5, 2]
+        assert [one["row"] for one in found["clusters"][0]["pictures"]] == [0, 1, 2, 3, 4]
+        _, facts = client.get("facts/11")
+        assert [one["row"] for one in facts["clusters"]["people"]] == [10]
+
+
+def test_people_are_told_apart_by_faces_where_nothing_else_does(place, store, monkeypatch):
+    n = len(store.items)
+    told = [SimpleNamespace(identity=np.minimum(np.arange(n) // 2, n // 2 - 3)), "nobody is seen"]
+    monkeypatch.setattr("embedkit.explorer.states.face_space", lambda _: True)
+    monkeypatch.setattr("embedkit.explorer.benches.find_siblings", lambda *_, **__: told.pop())
+    with serve(place / "store", backbone="mtcnn") as running:
+        client = Client(running)
+        assert client.start["clusters"]["people"] is None
+        status, found = client.wait_for("clusters/people")
+        assert (status, found["error"]) == (422, "nobody is seen")
+        status, found = client.wait_for("clusters/people")
+    assert status == 200
+    assert [one["size"] for one in found["clusters"]][:2] == [n - 2 * (n // 2 - 3), 2]
+    assert found["total"] == n // 2 - 2
 
 
 def test_neighbours_are_those_of_a_search(client, store):

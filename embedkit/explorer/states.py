@@ -9,6 +9,7 @@ from typing import Any
 
 from embedkit.audits import AUDITS, Verdict
 from embedkit.audits.claims import Claim, claims_of
+from embedkit.audits.faces import face_space
 from embedkit.audits.kept import FOLDER, Document, kept
 from embedkit.errors import EmbedkitError, InputError
 from embedkit.explorer.lists import (
@@ -94,6 +95,12 @@ class State:
             if 1 < len({one for one in values if one is not None}) <= MOST_VALUES:
                 found[name] = values
         return found
+
+    @cached_property
+    def by_faces(self) -> bool:
+        """Whether nothing but a face network can tell who is on a picture."""
+        known = any(group is not None for group in self.store.items.groups)
+        return not known and face_space(self.store) is not None
 
     def shown(self, row: int) -> dict[str, Any]:
         """Return what a page says below a picture."""

@@ -353,8 +353,7 @@ only. A view is a function that fills <main>; the part of the address after # sa
             of.number === null ? of.finding : el("a", { href: `#review/${of.finding}/at/${of.number}` }, of.finding), `: ${of.words}`))),
       );
     }
-    for (const [kind, clusters] of Object.entries(one.clusters)) {
-      const others = clusters.flat();
+    for (const [kind, others] of Object.entries(one.clusters)) {
       said.append(el("h3", {}, `${kind === "copies" ? "Copies of it" : "The same group"} (${others.length})`), grid(others));
     }
     const near = el("div", {}, el("h3", {}, "Nearest pictures"), el("p", { className: "soft" }, "Looking…"));
@@ -431,12 +430,15 @@ only. A view is a function that fills <main>; the part of the address after # sa
       main.append(el("p", { className: "lead" }, "There are none: no kept audit lists copies, and the data set names no group (a person, a video) with several pictures."));
       return;
     }
-    const names = { copies: "Copies of one photograph", people: "Groups that the data set names" };
+    const names = { copies: "Copies of one photograph", people: start.clusters.people === null ? "People, by their faces" : "Groups that the data set names" };
     const now = kinds.includes(kind) ? kind : kinds[0];
     main.append(el("div", { className: "bar" }, kinds.map((one) =>
-      el("button", { "aria-pressed": String(one === now), onclick: () => (location.hash = `clusters/${one}`) }, `${names[one]} (${count(start.clusters[one])})`))));
-    const found = await ask(`clusters/${now}`);
-    if (mine !== view) return;
+      el("button", { "aria-pressed": String(one === now), onclick: () => (location.hash = `clusters/${one}`) }, names[one] + (start.clusters[one] === null ? "" : ` (${count(start.clusters[one])})`)))));
+    const waiting = el("p", { role: "status" });
+    main.append(waiting);
+    const found = await patiently(`clusters/${now}`, () => mine === view, (at) => (waiting.textContent = `Looking: ${Math.round(at.seconds)} s.`));
+    if (found === null || mine !== view) return;
+    waiting.textContent = `${many(found.total, "cluster")} of two pictures and more, the largest first.`;
     const box = el("div", {});
     const show = (many_) => many_.clusters.forEach((one) => {
       const cut = one.pictures.length < one.size ? `; the first ${one.pictures.length} are shown` : "";
