@@ -25,6 +25,7 @@ SCRIPTS = (
     "views.py",
     "video.py",
     "explanations.py",
+    "maps.py",
     "finetune.py",
     "embedding_speed.py",
     "embedding.py",

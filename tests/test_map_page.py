@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,14 +17,15 @@ from jsonschema import validate
 from PIL import Image
 
 from embedkit.errors import InputError
-from embedkit.maps import Map, map_of
+from embedkit.maps import map_of
 from embedkit.maps.columns import Column, Columns
 from embedkit.pipeline import embed
 from embedkit.reports.map_data import map_data
 from embedkit.reports.map_figure import map_figure
-from embedkit.reports.map_files import check_file, write_map
+from embedkit.reports.map_files import check_file, map_text, write_map
 from embedkit.reports.map_page import render_map
 from embedkit.reports.sprites import sprites
+from embedkit.store import Store
 
 NAMES = (
     "<img src=x onerror=alert(1)>.png",
@@ -56,12 +58,10 @@ def made(tmp_path_factory):
         Column("age", "data set", np.where(np.arange(n) == 3, np.nan, np.arange(n) / 3.0)),
         *whole.columns.columns[1:],
     )
-    return Map(
-        **{name: getattr(whole, name) for name in Map.__slots__}
-        | {
-            "places": np.stack([x, y], axis=1).astype(np.float32),
-            "columns": Columns(columns, ((0, 1), (2, 7)), whole.columns.missing),
-        }
+    return replace(
+        whole,
+        places=np.stack([x, y], axis=1).astype(np.float32),
+        columns=Columns(columns, ((0, 1), (2, 7)), whole.columns.missing),
     )
 
 
@@ -133,9 +133,34 @@ def test_beyond_so_many_points_pictures_of_some_are_shown_and_said(made, monkeyp
     tiles = np.frombuffer(base64.b64decode(data["sprites"]["tiles"]), "<i4")
     assert (tiles >= 0).sum() == 5
     assert tiles[-1] >= 0  # new pictures first
-    assert "All 17 points are here; pictures of 5 of them, drawn at random." in text
+    assert "All 17 points are here; pictures of 5, drawn at random." in text
     assert "drawn at random" not in render_map(made, images=False)
     assert "made without pictures" in render_map(made, images=False)
+
+
+def test_pictures_that_are_gone_are_counted_and_a_map_of_nothing_known_is_drawn(made, tmp_path):
+    items = replace(made.store.items, root=tmp_path)
+    gone = Store(made.store.path, made.store.record, items, (), made.store.spaces)
+    moved = replace(made, store=gone, columns=Columns((), (), ()), colour_by="")
+    assert "16 of the pictures cannot be read where they were" in render_map(moved)
+    assert "cannot be read" not in render_map(made)
+    alone = replace(moved, added=())
+    data = json.loads(re.search(r'id="data">(.*?)</script>', render_map(alone))[1])
+    assert (data["sprites"], data["columns"], data["colour_by"]) == (None, [], "")
+    assert [one.get_text() for one in map_figure(alone).axes[0].get_legend().get_texts()] == [
+        "pictures (16)"
+    ]
+    assert "Coloured" not in map_text(alone)
+
+
+@pytest.mark.browser
+def test_a_map_of_nothing_known_works(made, tab, tmp_path):
+    bare = replace(made, columns=Columns((), (), ()), colour_by="")
+    tab.goto(write_map(bare, tmp_path / "map.html", images=False).as_uri())
+    tab.get_by_role("button", name="Select what is in view").click()
+    assert tab.get_by_role("status").inner_text() == "17 of 17 shown, 17 selected"
+    box = tab.locator(".em-canvas").bounding_box()
+    tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
 
 def test_files_are_the_same_bytes_twice_and_other_endings_are_refused(made, tmp_path):
@@ -150,8 +175,7 @@ def test_files_are_the_same_bytes_twice_and_other_endings_are_refused(made, tmp_
 
 @pytest.mark.parametrize("column", ["label", "many", "age"])
 def test_a_figure_has_its_legend_beside_and_its_honesty_below(made, column):
-    shown = Map(**{name: getattr(made, name) for name in Map.__slots__} | {"colour_by": column})
-    figure = map_figure(shown)
+    figure = map_figure(replace(made, colour_by=column))
     axes = figure.axes[0]
     figure.draw_without_rendering()
     box = axes.get_window_extent()

@@ -34,7 +34,7 @@ class Map:
         backbone: name of the space.
         label: column with the class.
         neighbours: that each image was tied to.
-        colour_by: name of the column that colours mean at first.
+        colour_by: name of the column that colours mean at first; empty where nothing is known.
         seed: of the layout and of every draw.
         rows: (n,) rows of the store that are points of the map, in ascending order.
         places: (n, 2) float32, in UMAP's units.
@@ -89,7 +89,7 @@ class Map:
                 "backbone": self.backbone,
                 "label": self.label,
                 "neighbours": self.neighbours,
-                "colour_by": self.colour_by,
+                "colour_by": self.colour_by or None,
                 "seed": self.seed,
             },
             "honesty": self.honesty.to_dict(),
@@ -166,7 +166,7 @@ def map_of(
     new, refused = read_new(space, add)
     tell(1)
     columns = item_columns(store, label=label, backbone=backbone, seed=seed).take(rows)
-    coloured = columns[label if colour_by is None else colour_by]
+    colour_by = columns.chosen(colour_by, label)
     tell(2)
     graph = neighbour_graph(index, vectors, neighbours)
     tell(3)
@@ -180,7 +180,7 @@ def map_of(
         space.name,
         label,
         graph.rows.shape[1],
-        coloured.name,
+        colour_by,
         seed,
         rows,
         places,

@@ -102,6 +102,17 @@ class Columns:
             )
         return self.columns[known.index(name)]
 
+    def chosen(self, name: str | None, label: str) -> str:
+        """Return the column to colour by: that asked for, or the label, or any; "" for none.
+
+        Raises:
+            InputError: that asked for is not there.
+        """
+        if name is not None:
+            return self[name].name
+        names = [one.name for one in self.columns]
+        return label if label in names else next(iter(names), "")
+
     def take(self, rows: IntArray) -> "Columns":
         """Return what is known of some rows only, in ascending order; pairs are renumbered."""
         number = {int(row): place for place, row in enumerate(rows)}
@@ -177,13 +188,13 @@ def _numbers(items: ItemTable, name: str) -> DoubleArray | None:
 def _answers(store: Store, label: str, backbone: str | None, seed: int) -> tuple[list[Column], str]:
     """Return what the default head says of the test images, or why it says nothing."""
     split = held_out_split(store, label)
+    if split is None:
+        reason = "there is no labelled test or valid split; 'embedkit split' makes a split"
+        return [], f"answers of a classifier: {reason}"
     try:
         head = fit(store, label=label, backbone=backbone, seed=seed)
     except InputError as error:
         return [], f"answers of a classifier: {error}"
-    if split is None:
-        reason = "there is no labelled test or valid split; 'embedkit split' makes a split"
-        return [], f"answers of a classifier: {reason}"
     rows = labelled_rows(store, label, split)
     p = head.probabilities(store.space(backbone), rows)
     given = store.items.label_column(label)

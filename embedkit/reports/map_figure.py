@@ -25,7 +25,7 @@ LONGEST = 34  # letters of a legend's entry
 
 def map_figure(made: Map) -> Figure:
     """Draw a map, coloured by one column; the legend lies beside it and covers nothing."""
-    column = made.columns[made.colour_by]
+    column = made.columns[made.colour_by] if made.colour_by else _nothing(len(made.places))
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, HEIGHT))
         axes = figure.add_axes((0.02, 0.17, 0.66, 0.74))
@@ -45,7 +45,9 @@ def map_figure(made: Map) -> Figure:
         for side in axes.spines.values():
             side.set_color("#d0d7de")
         figure.text(0.02, 0.955, _plain(made.title, 90), fontsize=13, parse_math=False)
-        figure.text(0.02, 0.925, f"coloured by {_plain(made.colour_by, 60)}", parse_math=False)
+        if made.colour_by:
+            shown = f"coloured by {_plain(made.colour_by, 60)}"
+            figure.text(0.02, 0.925, shown, parse_math=False)
         lines = [
             made.method,
             f"This map is {made.honesty.verdict}.",
@@ -56,6 +58,11 @@ def map_figure(made: Map) -> Figure:
         text = "\n".join("\n".join(textwrap.wrap(line, LETTERS)) for line in lines)
         figure.text(0.02, 0.155, text, va="top", fontsize=8, color="#444444", parse_math=False)
     return figure
+
+
+def _nothing(n: int) -> Column:
+    """Return what is shown of images of which nothing is known."""
+    return Column("", "data set", ("pictures",) * n)
 
 
 def _numbers(

@@ -49,8 +49,9 @@ def map_text(made: Map) -> str:
     honesty = made.honesty
     lines = [made.title, made.method, f"This map is {honesty.verdict}."]
     lines += honesty.sentences(len(made.places))
-    names = ", ".join(one.name for one in made.columns.columns)
-    lines.append(f"Coloured by {made.colour_by}; it can be by {names}.")
+    if made.colour_by:
+        names = ", ".join(one.name for one in made.columns.columns)
+        lines.append(f"Coloured by {made.colour_by}; it can be by {names}.")
     lines += [f"Not on the map: {one}." for one in made.columns.missing]
     ids = made.ids
     for one in made.added:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from importlib import resources
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
@@ -51,7 +52,7 @@ def render_map(made: Map, *, images: bool = True) -> str:
         method=made.method,
         verdict=made.honesty.verdict,
         honesty=made.honesty.sentences(len(made.places)),
-        note=_note(len(pictured), n) if images else "This page was made without pictures.",
+        note=_note(pictured, n, tiles) if images else "This page was made without pictures.",
         style=style,
         style_hash=_hash(style),
         script=script,
@@ -70,10 +71,15 @@ def _pictured(made: Map, n: int) -> list[int]:
     return [*np.sort(drawn).tolist(), *added[:MOST]]
 
 
-def _note(pictured: int, n: int) -> str:
-    if pictured == n:
-        return ""
-    return f"All {n:,} points are here; pictures of {pictured:,} of them, drawn at random."
+def _note(pictured: list[int], n: int, tiles: dict[str, Any] | None) -> str:
+    """Say which pictures are not in the page; nothing where all are."""
+    said = []
+    if len(pictured) < n:
+        said.append(f"All {n:,} points are here; pictures of {len(pictured):,}, drawn at random.")
+    gone = len(pictured) - (0 if tiles is None else tiles["n"])
+    if gone:
+        said.append(f"{gone:,} of the pictures cannot be read where they were.")
+    return " ".join(said)
 
 
 def _pixels(made: Map, point: int) -> Pixels | None:

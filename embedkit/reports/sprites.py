@@ -45,6 +45,7 @@ def sprites(load: Load, points: Sequence[int], n: int) -> dict[str, Any] | None:
         for start in range(0, len(shown), PER_SHEET)
     ]
     return {
+        "n": len(shown),
         "side": side,
         "columns": COLUMNS,
         "rows": COLUMNS,

@@ -18,12 +18,12 @@ data (see embedkit/reports/map_data.py, which makes it):
               colours: [number of a palette colour; -1: the shared one; -2: `none`, for values of which
               there is nothing to say, drawn below the others]}
              {name, group, note, kind: "number", values: base64 of float32 (NaN: none)}]
-  colour_by name of the column to begin with
+  colour_by name of the column to begin with; empty where there are no columns
   palette   colours of categories; `other` the shared one; `none` of points without a value;
             `ramp` of numbers from low to high
   pairs     base64 of int32: two points each, to be joined by lines; `pairs_name` what they are
   missing   [text] what the map cannot show, and why
-  sprites   null or {side, columns, rows, sheets: [address], tiles: base64 of int32 [n], number of
+  sprites   null or {n, side, columns, rows, sheets: [address], tiles: base64 of int32 [n], number of
             the tile of each point (-1: none); a sheet holds columns * rows of them}
 
 hooks, each may be left out; points are numbers from 0 to n - 1:
@@ -919,6 +919,7 @@ const EmbedMap = (() => {
 
     colourBy(name) {
       this.column = this.columns.find((one) => one.name === name) || this.column;
+      if (!this.column) return;
       this.by.value = this.column.name;
       this.hidden = new Set();
       this._colours();
@@ -934,7 +935,7 @@ const EmbedMap = (() => {
       else this.columns[place] = made;
       this.texts = null;
       this._menu();
-      if (this.column.name === made.name) this.colourBy(made.name);
+      if (!this.column || this.column.name === made.name) this.colourBy(made.name);
     }
 
     setPairs(pairs) {
