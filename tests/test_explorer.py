@@ -5,12 +5,18 @@ import io
 import json
 import re
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import quote
 
 import numpy as np
 import pytest
+from embedkit_cli import main
 from explorers import Client
 from helpers import noise, saved
 from PIL import Image
@@ -223,8 +229,6 @@ def test_a_picture_is_made_anew_without_its_metadata(client, store):
     "row", ["160000", "-1", "1e3", "0x1", "٣", "9" * 5000, "..", "%2e%2e", "a.png"]
 )
 def test_a_picture_is_asked_for_by_its_number_only(client, row):
-    from urllib.parse import quote
-
     assert client.send("GET", f"{client.at}picture/{quote(row, safe='%.')}")[0] == 404
 
 
@@ -326,12 +330,47 @@ def test_what_a_finding_names_can_be_looked_at(client, store):
     row = rows["rows"][0]
     _, facts = client.get(f"facts/{row}")
     assert {one["finding"] for one in facts["findings"]} >= {"twins"}
-    assert facts["clusters"]["copies"][0]
+    assert facts["clusters"]["copies"][0]["row"] != row
     _, clusters = client.get("clusters/copies")
     sizes = [one["size"] for one in clusters["clusters"]]
     assert sizes == sorted(sizes, reverse=True)
     assert min(sizes) >= 2
     assert client.get("clusters/nothing")[0] == 422
+
+
+def test_groups_of_the_data_set_are_clusters(tmp_path):
+    faces = tmp_path / "faces"
+    table = ["file,label,split,who"]
+    faces.mkdir()
+    for number in range(12):
+        noise(number).save(faces / f"{number}.png")
+        table.append(f"{number}.png,{'ab'[number % 2]},train,{number // 5}")
+    (faces / "table.csv").write_text("\n".join(table) + "\n")
+    embed(faces / "table.csv", tmp_path / "store", backbone=["pixels"], group="who")
+    with serve(tmp_path / "store") as running:
+        client = Client(running)
+        assert client.start["clusters"] == {"people": 3}
+        _, found = client.get("clusters/people")
+        assert [one["size"] for one in found["clusters"]] == [5, 5, 2]
+        assert [one["row"] for one in found["clusters"][0]["pictures"]] == [0, 1, 2, 3, 4]
+        _, facts = client.get("facts/11")
+        assert [one["row"] for one in facts["clusters"]["people"]] == [10]
+
+
+def test_people_are_told_apart_by_faces_where_nothing_else_does(place, store, monkeypatch):
+    n = len(store.items)
+    told = [SimpleNamespace(identity=np.minimum(np.arange(n) // 2, n // 2 - 3)), "nobody is seen"]
+    monkeypatch.setattr("embedkit.explorer.states.face_space", lambda _: True)
+    monkeypatch.setattr("embedkit.explorer.benches.find_siblings", lambda *_, **__: told.pop())
+    with serve(place / "store", backbone="mtcnn") as running:
+        client = Client(running)
+        assert client.start["clusters"]["people"] is None
+        status, found = client.wait_for("clusters/people")
+        assert (status, found["error"]) == (422, "nobody is seen")
+        status, found = client.wait_for("clusters/people")
+    assert status == 200
+    assert [one["size"] for one in found["clusters"]][:2] == [n - 2 * (n // 2 - 3), 2]
+    assert found["total"] == n // 2 - 2
 
 
 def test_neighbours_are_those_of_a_search(client, store):
@@ -666,3 +705,63 @@ def test_memory_does_not_grow_with_requests(client):
         assert tracemalloc.get_traced_memory()[0] - first < 300_000
     finally:
         tracemalloc.stop()
+
+
+# ---- the commands
+
+
+def test_the_command_prints_an_address_that_works_and_ends_on_interrupt(place):
+    command = [sys.executable, "-m", "embedkit_cli", "view", str(place / "store"), "-b", "mtcnn"]
+    with subprocess.Popen(
+        [*command, "--no-browser", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        lines = []
+        while not lines or lines[-1] != "}\n":
+            lines.append(process.stdout.readline())
+        document = json.loads("".join(lines))
+        assert document["schema"] == "embedkit.view/1"
+        assert Client(SimpleNamespace(**document)).get("pictures")[0] == 200
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        assert process.returncode == 0
+    assert out == ""
+    assert "Ctrl-C" in err
+    assert "Traceback" not in err
+
+
+def test_the_command_says_in_one_line_what_is_wrong(place, served, capsys):
+    store = str(place / "store")
+    wrong = (
+        ([store, "-b", "mtcnn", "--port", str(served.port)], "cannot be listened on"),
+        ([store], "several spaces"),
+        ([str(place / "nothing")], "does not exist"),
+        ([store, "-b", "mtcnn", "--label", "nothing"], "no column"),
+    )
+    for arguments, why in wrong:
+        assert main(["view", "--no-browser", *arguments]) == 2
+        err = capsys.readouterr().err
+        assert why in err
+        assert err.count("\n") == 1
+    assert main(["view", store, "--port", "70000"]) == 2
+    capsys.readouterr()
+
+
+def test_answers_are_listed_by_a_command(own, tmp_path, capsys):
+    running, _, made = own
+    store, file = str(made.path), tmp_path / "list.csv"
+    assert main(["reviews", store, "-b", "mtcnn"]) == 0
+    assert "Nobody has looked" in capsys.readouterr().out
+    Client(running).tick("twins", 0, "real")
+    assert main(["reviews", store, "-b", "mtcnn", "-o", str(file), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "embedkit.reviews/1"
+    found = {one["finding"]: one for one in document["findings"]}
+    assert (found["twins"]["real"], found["twins"]["precision"]["n"]) == (1, 1)
+    with file.open(newline="") as stream:
+        assert [row["answer"] for row in csv.DictReader(stream)] == ["real"]
+    assert main(["reviews", store, "-b", "pixels"]) == 0
+    assert "1 further answer " in capsys.readouterr().out
+    assert main(["reviews", store]) == 2

@@ -9,7 +9,8 @@ from embedkit.audits.claims import SAMPLE, random_order
 from embedkit.audits.reviews import NOUNS, review_of
 from embedkit.audits.ticks import Answer, ticks
 from embedkit.errors import InputError
-from embedkit.explorer.states import State
+from embedkit.explorer.lists import Cluster
+from embedkit.explorer.states import PEOPLE, State
 from embedkit.neighbours import text_spaces
 from embedkit.store import Neighbour
 
@@ -32,7 +33,11 @@ def start(state: State) -> Document:
         "labels": _values(state.labels),
         "splits": _values(state.splits),
         "attributes": {name: _values(values) for name, values in state.attributes.items()},
-        "clusters": {kind: len(found) for kind, found in state.clusters.items()},
+        "clusters": {
+            # How many people there are by their faces is known once they are looked for.
+            **({PEOPLE: None} if state.by_faces else {}),
+            **{kind: len(found) for kind, found in state.clusters.items()},
+        },
         "findings": [
             {
                 "name": name,
@@ -191,17 +196,9 @@ def finding_list(
     }
 
 
-def cluster_list(state: State, kind: str, *, offset: int) -> Document:
-    """Return clusters of pictures that belong together, a page of them.
-
-    Raises:
-        InputError: there are none of this kind.
-    """
-    if kind not in state.clusters:
-        raise InputError(f"there are no clusters of {kind!r}")
-    found = state.clusters[kind]
+def cluster_list(state: State, found: Sequence[Cluster], *, offset: int) -> Document:
+    """Return clusters of pictures that belong together, a page of them."""
     return {
-        "kind": kind,
         "total": len(found),
         "clusters": [
             {

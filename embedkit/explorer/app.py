@@ -23,7 +23,7 @@ from embedkit.explorer.benches import Bench
 from embedkit.explorer.doors import Doors, Keys, cookie_name
 from embedkit.explorer.jobs import Jobs, Waiting
 from embedkit.explorer.pictures import LARGE, SMALL, picture
-from embedkit.explorer.states import ChangedError, State, Watch
+from embedkit.explorer.states import PEOPLE, ChangedError, State, Watch
 
 STATIC = {
     "explorer.js": ("embedkit.explorer", "text/javascript"),
@@ -170,7 +170,15 @@ class Explorer:
     def _clusters(self, request: Request) -> Response:
         offset = _number(request.query_params.get("offset", "0"))
         state, kind = self._state(request), request.path_params["kind"]
-        return _answer(answers.cluster_list(state, kind, offset=offset))
+        found: Any = state.clusters.get(kind)
+        if found is None and kind == PEOPLE and state.by_faces:
+            bench = self._of(state)
+            found = self._jobs.ask((state.stamp, kind), lambda _: bench.people())
+        if found is None:
+            raise InputError(f"there are no clusters of {kind!r}")
+        if isinstance(found, Waiting):
+            return _job(found)
+        return _answer(answers.cluster_list(state, found, offset=offset))
 
     def _finding(self, request: Request) -> Response:
         asked = request.query_params

@@ -6,8 +6,12 @@ from typing import Any
 
 from embedkit.audits.explain import Desk, open_desk
 from embedkit.audits.recalled import recall_twins
+from embedkit.audits.run import held_out
+from embedkit.audits.siblings import find_siblings
+from embedkit.audits.twins import Twins, find_twins
 from embedkit.errors import InputError
 from embedkit.explorer.jobs import Tell
+from embedkit.explorer.lists import Cluster
 from embedkit.explorer.states import State
 from embedkit.maps import map_of
 from embedkit.neighbours import Searcher, text_space, text_spaces
@@ -68,6 +72,27 @@ class Bench:
         card = self._desk.card(row)
         return {"text": card_text(card), "card": card.to_dict()}
 
+    def people(self) -> tuple[Cluster, ...]:
+        """Return the pictures of each person whom a face network tells apart, the most first.
+
+        Raises:
+            InputError: it tells nobody apart.
+        """
+        store = self.state.store
+        found = find_siblings(store, self._twins, split=held_out(store) or "test", seed=0)
+        if isinstance(found, str):
+            raise InputError(found)
+        rows: dict[int, list[int]] = {}
+        for row, person in enumerate(found.identity.tolist()):
+            rows.setdefault(person, []).append(row)
+        ids = self.state.ids
+        clusters = [
+            Cluster(tuple(ids[row] for row in those), "one person, by the faces")
+            for those in rows.values()
+            if len(those) > 1
+        ]
+        return tuple(sorted(clusters, key=lambda one: -len(one.ids)))
+
     def map(self, tell: Tell) -> dict[str, Any]:
         """Return the map as `map.js` is given it, and what is said beside it.
 
@@ -107,10 +132,14 @@ class Bench:
         if not self.state.store.items.splits.count("train"):
             raise InputError("the store has no train split, so there is no head to ask")
         state = self.state
-        found = state.findings.get("twins")
         return open_desk(
-            state.store,
-            label=state.label,
-            backbone=state.space.name,
-            twins=recall_twins(state.store, found) if found and found["details"] else None,
+            state.store, label=state.label, backbone=state.space.name, twins=self._twins
         )
+
+    @cached_property
+    def _twins(self) -> Twins:
+        state = self.state
+        found = state.findings.get("twins")
+        if found is not None and found["details"]:
+            return recall_twins(state.store, found)
+        return find_twins(state.store, backbone=state.space.name, label=state.label)

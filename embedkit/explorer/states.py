@@ -9,6 +9,7 @@ from typing import Any
 
 from embedkit.audits import AUDITS, Verdict
 from embedkit.audits.claims import Claim, claims_of
+from embedkit.audits.faces import face_space
 from embedkit.audits.kept import FOLDER, Document, kept
 from embedkit.errors import EmbedkitError, InputError
 from embedkit.explorer.lists import (
@@ -95,6 +96,12 @@ class State:
                 found[name] = values
         return found
 
+    @cached_property
+    def by_faces(self) -> bool:
+        """Whether nothing but a face network can tell who is on a picture."""
+        known = any(group is not None for group in self.store.items.groups)
+        return not known and face_space(self.store) is not None
+
     def shown(self, row: int) -> dict[str, Any]:
         """Return what a page says below a picture."""
         return {
@@ -140,7 +147,7 @@ class Watch:
 
     def _opened(self) -> State:
         # The mark first: what changes while the store is being opened is then seen as a change.
-        self._mark = self._marked()
+        mark = self._marked()
         store = Store.open(self._path)
         space = store.space(self._backbone)
         store.items.label_column(self._label)
@@ -161,7 +168,8 @@ class Watch:
             findings[name] = finding
             if claimed:
                 claims[name], lists[name] = claimed, shown
-        stamp = sha256(repr((store.record, self._mark)).encode())[:12]
+        stamp = sha256(repr((store.record, mark)).encode())[:12]
+        self._mark = mark
         return State(
             store=store,
             space=space,

@@ -19,5 +19,6 @@ def reviews_text(found: Mapping[str, Reviewed], answers: int, file: Path | None)
         lines.append("The last audit lists nothing to judge; 'embedkit audit' makes one.")
     gone = answers - sum(one.looked_at for one in found.values())
     if gone:
-        lines.append(f"{gone} further answers are of things that this audit does not list.")
+        what = "answer is of a thing" if gone == 1 else "answers are of things"
+        lines.append(f"{gone} further {what} that this audit does not list.")
     return "\n".join([*lines, *([] if file is None else [f"wrote {file}"])])

@@ -137,7 +137,7 @@ only. A view is a function that fills <main>; the part of the address after # sa
   }
 
   function choice(label, values, chosen, change, all) {
-    const select = el("select", { onchange: () => change(select.value === "*" ? null : select.value) });
+    const select = el("select", { "aria-label": label, onchange: () => change(select.value === "*" ? null : select.value) });
     select.append(new Option(all, "*"));
     for (const [value, n] of values) select.append(new Option((value || EMPTY) + (n === null ? "" : ` (${count(n)})`), value));
     select.value = chosen === null || chosen === undefined ? "*" : chosen;
@@ -174,8 +174,9 @@ only. A view is a function that fills <main>; the part of the address after # sa
       const noun = { twins: "pair", labels: "label", quality: "picture" }[one.name];
       todo.append(
         el("button", { className: "main", onclick: () => (location.hash = `review/${one.name}`) }, `Judge ${many(review.listed, noun)}`),
-        el("button", { onclick: () => (location.hash = `review/${one.name}/sample`) }, `Judge a random sample of ${Math.min(start.sample, review.listed)}`),
       );
+      if (review.listed > start.sample)
+        todo.append(el("button", { onclick: () => (location.hash = `review/${one.name}/sample`) }, `Judge a random sample of ${start.sample}`));
     }
     if (one.named)
       todo.append(el("button", { onclick: () => (location.hash = "pictures?" + new URLSearchParams({ finding: one.name })) }, `Show ${many(one.named, "picture")}`));
@@ -274,9 +275,8 @@ only. A view is a function that fills <main>; the part of the address after # sa
       const look = el("button", { disabled: true, onclick: () => (location.hash = "selected") }, "Look at the selected pictures");
       const points = new Map(found.rows.map((row, point) => [row, point]));
       const about = [
-        el("p", {}, `${found.method} Draw around pictures with the lasso to look at them.`),
-        el("details", {}, el("summary", {}, "How far to trust this map"), el("ul", {}, found.honesty.map((one) => el("li", {}, one)))),
-        look,
+        el("details", {}, el("summary", {}, "How this map was made, and how far to trust it"), el("p", {}, found.method), el("ul", {}, found.honesty.map((one) => el("li", {}, one)))),
+        el("p", {}, "Draw around pictures with the lasso to look at them. ", look),
       ];
       made = { root, about, rows: found.rows, points, map: null, data: found.data, look };
     }
@@ -353,8 +353,7 @@ only. A view is a function that fills <main>; the part of the address after # sa
             of.number === null ? of.finding : el("a", { href: `#review/${of.finding}/at/${of.number}` }, of.finding), `: ${of.words}`))),
       );
     }
-    for (const [kind, clusters] of Object.entries(one.clusters)) {
-      const others = clusters.flat();
+    for (const [kind, others] of Object.entries(one.clusters)) {
       said.append(el("h3", {}, `${kind === "copies" ? "Copies of it" : "The same group"} (${others.length})`), grid(others));
     }
     const near = el("div", {}, el("h3", {}, "Nearest pictures"), el("p", { className: "soft" }, "Looking…"));
@@ -431,12 +430,15 @@ only. A view is a function that fills <main>; the part of the address after # sa
       main.append(el("p", { className: "lead" }, "There are none: no kept audit lists copies, and the data set names no group (a person, a video) with several pictures."));
       return;
     }
-    const names = { copies: "Copies of one photograph", people: "Groups that the data set names" };
+    const names = { copies: "Copies of one photograph", people: start.clusters.people === null ? "People, by their faces" : "Groups that the data set names" };
     const now = kinds.includes(kind) ? kind : kinds[0];
     main.append(el("div", { className: "bar" }, kinds.map((one) =>
-      el("button", { "aria-pressed": String(one === now), onclick: () => (location.hash = `clusters/${one}`) }, `${names[one]} (${count(start.clusters[one])})`))));
-    const found = await ask(`clusters/${now}`);
-    if (mine !== view) return;
+      el("button", { "aria-pressed": String(one === now), onclick: () => (location.hash = `clusters/${one}`) }, names[one] + (start.clusters[one] === null ? "" : ` (${count(start.clusters[one])})`)))));
+    const waiting = el("p", { role: "status" });
+    main.append(waiting);
+    const found = await patiently(`clusters/${now}`, () => mine === view, (at) => (waiting.textContent = `Looking: ${Math.round(at.seconds)} s.`));
+    if (found === null || mine !== view) return;
+    waiting.textContent = `${many(found.total, "cluster")} of two pictures and more, the largest first.`;
     const box = el("div", {});
     const show = (many_) => many_.clusters.forEach((one) => {
       const cut = one.pictures.length < one.size ? `; the first ${one.pictures.length} are shown` : "";
@@ -472,9 +474,11 @@ only. A view is a function that fills <main>; the part of the address after # sa
     const sentence = el("p", { className: "lead", role: "status" }, found.reviewed.sentence);
     const stage = el("div", {});
     const queue = el("ol", { className: "queue", "aria-label": "What is listed" });
-    const modes = el("div", { className: "bar" },
-      el("button", { "aria-pressed": String(!sample), onclick: () => (location.hash = `review/${name}`) }, `Whole list (${count(found.reviewed.listed)})`),
-      el("button", { "aria-pressed": String(sample), onclick: () => (location.hash = `review/${name}/sample`) }, `Random sample (${Math.min(start.sample, found.reviewed.listed)})`));
+    const modes = el("div", { className: "bar" });
+    if (found.reviewed.listed > start.sample)
+      modes.append(
+        el("button", { "aria-pressed": String(!sample), onclick: () => (location.hash = `review/${name}`) }, `Whole list (${count(found.reviewed.listed)})`),
+        el("button", { "aria-pressed": String(sample), onclick: () => (location.hash = `review/${name}/sample`) }, `Random sample (${start.sample})`));
     if (!sample && found.kinds.length > 1)
       modes.append(choice("Kind", found.kinds, asked.kind, (kind) => (location.hash = `review/${name}` + (kind === null ? "" : `/kind/${encodeURIComponent(kind)}`)), "all"));
     modes.append(el("a", { href: at + "reviews.csv", download: "reviews.csv" }, "Export all answers (CSV)"));
@@ -539,8 +543,8 @@ only. A view is a function that fills <main>; the part of the address after # sa
       stage.replaceChildren(
         el("h3", {}, ASK[name]),
         el("p", { className: "words" }, `${now + 1} of ${count(found.total)}: ${one.words}`),
-        el("div", { className: "pictures" }, one.pictures.map((of) =>
-          el("figure", {}, of.row === null ? image(of) : el("a", { href: `#picture/${of.row}`, "aria-label": `Open ${of.id}` }, image(of, true)), el("figcaption", {}, caption(of).map((part) => part && el("div", {}, part)))))),
+        el("div", { className: "pictures" }, one.pictures.map((of, place) =>
+          el("figure", {}, name === "labels" && one.pictures.length > 1 ? el("p", {}, ["The picture in question", "Its copy"][place]) : null, of.row === null ? image(of) : el("a", { href: `#picture/${of.row}`, "aria-label": `Open ${of.id}` }, image(of, true)), el("figcaption", {}, caption(of).map((part) => part && el("div", {}, part)))))),
         el("div", { className: "ticks", role: "group", "aria-label": ASK[name] }, buttons),
         el("div", { className: "bar" },
           el("button", { onclick: () => go(now - 1), disabled: now === 0 }, "Previous ", el("kbd", {}, "k")),
