@@ -2,10 +2,11 @@
 
     python docs/run_notebook.py docs/notebook.ipynb docs/notebook.ipynb
 
-Of a result's forms the one that a reader sees is kept (a picture, else HTML, else text), so that the
-file stays small, and none of the times and numbers that change from run to run.
+Of a result's forms the one that a reader sees is kept (a picture, else HTML, else text), so that
+the file stays small, and none of the times and numbers that change from run to run.
 """
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -16,12 +17,15 @@ from nbclient import NotebookClient
 
 FORMS = ("image/png", "text/html", "text/plain")
 SECONDS = 300  # for one cell, on a slow machine
+# What tqdm says where there are no widgets is of the machine, and names its folders.
+QUIET = "ignore:IProgress not found"
 
 
 def run_notebook(source: Path, target: Path) -> None:
     """Run a notebook and write it with its outputs; a cell that fails ends it."""
     notebook: Any = nbformat.read(source, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["PYTHONWARNINGS"] = QUIET
         client = NotebookClient(
             notebook,
             timeout=SECONDS,

@@ -17,6 +17,8 @@ from embedkit.audits import audit
 from embedkit.audits.base import not_run
 from embedkit.audits.classifiers import Classifier
 from embedkit.audits.explain import explain
+from embedkit.audits.gate import judge
+from embedkit.audits.limits import parse_limits
 from embedkit.audits.remedies import Advices, advise, plan_split
 from embedkit.audits.selftest import Row, Selftest
 from embedkit.audits.suspects import Suspect
@@ -51,6 +53,7 @@ def everything(store, stripes):
     row = Row("mirrored", 5, 4, wilson(4, 5), 0, wilson(4, 4))
     return {
         "audit": planted,
+        "gate": judge(planted, parse_limits(["leakage=0", "siblings=0"])),
         **findings,
         "not run": not_run("bias", "nothing to compare"),
         "evaluation": evaluate(head, store),
@@ -80,7 +83,7 @@ def everything(store, stripes):
 
 
 NAMES = [
-    *("audit", "twins", "leakage", "ledger", "labels", "quality", "siblings", "parity"),
+    *("audit", "gate", "twins", "leakage", "ledger", "labels", "quality", "siblings", "parity"),
     *("shortcuts", "bias", "not run", "evaluation", "learning curve", "comparison", "card"),
     *("effect", "effects", "finetuned", "prediction", "predictions", "hits", "selftest"),
     *("classifier", "split plan", "advice", "items", "store", "head"),
