@@ -12,6 +12,7 @@ from embedkit.audits.baselines import Baseline
 from embedkit.audits.limits import End, Limit, figure_of
 from embedkit.audits.paths import Figure, figures_of
 from embedkit.audits.remainders import Remainder, take_off
+from embedkit.results import Result
 
 ENDS = {End.VALUE: "value", End.LOW: "lower end", End.HIGH: "upper end"}
 NOTHING_OFF = "{} is no count or share of what the baseline lists, which takes nothing off it"
@@ -61,7 +62,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(Result):
     """All limits on one audit.
 
     Attributes:

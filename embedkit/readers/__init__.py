@@ -13,7 +13,7 @@ __all__ = ["read_source", "unpack"]
 
 
 def read_source(
-    source: Path,
+    source: str | Path,
     *,
     layout: str | None = None,
     root: Path | None = None,
@@ -43,6 +43,7 @@ def read_source(
             raise InputError("--bins cuts the column that --label names")
         plain = read_source(source, layout=layout, root=root, label=label, split=split, group=group)
         return cut_label(plain, bins, name=label)
+    source = Path(source)
     if not source.exists():
         raise InputError(f"{source} does not exist")
     if source.is_dir():

@@ -26,6 +26,13 @@ MOST_CLASSES_WITH_NAMES = 60
 LARGEST = 24.0  # inches
 
 
+class Drawing(Figure):
+    """A figure that a notebook shows by itself, pyplot or not."""
+
+    def _repr_png_(self) -> bytes:
+        return figure_bytes(self, "png")
+
+
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure in the format of its suffix."""
     return write_output(path, figure_bytes(figure, path.suffix.removeprefix(".")))
@@ -47,7 +54,7 @@ def confusion_heatmap(evaluation: Evaluation) -> Figure:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(max(3.6, 0.5 * k + 2.2), LARGEST)
     with mpl.rc_context(STYLE):
-        figure = Figure((side + 0.9, side), layout="constrained")
+        figure = Drawing((side + 0.9, side), layout="constrained")
         axes = figure.add_subplot()
         image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
         if k <= MOST_CLASSES_WITH_NAMES:
@@ -83,7 +90,7 @@ def learning_curve_figure(curve: LearningCurve) -> Figure:
     low = [point.accuracy.low for point in curve.points]
     high = [point.accuracy.high for point in curve.points]
     with mpl.rc_context(STYLE):
-        figure = Figure((5.4, 3.6), layout="constrained")
+        figure = Drawing((5.4, 3.6), layout="constrained")
         axes = figure.add_subplot()
         axes.fill_between(sizes, low, high, alpha=0.2, linewidth=0, label="95% interval")
         axes.plot(sizes, values, marker="o", label=curve.head)
@@ -103,7 +110,7 @@ def comparison_figure(result: Comparison) -> Figure:
     """Draw the accuracies of a comparison with their intervals, the best on top."""
     rows = result.rows[::-1]
     with mpl.rc_context(STYLE):
-        figure = Figure((6.4, 1.2 + 0.34 * len(rows)), layout="constrained")
+        figure = Drawing((6.4, 1.2 + 0.34 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         for place, one in enumerate(rows):
             value = one.accuracy
@@ -137,7 +144,7 @@ def training_curves(result: Finetuned) -> Figure:
     guesses = ("all classes alike", "always the commonest class")
     seen = "train, as altered" if result.settings["augmented"] else "train"
     with mpl.rc_context(STYLE):
-        figure = Figure((9.0, 3.6), layout="constrained")
+        figure = Drawing((9.0, 3.6), layout="constrained")
         for place, (name, train, held, guess) in enumerate(panels):
             axes = figure.add_subplot(1, 2, 1 + place)
             for column, shown in ((train, seen), (held, "valid")):

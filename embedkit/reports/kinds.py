@@ -9,6 +9,7 @@ from embedkit.audits import Audit, Finding
 from embedkit.audits.bias import Bias
 from embedkit.audits.cards import Card
 from embedkit.audits.classifiers import Classifier
+from embedkit.audits.gate import Gate
 from embedkit.audits.labels import Labels
 from embedkit.audits.leakage import Leakage
 from embedkit.audits.ledger import Ledger
@@ -98,7 +99,7 @@ def _cells(value: Any, type_: str) -> list[Any]:
     return [None if value is None else value[key] for key in ESTIMATE]
 
 
-FIGURE = "name:str verdict:str figure:estimate n:int points:float statement:str summary:str"
+FIGURE = "name:str verdict:str summary:str figure:estimate n:int points:float statement:str"
 COUNTS = "what:str images:int of:int"
 PARTS = "balance:str over:str part:str n:int before:estimate after:estimate change:estimate"
 MISTAKES = "mistake:str accuracy:estimate difference:estimate flipped:estimate p_adjusted:float"
@@ -173,6 +174,13 @@ KINDS: dict[type, Kind] = {
         "id:str label:str split:str check:str value:float threshold:float words:str",
         faults,
         ("check",),
+    ),
+    Gate: Kind(
+        "limit:str outcome:str sentence:str",
+        lambda one: one.to_dict()["limits"],
+        lambda one: f"{'Closed' if one.exit_code else 'Open'}: {len(one.judged)} limits",
+        _no_words,
+        ("outcome",),
     ),
     Evaluation: Kind(
         "label:str support:int predicted:int precision:estimate recall:estimate f1:estimate",

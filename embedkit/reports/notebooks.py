@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 ROWS = 10
+LONG = 40  # characters, from which a cell may break into lines
+ENDS = ("_low", "_high")
 # Kinds that can be missing have types of pandas that know it; the others are NumPy's.
 TYPES = {"str": "str", "int": "Int64", "float": "float64", "bool": "boolean"}
 
@@ -55,12 +57,14 @@ def html(result: Result) -> str:
     template = resources.files("embedkit.reports") / "templates" / "notebook.html"
     columns, rows = rows_of(result)
     kind = kind_of(result)
+    shown = [name for name in columns if not name.endswith(ENDS)]
+    cells = [dict(zip(columns, row, strict=True)) for row in rows[:ROWS]]
     return environment.from_string(template.read_text(encoding="utf-8")).render(
         title=kind.title(result),
         sentence=kind.sentence(result),
-        columns=list(columns),
-        numbers=[type_ in ("int", "float") for type_ in columns.values()],
-        rows=[[_shown(value) for value in row] for row in rows[:ROWS]],
+        columns=[(name, columns[name] in ("int", "float")) for name in shown],
+        rows=[[_cell(one, name) for name in shown] for one in cells],
+        long=LONG,
         more=max(0, len(rows) - ROWS),
     )
 
@@ -83,9 +87,10 @@ def document(result: Result) -> dict[str, Any]:
     return {"rows": [dict(zip(columns, row, strict=True)) for row in rows]}
 
 
-def _shown(value: Any) -> str:
+def _cell(row: dict[str, Any], name: str) -> str:
+    """Return a value, with its interval where it has one."""
+    value, ends = row[name], [row.get(f"{name}{end}") for end in ENDS]
     if value is None or value != value:
         return "–"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)
+    shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return shown if None in ends else f"{shown} [{ends[0]:.3g}, {ends[1]:.3g}]"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -16,6 +17,7 @@ from embedkit.heads.comparison import Comparison
 from embedkit.heads.curve import LearningCurve
 from embedkit.reports.figures import (
     STYLE,
+    Drawing,
     comparison_figure,
     confusion_heatmap,
     learning_curve_figure,
@@ -42,7 +44,7 @@ def waterfall(ledger: Ledger) -> Figure:
     """Draw what each cause takes off the reported accuracy of each head, down to the honest one."""
     with mpl.rc_context(STYLE):
         rows = max(len(one.lines) for one in ledger.heads) + 2
-        figure = Figure((WIDTH, len(ledger.heads) * (ROW * rows + 0.9)), layout="constrained")
+        figure = Drawing((WIDTH, len(ledger.heads) * (ROW * rows + 0.9)), layout="constrained")
         for place, head in enumerate(ledger.heads):
             _fall(figure.add_subplot(len(ledger.heads), 1, 1 + place), head, ledger.split)
     return figure
@@ -89,13 +91,18 @@ def _drawn(result: Result) -> Figure:
         if one[kind.drawn] is not None:
             ends = [one[f"{kind.drawn}{end}"] for end in ENDS if f"{kind.drawn}{end}" in columns]
             bars.append((_name([one[name] for name in kind.by]), one[kind.drawn], *ends))
-    return _bars(bars, kind.drawn or "rows", kind.title(result))
+    figure = _bars(bars, kind.drawn or "rows", kind.title(result))
+    if not bars:  # what did not run, or found nothing
+        words = fill(kind.sentence(result) or "nothing to draw", NAME)
+        figure.axes[0].text(0.5, 0.5, words, ha="center", va="center", parse_math=False)
+        figure.axes[0].set_axis_off()
+    return figure
 
 
 def _bars(bars: Sequence[tuple[Any, ...]], what: str, title: str) -> Figure:
     shown = bars[:MOST]
     with mpl.rc_context(STYLE):
-        figure = Figure((WIDTH, 1.1 + ROW * max(1, len(shown))), layout="constrained")
+        figure = Drawing((WIDTH, 1.1 + ROW * max(1, len(shown))), layout="constrained")
         axes = figure.add_subplot()
         for place, (_, value, *ends) in enumerate(shown):
             if len(ends) == 2 and None not in ends:
