@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from embedkit_cli import console
-from embedkit_cli.options import Backbone, Json, Label, Quiet, Seed, StorePath
+from embedkit_cli.options import Backbone, BlurFaces, Json, Label, NoImages, Quiet, Seed, StorePath
 
 
 def map_(
@@ -29,9 +29,8 @@ def map_(
         int,
         typer.Option("-k", "--neighbours", min=2, max=200, help="That each picture is tied to."),
     ] = 15,
-    no_images: Annotated[
-        bool, typer.Option("--no-images", help="No thumbnails in the page.")
-    ] = False,
+    blur_faces: BlurFaces = False,
+    no_images: NoImages = False,
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -46,10 +45,12 @@ def map_(
         embedkit map indexes/faces -o map.png --colour-by split
         embedkit map indexes/faces --add new/ --no-images
     """
+    from embedkit.files import check_place
     from embedkit.maps import map_of
     from embedkit.reports.map_files import check_file, map_text, write_map
     from embedkit.store import Store
 
+    check_place(output)
     check_file(output, images=not no_images)
     opened = Store.open(store)
     with console.progress() as progress:
@@ -63,5 +64,5 @@ def map_(
             seed=seed,
             progress=progress,
         )
-    path = write_map(made, output, images=not no_images)
+    path = write_map(made, output, images=not no_images, blur_faces=blur_faces)
     console.show(f"{map_text(made)}\nwrote {path}", made.to_dict() | {"path": str(path)})

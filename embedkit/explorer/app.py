@@ -3,10 +3,8 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -24,6 +22,7 @@ from embedkit.explorer.doors import Doors, Keys, cookie_name
 from embedkit.explorer.jobs import Jobs, Waiting
 from embedkit.explorer.pictures import LARGE, SMALL, picture
 from embedkit.explorer.states import PEOPLE, ChangedError, State, Watch
+from embedkit.reports.pages import asset, template
 
 STATIC = {
     "explorer.js": ("embedkit.explorer", "text/javascript"),
@@ -88,10 +87,9 @@ class Explorer:
 
     def _page(self, request: Request) -> Response:
         state = self._watch.newest()
-        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-        template = environment.from_string(_read("embedkit.explorer", "explorer.html"))
         data = answers.start(state) | {"writing": self.keys.writing}
-        response = HTMLResponse(template.render(data=data, name=state.store.items.root.name))
+        page = template("explorer.html", package="embedkit.explorer")
+        response = HTMLResponse(page.render(data=data, name=state.store.items.root.name))
         response.set_cookie(
             cookie_name(self.port), self.keys.cookie, httponly=True, samesite="strict"
         )
@@ -102,7 +100,7 @@ class Explorer:
         if name not in STATIC:
             raise HTTPException(404)
         package, kind = STATIC[name]
-        return Response(_read(package, name), media_type=kind)
+        return Response(asset(name, package=package), media_type=kind)
 
     def _pictures(self, request: Request) -> Response:
         state, offset = self._state(request), _number(request.query_params.get("offset", "0"))
@@ -289,7 +287,3 @@ def _placeholder(reason: str) -> str:
         '<text x="80" y="76" font-size="16">no picture</text>'
         f'<text x="80" y="98" font-size="9">{words}</text></g></svg>'
     )
-
-
-def _read(package: str, name: str) -> str:
-    return (resources.files(package) / "templates" / name).read_text(encoding="utf-8")

@@ -25,13 +25,14 @@ def check_file(path: Path, *, images: bool = True) -> None:
         raise InputError(f"--no-images is for a page; {path.name!r} is a figure and has none")
 
 
-def write_map(made: Map, path: Path, *, images: bool = True) -> Path:
+def write_map(made: Map, path: Path, *, images: bool = True, blur_faces: bool = False) -> Path:
     """Write a map in the format of the file's ending, and return its path.
 
     Args:
         made: the map.
         path: ending in .html, .png or .svg.
         images: whether a page has thumbnails.
+        blur_faces: whether faces on them are made unrecognisable.
 
     Raises:
         InputError: another ending.
@@ -40,7 +41,7 @@ def write_map(made: Map, path: Path, *, images: bool = True) -> Path:
     check_file(path)
     if path.suffix.lower() != f".{PAGE}":
         return save_figure(map_figure(made), path)
-    page = render_map(made, images=images)
+    page = render_map(made, images=images, blur_faces=blur_faces)
     return write_output(path, page.encode(errors="backslashreplace"))
 
 

@@ -1,21 +1,20 @@
 """The map as one HTML page that opens anywhere and asks no network for anything."""
 
-import base64
-import hashlib
 import json
-from importlib import resources
+from functools import partial
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from embedkit.maps import Map
 from embedkit.reports.map_data import map_data
-from embedkit.reports.pictures import load_pixels
+from embedkit.reports.pages import asset, fill
+from embedkit.reports.pictures import Pictures
 from embedkit.reports.sprites import MOST, sprites
 from embedkit.vectors import Pixels
 
-START = (
+START = Markup(
     '"use strict";\n'
     'new EmbedMap(document.getElementById("map"), '
     'JSON.parse(document.getElementById("data").textContent));\n'
@@ -24,40 +23,32 @@ START = (
 _ESCAPED = {one: f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
 
 
-def render_map(made: Map, *, images: bool = True) -> str:
+def render_map(made: Map, *, images: bool = True, blur_faces: bool = False) -> str:
     """Return the page of a map.
 
     Args:
         made: the map.
         images: whether thumbnails go into the page: of all points, or of 10,000 drawn ones.
+        blur_faces: whether faces on them are made unrecognisable; see `Pictures`.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    templates = resources.files("embedkit.reports") / "templates"
-    read = {
-        name: (templates / name).read_text(encoding="utf-8")
-        for name in ("map.html", "map.css", "map_page.css", "map.js")
-    }
     n = len(made.places) + len(made.added)
     pictured = _pictured(made, n)
-    tiles = sprites(lambda point: _pixels(made, point), pictured, n) if images else None
-    style = read["map.css"] + read["map_page.css"]
-    script = read["map.js"] + START
+    pictures = Pictures(made.store.items, blur_faces=blur_faces)
+    look = partial(_pixels, made, pictures)
+    tiles = sprites(look, pictured, n) if images else None
     data = json.dumps(map_data(made, sprites=tiles), allow_nan=False)
     for one, escaped in _ESCAPED.items():
         data = data.replace(one, escaped)
-    return environment.from_string(read["map.html"]).render(
+    return fill(
+        "map.html",
+        style=asset("map.css") + asset("map_page.css"),
+        script=asset("map.js") + START,
         title=made.title,
         method=made.method,
         verdict=made.honesty.verdict,
         honesty=made.honesty.sentences(len(made.places)),
         note=_note(pictured, n, tiles) if images else "This page was made without pictures.",
-        style=style,
-        style_hash=_hash(style),
-        script=script,
-        script_hash=_hash(script),
-        data=data,
+        data=Markup(data),
     )
 
 
@@ -82,12 +73,7 @@ def _note(pictured: list[int], n: int, tiles: dict[str, Any] | None) -> str:
     return " ".join(said)
 
 
-def _pixels(made: Map, point: int) -> Pixels | None:
+def _pixels(made: Map, pictures: Pictures, point: int) -> Pixels | None:
     if point >= len(made.places):
-        return made.added[point - len(made.places)].pixels
-    return load_pixels(made.store.items.path(made.store.items.ids[made.rows[point]]))
-
-
-def _hash(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return f"sha256-{digest}"
+        return pictures.shown(made.added[point - len(made.places)].pixels, None)
+    return pictures.pixels(made.store.items.ids[made.rows[point]])

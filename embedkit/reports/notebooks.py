@@ -1,9 +1,6 @@
 """What `Result` looks up: a result as HTML for a notebook, as a data frame, a figure and JSON."""
 
-from importlib import resources
 from typing import TYPE_CHECKING, Any
-
-from jinja2 import Environment, StrictUndefined
 
 from embedkit.finetuning import Finetuned
 from embedkit.heads import Head
@@ -12,6 +9,7 @@ from embedkit.heads.curve import LearningCurve
 from embedkit.items import ItemTable
 from embedkit.reports import documents, finetunings
 from embedkit.reports.kinds import kind_of, rows_of
+from embedkit.reports.pages import template
 from embedkit.results import Result
 from embedkit.store import Store
 
@@ -51,15 +49,11 @@ def html(result: Result) -> str:
 
     It takes the colours of the notebook, light or dark, and shows the first rows of the table.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = resources.files("embedkit.reports") / "templates" / "notebook.html"
     columns, rows = rows_of(result)
     kind = kind_of(result)
     shown = [name for name in columns if not name.endswith(ENDS)]
     cells = [dict(zip(columns, row, strict=True)) for row in rows[:ROWS]]
-    return environment.from_string(template.read_text(encoding="utf-8")).render(
+    return template("notebook.html").render(
         title=kind.title(result),
         sentence=kind.sentence(result),
         columns=[(name, columns[name] in ("int", "float")) for name in shown],

@@ -12,7 +12,7 @@ from embedkit.audits.headlines import Cause, most_telling
 from embedkit.audits.methods import METHODS
 from embedkit.audits.quality import Flagged
 from embedkit.audits.twins import Pair
-from embedkit.reports.pages import fill
+from embedkit.reports.pages import asset, fill
 from embedkit.reports.pictures import Pictures
 from embedkit.reports.text import difference, p_value, share
 from embedkit.reports.views import shown_views
@@ -60,9 +60,10 @@ def render(
     pictures = Pictures(result.store.items, blur_faces=blur_faces, hidden=not images)
     by_name = {one.name: one for one in result.findings if one.verdict is not Verdict.NOT_RUN}
     twins = by_name.get("twins")
-    found = {name: by_name.get(name) for name in METHODS}
+    found: dict[str, Any] = {name: by_name.get(name) for name in METHODS}
     return fill(
         "audit.html",
+        style=asset("style.css"),
         name=result.store.items.root.name,
         headline=result.headline,
         ran=list(by_name.values()),

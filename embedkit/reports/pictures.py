@@ -65,9 +65,11 @@ class Pictures:
     def pixels(self, id_: str) -> Pixels | None:
         """Return a picture as it may be shown, None where its file is gone or damaged."""
         pixels = load_pixels(self._items.path(id_))
-        if pixels is None or not self._blur:
-            return pixels
-        return mosaic(pixels, self._only_face(id_))
+        return None if pixels is None else self.shown(pixels, self._only_face(id_))
+
+    def shown(self, pixels: Pixels, face: Box | None) -> Pixels:
+        """Return pixels as they may be shown; without the box of a face all of them are blurred."""
+        return mosaic(pixels, face) if self._blur else pixels
 
     def uri(self, id_: str) -> str | None:
         """Return a thumbnail as a `data:` address, None where there is no picture."""
