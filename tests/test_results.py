@@ -22,6 +22,7 @@ from embedkit.audits.limits import parse_limits
 from embedkit.audits.remedies import Advices, advise, plan_split
 from embedkit.audits.selftest import Row, Selftest
 from embedkit.audits.suspects import Suspect
+from embedkit.exports import export
 from embedkit.finetuning import finetune
 from embedkit.heads import evaluate, train
 from embedkit.heads.comparison import compare
@@ -29,6 +30,7 @@ from embedkit.heads.curve import learning_curve
 from embedkit.heads.mitigation import Effects, mitigate
 from embedkit.heads.predict import Predictions
 from embedkit.items import Unreadable
+from embedkit.maps import map_of
 from embedkit.neighbours import Hits, search
 from embedkit.pipeline import embed
 from embedkit.reports import notebooks
@@ -79,6 +81,8 @@ def everything(store, stripes):
         "items": store.items,
         "store": store,
         "head": head,
+        "map": map_of(store),
+        "export": export(store, store.path.parent / "npy", to="npy"),
     }
 
 
@@ -86,7 +90,7 @@ NAMES = [
     *("audit", "gate", "twins", "leakage", "ledger", "labels", "quality", "siblings", "parity"),
     *("shortcuts", "bias", "not run", "evaluation", "learning curve", "comparison", "card"),
     *("effect", "effects", "finetuned", "prediction", "predictions", "hits", "selftest"),
-    *("classifier", "split plan", "advice", "items", "store", "head"),
+    *("classifier", "split plan", "advice", "items", "store", "head", "map", "export"),
 ]
 
 
@@ -239,8 +243,10 @@ def test_every_answer_of_the_python_interface_is_a_result(results):
         "compare": "comparison",
         "embed": "store",
         "evaluate": "evaluation",
+        "export": "export",
         "explain": "card",
         "load_head": "head",
+        "map_of": "map",
         "read_source": "items",
         "search": "hits",
         "search_text": "hits",

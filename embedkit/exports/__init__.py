@@ -8,7 +8,7 @@ from embedkit.errors import InputError
 from embedkit.exports.arrays import write_arrays
 from embedkit.exports.atlas import KIND as ATLAS
 from embedkit.exports.atlas import is_atlas, write_atlas
-from embedkit.exports.base import Exported, Subject, Written
+from embedkit.exports.base import Subject, Written
 from embedkit.exports.columns import columns
 from embedkit.exports.fiftyone import write_fiftyone
 from embedkit.exports.heads import ONNX, export_head
@@ -18,6 +18,7 @@ from embedkit.exports.tables import KIND as PARQUET
 from embedkit.exports.tables import is_table, write_table
 from embedkit.heads import Head, load_head
 from embedkit.pipeline.progress import OnProgress
+from embedkit.reports.exported import Exported
 from embedkit.store import Store
 
 __all__ = ["TARGETS", "Exported", "export"]

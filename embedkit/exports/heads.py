@@ -9,10 +9,11 @@ import numpy as np
 
 import embedkit
 from embedkit.errors import EmbedkitError, HeadError, InputError
-from embedkit.exports.base import PERSONAL, Exported, in_python, quoted
+from embedkit.exports.base import PERSONAL, in_python, quoted
 from embedkit.exports.places import new_file, with_suffix
 from embedkit.heads import Head
 from embedkit.heads.knn import NearestNeighbours
+from embedkit.reports.exported import Exported
 from embedkit.vectors import FloatArray, unit_rows
 
 ONNX = "onnx"

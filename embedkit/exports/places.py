@@ -10,9 +10,9 @@ from typing import Any
 
 from embedkit.errors import InputError, OutputError
 from embedkit.files import growing, rename, sync_folder
+from embedkit.reports.exported import SCHEMA
 
 RECORD = "embedkit.json"
-SCHEMA = "embedkit.export/1"
 
 
 @contextmanager

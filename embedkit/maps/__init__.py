@@ -14,6 +14,7 @@ from embedkit.maps.honesty import Honesty, measure
 from embedkit.maps.layout import FEWEST, lay_out, neighbour_graph
 from embedkit.maps.placing import Added, place_each, read_new
 from embedkit.pipeline.progress import OnProgress, Progress
+from embedkit.results import Result
 from embedkit.store import Store
 from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.vectors import FloatArray, IntArray
@@ -26,7 +27,7 @@ STAGES = ("new pictures", "what is known", "neighbours", "layout", "honesty", "p
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Map:
+class Map(Result):
     """A map of a store.
 
     Attributes:

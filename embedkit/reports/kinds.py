@@ -27,6 +27,7 @@ from embedkit.heads.curve import LearningCurve
 from embedkit.heads.mitigation import Effect, Effects
 from embedkit.heads.predict import Prediction, Predictions
 from embedkit.items import ItemTable, Unreadable
+from embedkit.maps import Map
 from embedkit.neighbours import Hits
 from embedkit.reports.entries import (
     ESTIMATE,
@@ -43,6 +44,7 @@ from embedkit.reports.entries import (
     planned,
     training_images,
 )
+from embedkit.reports.exported import Exported
 from embedkit.reports.text import share
 from embedkit.store import Store
 
@@ -297,6 +299,25 @@ KINDS: dict[type, Kind] = {
         lambda one: f"{len({advice.id for advice in one})} images to see to",
         _no_words,
         ("action",),
+    ),
+    Map: Kind(
+        "id:str x:float y:float",
+        lambda one: [
+            {"id": id_, "x": float(x), "y": float(y)}
+            for id_, (x, y) in zip(one.ids, one.places, strict=True)
+        ],
+        lambda one: one.title,
+        lambda one: f"{one.method} This map is {one.honesty.verdict}.",
+        ("id",),
+        "x",
+    ),
+    Exported: Kind(
+        "file:str bytes:int",
+        lambda one: [{"file": str(path), "bytes": path.stat().st_size} for path in one.paths],
+        lambda one: f"Export for {one.kind}",
+        lambda one: one.text,
+        ("file",),
+        "bytes",
     ),
     ItemTable: Kind(
         ITEMS,

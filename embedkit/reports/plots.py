@@ -15,6 +15,7 @@ from embedkit.finetuning import Finetuned
 from embedkit.heads import Evaluation
 from embedkit.heads.comparison import Comparison
 from embedkit.heads.curve import LearningCurve
+from embedkit.maps import Map
 from embedkit.reports.figures import (
     STYLE,
     Drawing,
@@ -24,6 +25,7 @@ from embedkit.reports.figures import (
     training_curves,
 )
 from embedkit.reports.kinds import kind_of, rows_of
+from embedkit.reports.map_figure import map_figure
 from embedkit.results import Result
 
 MOST = 30  # rows that are drawn
@@ -56,6 +58,7 @@ FIGURES: dict[type, Callable[[Any], Figure]] = {
     LearningCurve: learning_curve_figure,
     Finetuned: training_curves,
     Ledger: waterfall,
+    Map: map_figure,
 }
 
 
