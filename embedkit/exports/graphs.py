@@ -100,7 +100,6 @@ def _nearest(made: _Graph, unit: str, head: NearestNeighbours) -> str:
     k = min(int(head.choice.value), len(vectors))
     every = made.add("Cast", [made.constant(vectors.T, np.float32)], to=TensorProto.DOUBLE)
     cosine = made.add("MatMul", [unit, every])
-    cosine = made.add("Clip", [cosine, made.constant(-1.0), made.constant(1.0)])
     # Ties are told as the store's index tells them: equal decimals, and then the smaller row.
     ranks = made.add("Round", [made.add("Mul", [cosine, made.constant(10.0**TIE_DECIMALS)])])
     rows = "rows"
