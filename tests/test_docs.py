@@ -14,7 +14,7 @@ from helpers import make_different
 import embedkit.demo
 
 ROOT = Path(__file__).resolve().parents[1]
-PEOPLE = 18  # of the demonstration, whose self-test needs 90 pictures
+PEOPLE = 16  # of the demonstration, which has 100
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # A code block, its language, and the comment before it if it says why it is not run.
 BLOCK = re.compile(
