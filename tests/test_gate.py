@@ -31,7 +31,7 @@ SCHEMA = json.loads((Path(__file__).parents[1] / "docs/audit.schema.json").read_
 
 @pytest.fixture(scope="module")
 def result(planted_store):
-    return audit(planted_store, backbone="pixels", checks=CHECKS)
+    return audit(planted_store, backbone="pixels", checks=CHECKS, heads=("knn",))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_path_leads_to_what_the_json_has_there(result, figures):
 def test_names_that_two_entries_share_are_only_counted(result):
     twice = replace(result["ledger"], heads=(result["ledger"].heads[0],) * 2)
     names = figures_of(replace(result, findings=(twice,)))
-    assert "ledger.logistic.honest" not in names
+    assert "ledger.knn.honest" not in names
     assert "ledger.total" not in names
 
 
@@ -117,14 +117,14 @@ def test_a_limit_that_is_none_is_an_error_before_anything_runs(text):
     ("text", "hint"),
     [
         ("leak=1%", "did you mean 'leakage'"),
-        ("ledger.logistic.honst=1%", "did you mean 'ledger.logistic.honest'"),
-        ("ledger.honest>=0.5", "'ledger.knn.honest' or 'ledger.logistic.honest'"),
+        ("ledger.knn.honst=1%", "did you mean 'ledger.knn.honest'"),
+        ("ledger.honest>=0.5", "did you mean 'ledger.knn.honest'"),
         ("quality.blurred.failing=0", "'quality.checks.blurred.failing'"),
         ("twins.frobs=0", "--limits' lists all"),
-        ("ledger.logistic.honest>=80", "ledger.logistic.honest=80%"),
+        ("ledger.knn.honest>=80", "ledger.knn.honest=80%"),
         ("twins.pairs=3%", "a count; leave the % out"),
         ("ledger.points=3%", "in accuracy points; leave the % out"),
-        ("ledger.logistic.honest", "in quotes"),
+        ("ledger.knn.honest", "in quotes"),
     ],
 )
 def test_a_wrong_name_or_number_is_an_error_that_shows_the_way(result, text, hint):

@@ -66,9 +66,9 @@ class Baseline:
         return {
             "schema": SCHEMA,
             "label": self.label,
-            "sketch": list(self.sketch),
             "known": {name: sorted(map(list, keys)) for name, keys in sorted(self.known.items())},
             "images": dict(sorted(self.images.items())),
+            "sketch": list(self.sketch),
         }
 
 

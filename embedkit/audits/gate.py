@@ -15,7 +15,7 @@ from embedkit.audits.remainders import Remainder, take_off
 from embedkit.results import Result
 
 ENDS = {End.VALUE: "value", End.LOW: "lower end", End.HIGH: "upper end"}
-NOTHING_OFF = "{} is no count or share of what the baseline lists, which takes nothing off it"
+NOTHING_OFF = "{} is not counted anew without known findings: the baseline takes nothing off it"
 
 
 class Outcome(StrEnum):
@@ -137,13 +137,14 @@ def _judge(
     shown = f"{figure.value:.4g}"
     if figure.low is not None and figure.high is not None:
         shown += f" [{figure.low:.4g}, {figure.high:.4g}]"
-    asked = "at least" if limit.at_least else "at most"
+    asked = f"at {'least' if limit.at_least else 'most'}"
     if number != figure.value:
         asked = f"of {number:.4g}, the {ENDS[end]} of the interval, {asked}"
     return Judged(
         limit,
         Outcome.HOLDS if limit.holds(number) else Outcome.EXCEEDED,
-        f"{limit.name} is {shown}; {asked} {limit.bound:g} is allowed",
+        f"{limit.name} is {shown}; {asked} {limit.bound:g} is "
+        f"{'asked for' if limit.at_least else 'allowed'}",
         figure,
     )
 
