@@ -125,7 +125,7 @@ def test_a_figure_can_be_drawn_and_saved(results, name):
     assert isinstance(figure, Figure)
     assert figure_bytes(figure, "png").startswith(b"\x89PNG")
     axes = figure.axes[0]
-    assert len(axes.lines or axes.patches or axes.images or axes.texts)
+    assert len(axes.lines or axes.patches or axes.images or axes.texts or axes.collections)
 
 
 @pytest.mark.parametrize("name", NAMES)

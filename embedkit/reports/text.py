@@ -238,7 +238,8 @@ def p_value(value: float) -> str:
 def unreadable(store: Store) -> str:
     """Say how many images could not be read, and why the first ones."""
     lines = [f"{len(store.unreadable)} images could not be read (all in unreadable.parquet):"]
-    lines += [f"  {one.id}: {one.reason}" for one in store.unreadable[:5]]
+    # A line that a name begins would be a command to some who read a log.
+    lines += [f"  {' '.join(one.id.splitlines())}: {one.reason}" for one in store.unreadable[:5]]
     if len(store.unreadable) > 5:
         lines.append(f"  and {len(store.unreadable) - 5} more")
     return "\n".join(lines)
