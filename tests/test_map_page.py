@@ -425,6 +425,13 @@ def test_hooks_are_called_and_the_explorers_methods_work(shown):
     )
     shown.get_by_label("Colour by").select_option("ticked")
     assert shown.locator(".em-key button").all_inner_texts()[2:] == ["real\n3", "no value\n13"]
+    shown.evaluate(
+        """map.setColumn({name: "ticked", group: "review", note: "", kind: "category",
+          values: Array.from({length: 203}, (_, i) => `value ${i}`), codes: btoa("\\0".repeat(68)),
+          colours: Array(203).fill(-1)})"""
+    )
+    assert shown.locator(".em-key .em-entry").count() == 200
+    assert "3 more values are not listed" in shown.locator(".em-key").inner_text()
     shown.evaluate("map.show(2)")
     assert shown.locator(".em-card").is_visible()
 

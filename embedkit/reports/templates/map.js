@@ -364,7 +364,7 @@ const EmbedMap = (() => {
         const rank = (code) => (column.colours[code] < 0 ? -column.colours[code] : 0);
         codes.sort((a, b) => (rank(a) === 1) - (rank(b) === 1) || a - b);
         let shared = 0;
-        for (const code of codes) {
+        for (const code of codes.slice(0, LISTED)) {
           const own = column.colours[code];
           if (own === -1 && !shared++) {
             const n = column.colours.filter((one) => one === -1).length;
@@ -372,6 +372,10 @@ const EmbedMap = (() => {
             rows.push(element("p", { className: "em-note", textContent: `${what}: there are ${this.data.palette.length} colours that can be told apart.` }));
           }
           rows.push(entry(code, column.values[code], column.counts[code], own === -2 ? this.data.none : own < 0 ? this.data.other : this.data.palette[own]));
+        }
+        if (codes.length > LISTED) {
+          const more = count(codes.length - LISTED);
+          rows.push(element("p", { className: "em-note", textContent: `${more} more values are not listed; Find knows them all.` }));
         }
         const none = column.none - (this.n - this.old); // new pictures have no value in any column
         if (none > 0) rows.push(entry(-1, "no value", none, this.data.none));
