@@ -413,6 +413,7 @@ def test_texts_need_a_space_that_knows_them(client):
     assert client.get("text", text="  ")[0] == 422
 
 
+@pytest.mark.slow
 def test_a_card_is_the_one_that_explain_gives(client, store):
     row = store.items.splits.index("test")
     status, found = client.wait_for(f"card/{row}")
@@ -422,6 +423,7 @@ def test_a_card_is_the_one_that_explain_gives(client, store):
     assert card.sentence in found["text"]
 
 
+@pytest.mark.slow
 def test_the_map_has_a_point_for_every_picture(client, store):
     status, found = client.wait_for("map")
     assert status == 200
@@ -649,6 +651,7 @@ PNG = saved(noise(1), "PNG")
 ANSWERS = {200, 202, 400, 403, 404, 405, 409, 413, 421, 422}
 
 
+@pytest.mark.slow
 def test_no_request_brings_the_server_down_or_a_file_out(client, place):
     seen = set()
     secrets = ((place / "secret.txt").read_bytes(), (place / "secret.png").read_bytes()[40:80])
@@ -685,6 +688,7 @@ def test_what_is_no_http_ends_the_connection_only(client):
     assert client.get("pictures")[0] == 200
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_requests(client):
     def rounds(n):
         for row in range(n):
