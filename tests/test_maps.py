@@ -17,6 +17,7 @@ from embedkit.errors import InputError, NotEnoughImagesError
 from embedkit.maps import map_of
 from embedkit.maps.columns import FAINT, SHARED, Column, colour_numbers, item_columns
 from embedkit.maps.edges import fuzzy_graph
+from embedkit.maps.findings import audit_columns
 from embedkit.maps.honesty import compare, nearest_in_plane, trustworthiness
 from embedkit.maps.layout import lay_out, load_umap, neighbour_graph
 from embedkit.maps.placing import place
@@ -283,3 +284,11 @@ def test_a_new_vector_lands_among_its_own_and_does_not_depend_on_others():
 def test_pictures_that_cannot_be_read_are_refused(audited, tmp_path):
     with pytest.raises(InputError, match=r"no picture can be added: .*gone\.png"):
         map_of(audited, backbone="mtcnn", add=[str(tmp_path / "gone.png")])
+
+
+@pytest.mark.parametrize("details", [None, {}, {"pairs": [{"a": "x"}]}, {"pairs": 3}])
+def test_a_kept_finding_that_was_edited_is_said_to_be_damaged(clean_store, details):
+    findings = {"twins": {"not_run_reason": None, "details": details}}
+    found = audit_columns(clean_store, findings, "label")
+    assert not [one for one in found.columns if one.name == "copies"]
+    assert any("the kept finding is damaged" in one for one in found.missing)

@@ -69,20 +69,23 @@ def audit_columns(store: Store, findings: dict[str, Any], label: str) -> AuditCo
     for name, what in SHOWN.items():
         if name not in findings:
             continue
-        finding = findings[name]
-        if finding["not_run_reason"] is not None:
-            missing.append(f"{what}: {finding['not_run_reason']}")
-        elif name == "twins":
-            pairs = tuple(
-                (row_of[one["a"]], row_of[one["b"]]) for one in finding["details"]["pairs"]
-            )
-            copies = _copies(finding["details"]["pairs"], row_of)
-            made.append(AuditColumn("copies", copies, usual=NO_COPY))
-        elif name == "labels":
-            made += _labels(finding["details"]["issues"], row_of)
-        else:
-            quality = _quality(finding["details"]["flagged"], row_of)
-            made.append(AuditColumn("quality", quality, usual=NO_DEFECT))
+        try:
+            reason = findings[name]["not_run_reason"]
+            if reason is not None:
+                missing.append(f"{what}: {reason}")
+                continue
+            details = findings[name]["details"]
+            if name == "twins":
+                pairs = tuple((row_of[one["a"]], row_of[one["b"]]) for one in details["pairs"])
+                copies = _copies(details["pairs"], row_of)
+                made.append(AuditColumn("copies", copies, usual=NO_COPY))
+            elif name == "labels":
+                made += _labels(details["issues"], row_of)
+            else:
+                quality = _quality(details["flagged"], row_of)
+                made.append(AuditColumn("quality", quality, usual=NO_DEFECT))
+        except (KeyError, IndexError, TypeError, AttributeError):
+            missing.append(f"{what}: the kept finding is damaged; 'embedkit audit' makes it anew")
     people = _people(store)
     if people is None:
         missing.append(
