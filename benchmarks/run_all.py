@@ -23,6 +23,8 @@ SCRIPTS = (
     "bias.py",
     "mitigation.py",
     "views.py",
+    "pages.py",
+    "screenshots.py",
     "video.py",
     "explanations.py",
     "maps.py",
