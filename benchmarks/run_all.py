@@ -28,6 +28,7 @@ SCRIPTS = (
     "video.py",
     "explanations.py",
     "maps.py",
+    "export.py",
     "finetune.py",
     "embedding_speed.py",
     "embedding.py",
