@@ -394,9 +394,10 @@ def test_a_wheel_keeps_what_is_under_the_pointer_and_two_fingers_zoom(shown):
 def test_copies_are_joined_by_lines_and_what_is_missing_is_said(shown, made):
     (ax, ay), (bx, by) = at(shown, 0), at(shown, 1)
     part = {"x": (ax + bx) / 2 - 3, "y": (ay + by) / 2 - 3, "width": 6, "height": 6}
+    shown.evaluate("map._draw()")
     joined = shown.screenshot(clip=part)
     shown.get_by_label("Join copies (2 pairs)").uncheck()
-    shown.wait_for_function("!map.waiting")
+    shown.evaluate("map._draw()")
     assert shown.screenshot(clip=part) != joined
     assert made.columns.missing[-1] in shown.locator(".em-missing").inner_text()
 
