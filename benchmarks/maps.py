@@ -10,7 +10,6 @@ import json
 import os
 import random
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -270,7 +269,6 @@ def drawn() -> list[list[str]]:
 
 
 def main() -> None:
-    sys.path.remove(str(Path(__file__).parent))  # numba takes coverage.py of here for another
     data = data_folder()
     WORK.mkdir(exist_ok=True)
     begun = part("load", lambda: os.getloadavg()[0])

@@ -120,8 +120,8 @@ these tasks: `mtcnn` is a face detector's third network, `pixels` sees no conten
 ## Time and memory
 
 Whole commands, start-up included (importing torch alone is about 2 s and 600 MiB). Frames a second
-of `predict --faces` on videos stand in [video.md](video.md), what the report's page and the map cost,
-and how they move, in [pages.md](pages.md) and [maps.md](maps.md), exports in [export.md](export.md).
+of `predict --faces` on videos stand in [video.md](video.md); how the report's page and the map open
+and move in [pages.md](pages.md) and [maps.md](maps.md); exports in [export.md](export.md).
 
 {table(cost)}
 
