@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tracemalloc
+from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -716,21 +717,25 @@ def test_memory_does_not_grow_with_requests(client):
 
 def test_the_command_prints_an_address_that_works_and_ends_on_interrupt(place):
     command = [sys.executable, "-m", "embedkit_cli", "view", str(place / "store"), "-b", "mtcnn"]
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [*command, "--no-browser", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
-        lines = []
-        while not lines or lines[-1] != "}\n":
-            lines.append(process.stdout.readline())
-        document = json.loads("".join(lines))
+        # A shell's background job, and all that it starts, ignores SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        every = iter(process.stdout.readline, "")
+        lines = list(takewhile(lambda line: line != "}\n", every))
+        document = json.loads("".join([*lines, "}"]))
         assert document["schema"] == "embedkit.view/1"
         assert Client(SimpleNamespace(**document)).get("pictures")[0] == 200
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-        assert process.returncode == 0
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()  # or a test that fails here would wait for it
+    assert process.returncode == 0
     assert out == ""
     assert "Ctrl-C" in err
     assert "Traceback" not in err
