@@ -12,6 +12,8 @@ from helpers import noise, saved
 from PIL import Image
 
 from embedkit.audits import audit
+from embedkit.audits.claims import claims_of
+from embedkit.audits.ticks import Answer, tick
 from embedkit.errors import InputError
 from embedkit.heads import evaluate, train
 from embedkit.heads.curve import learning_curve
@@ -270,6 +272,14 @@ def test_people_on_both_sides_are_shown_in_pairs(tmp_path):
     page = parsed(render(result))
     assert page.elements.count("img") == 24
     assert "The same people on both sides" in "".join(page.text)
+    assert result.reviews == {}
+    claims = claims_of(result["siblings"].to_dict())
+    for claim, answer in zip(claims, [Answer.REAL, Answer.REAL, Answer.NOT_REAL], strict=False):
+        tick(store, claim, answer)
+    assert (result.reviews["siblings"].real, result.reviews["siblings"].not_real) == (2, 1)
+    said = "".join(parsed(render(result)).text)
+    assert "3 of 12 listed pairs were looked at: 2 real, 1 not real, 0 unsure." in said
+    assert "were not drawn at random" in said
 
 
 def test_no_face_can_be_told_on_a_blurred_page(result, page, planted_store):

@@ -43,6 +43,11 @@ def claims_of(finding: Document, *, label: str = "label") -> tuple[Claim, ...]:
                 Claim(name, "", tuple(sorted((str(one["a"]), str(one["b"])))))
                 for one in details["pairs"]
             )
+        if name == "siblings" and details:
+            return tuple(
+                Claim(name, "", tuple(sorted((str(one["image"]), str(one["in_train"])))))
+                for one in details["pairs"]
+            )
         if name == "labels" and details:
             return tuple(
                 Claim(name, f"{label} = {one['given']}", (str(one["id"]),))

@@ -10,7 +10,7 @@ from embedkit.audits.ticks import Answer, Tick, ticks
 from embedkit.statistics import Estimate, wilson
 from embedkit.store import Store
 
-NOUNS = {"twins": "pairs", "labels": "labels", "quality": "pictures"}
+NOUNS = {"twins": "pairs", "siblings": "pairs", "labels": "labels", "quality": "pictures"}
 # A random sample of fewer says next to nothing.
 LEAST = 10
 

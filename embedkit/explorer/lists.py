@@ -40,6 +40,7 @@ def listed(finding: Document) -> tuple[Listed, ...]:
     """
     lists: dict[str, tuple[str, Callable[[Entry], Listed]]] = {
         "twins": ("pairs", _pair),
+        "siblings": ("pairs", _people),
         "labels": ("issues", _issue),
         "quality": ("flagged", _flagged),
     }
@@ -59,6 +60,11 @@ def _pair(one: Entry) -> Listed:
     if None not in labels and labels[0] != labels[1]:
         words += f"; labels differ: {labels[0]!r} and {labels[1]!r}"
     return Listed((str(one["a"]), str(one["b"])), words, kind)
+
+
+def _people(one: Entry) -> Listed:
+    ids = (str(one["image"]), str(one["in_train"]))
+    return Listed(ids, "said to show one person; the second is in train", "one person")
 
 
 def _issue(one: Entry) -> Listed:

@@ -21,6 +21,7 @@ only. A view is a function that fills <main>; the part of the address after # sa
   };
   const ASK = {
     twins: "Are these copies of one photograph?",
+    siblings: "Do these show the same person?",
     labels: "Is the label wrong?",
     quality: "Is the picture spoilt as it says?",
   };
@@ -171,7 +172,7 @@ only. A view is a function that fills <main>; the part of the address after # sa
     const review = one.reviewed;
     const todo = el("div", { className: "todo" });
     if (review) {
-      const noun = { twins: "pair", labels: "label", quality: "picture" }[one.name];
+      const noun = { twins: "pair", siblings: "pair", labels: "label", quality: "picture" }[one.name];
       todo.append(
         el("button", { className: "main", onclick: () => (location.hash = `review/${one.name}`) }, `Judge ${many(review.listed, noun)}`),
       );
