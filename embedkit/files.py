@@ -92,6 +92,7 @@ def growing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)  # of a run that was killed, or a link to elsewhere
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from None
     try:
@@ -117,7 +118,9 @@ def append_durably(path: Path, data: bytes) -> None:
 
 
 def _write(path: Path, parts: Iterable[Buffer], how: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, 0o666)
+    # A link that somebody put there would lead the bytes into another file.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how
+    descriptor = os.open(path, flags, 0o666)
     try:
         for part in parts:
             view = memoryview(part).cast("B")

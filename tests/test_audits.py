@@ -2,10 +2,13 @@
 
 import itertools
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import numpy as np
+import pyarrow as pa
 import pytest
 from helpers import noise, saved
 from PIL import Image, ImageOps
@@ -397,3 +400,55 @@ def test_an_audit_is_kept_in_the_store_until_the_store_changes(store_copy, tmp_p
     assert sorted(kept(store, backbone="mtcnn")) == ["leakage", "quality"]
     store.record.items["sha256"] = "0" * 64
     assert kept(store, backbone="mtcnn") == {}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda one: one.write_text("[" * 100_000),
+        lambda one: one.write_text(json.dumps(json.loads(one.read_text()) | {"finding": None})),
+        lambda one: one.write_text(json.dumps(json.loads(one.read_text()) | {"finding": [1]})),
+        lambda one: (one.unlink(), os.mkfifo(one)),
+    ],
+)
+def test_a_kept_finding_that_is_damaged_is_none(store_copy, damage):
+    store = Store.open(store_copy)
+    folder = keep(audit(store, checks=["quality"], backbone="pixels"))
+    assert list(kept(store, backbone="pixels")) == ["quality"]
+    damage(folder / "quality.json")
+    (folder / "other.json").write_text("{}")
+    assert kept(store, backbone="pixels") == {}
+
+
+def test_a_column_with_a_long_name_can_be_kept(store_copy):
+    store = Store.open(store_copy)
+    store.items = store.items.with_attribute("\u4e00" * 80, pa.array(["a"] * len(store.items)))
+    settings = {"label": "\u4e00" * 80, "backbone": "pixels"}
+    made = audit(store, checks=["quality"], backbone="pixels")
+    keep(replace(made, settings=settings))
+    assert list(kept(store, label="\u4e00" * 80, backbone="pixels")) == ["quality"]
+
+
+def test_total_leakage_is_the_first_cause_where_the_ledger_cannot_say_what_it_is_worth(tmp_path):
+    for n in range(40):
+        for side in ("train", "test"):
+            path = tmp_path / "f" / side / "ab"[n % 2] / f"{n}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(saved(noise(n), "PNG"))
+    result = audit(tmp_path_store(tmp_path), checks=["twins", "leakage", "ledger", "quality"])
+    cause = result.headline.causes[0]
+    assert (cause.audit, cause.of, cause.effect.value) == ("leakage", "test images", 1.0)
+    assert "40 of 40 test images have a relative in train" in cause.title
+    assert repr(result).splitlines()[1] == result.headline.title
+    with pytest.raises(KeyError, match="siblings; there are twins, leakage"):
+        _ = result["siblings"]
+
+
+def tmp_path_store(folder):
+    return embed(folder / "f", folder / "s", backbone="pixels")
+
+
+def test_a_report_without_the_ledger_blames_nobody(planted_store):
+    first = audit(str(planted_store.path), backbone="pixels", checks=["twins", "leakage"]).headline
+    assert "pairs of exact" in first.title
+    assert "was not asked for" in first.text

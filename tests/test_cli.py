@@ -447,6 +447,21 @@ def test_a_reader_that_has_had_enough_is_no_failure(faces, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+@pytest.mark.parametrize(("limit", "status"), [("quality=0.99", 0), ("quality=0", 1)])
+def test_a_reader_that_has_had_enough_does_not_change_a_gate(planted_store, limit, status):
+    program = f"{sys.executable} -m embedkit_cli audit {planted_store.path} -b pixels -q"
+    line = f"{program} --check quality --limit {limit} | true; exit ${{PIPESTATUS[0]}}"
+    assert subprocess.run(["bash", "-c", line], check=False).returncode == status
+
+
+def test_no_name_starts_a_command_where_github_reads_the_log(run, tmp_path):
+    make(tmp_path / "f", "train/::error title=x::y/1.png", "train/b/2.png")
+    status, out, err = run("scan", tmp_path / "f")
+    assert status == 0
+    assert "error title=x" in out
+    assert not any(line.lstrip().startswith("::") for line in (out + err).splitlines())
+
+
 def test_somebody_without_the_right_to_write_can_read(run, planted_store, tmp_path):
     """All reading commands work on a store that cannot be written; writing ones say why not."""
     public = Path(tempfile.mkdtemp())  # pytest's own folders are closed to others

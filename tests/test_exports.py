@@ -29,6 +29,7 @@ from embedkit.audits import Audit
 from embedkit.audits.kept import keep
 from embedkit.errors import InputError, OutputError
 from embedkit.exports import atlas, fiftyone, fiftyone_fields, projector
+from embedkit.exports.places import write_record
 from embedkit.pipeline import embed
 from embedkit.store import Space
 
@@ -56,7 +57,12 @@ class Made:
     found: dict
 
     def to_dict(self):
-        return {"name": self.name, "verdict": "present", "details": self.found}
+        return {
+            "name": self.name,
+            "verdict": "present",
+            "not_run_reason": None,
+            "details": self.found,
+        }
 
 
 @pytest.fixture(scope="module")
@@ -653,9 +659,39 @@ def test_an_interruption_leaves_nothing(audited, tmp_path, to, monkeypatch):
 
 def test_what_a_killed_run_left_is_removed_and_never_looked_whole(audited, tmp_path):
     (tmp_path / ".out.tmp").mkdir()
+    write_record(tmp_path / ".out.tmp", {"kind": "npy"})
     (tmp_path / ".out.tmp/vectors.npy").write_bytes(b"half")
     export(audited, tmp_path / "out", "npy")
     assert [one.name for one in tmp_path.iterdir()] == ["out"]
+    (tmp_path / "out").rename(tmp_path / ".out.old")  # killed between its two renames
+    export(audited, tmp_path / "out", "npy")
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("end", ["tmp", "old"])
+def test_what_is_not_ours_is_never_removed(audited, tmp_path, end):
+    other = tmp_path / f".out.{end}"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="no export of this kind"):
+        export(audited, tmp_path / "out", "npy")
+    assert (other / "thesis.txt").read_text() == "mine"
+
+
+def test_no_link_leads_an_export_elsewhere(audited, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / ".x.parquet.tmp").symlink_to(victim)
+    export(audited, tmp_path / "x", "parquet")
+    assert victim.read_text() == "mine"
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(InputError, match="there already"):
+        export(audited, tmp_path / "link", "npy")
+    for nothing in ("", ".", ".."):
+        for to in ("npy", "parquet"):
+            with pytest.raises(InputError, match="names nothing"):
+                export(audited, nothing, to)
 
 
 # The command.

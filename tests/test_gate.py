@@ -504,3 +504,9 @@ def test_all_figures_are_listed_with_their_values(run):
     for one in document["figures"]:
         if one["value"] is not None and not one["name"].startswith("siblings"):
             assert parse_limits([f"{one['name']}={min(one['value'], 1)}"])
+
+
+@pytest.mark.parametrize("text", ["leakage.low=5", "leakage.high=5", "leakage.value=2"])
+def test_a_limit_that_no_share_can_exceed_is_refused(result, text):
+    with pytest.raises(InputError, match="is a share"):
+        judge(result, parse_limits([text]))

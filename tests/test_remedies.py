@@ -137,7 +137,7 @@ def test_the_commands_write_files_that_can_be_used(planted_store, tmp_path, caps
     assert "none on two sides" in out
     assert "embedkit embed new.csv --root" in out
     assert "-b mtcnn -b pixels -o" in out
-    assert "People were not considered, only copies: nothing says who is on a picture" in out
+    assert "for only copies are known: nothing says who is on a picture" in out
     rows = list(csv.DictReader(io.StringIO((tmp_path / "new.csv").read_text())))
     assert len(rows) == len(planted_store.items)
     assert set(rows[0]) >= {"path", "label", "split"}

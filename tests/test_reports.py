@@ -3,7 +3,9 @@
 import html.parser
 import json
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -326,6 +328,8 @@ def test_a_report_is_written_as_its_name_says(result, tmp_path):
     assert json.loads((tmp_path / "a.json").read_text()) == json.loads(json.dumps(result.to_dict()))
     with pytest.raises(InputError, match=r"no report is written as 'a.pdf'; its end says how"):
         write_report(result, tmp_path / "a.pdf")
+    with pytest.raises(InputError, match="is a store; write the report to another folder"):
+        write_report(result, result.store.path / "store.json")
 
 
 @pytest.mark.browser
@@ -342,6 +346,18 @@ def test_every_link_of_the_page_leads_somewhere_and_all_is_reached_by_keyboard(p
     tab.locator("summary").first.focus()
     tab.keyboard.press("Enter")
     assert tab.locator("details").first.get_attribute("open") is not None
+
+
+def test_another_picture_under_the_name_of_one_is_not_shown(store_copy, planted, tmp_path):
+    folder = Path(shutil.copytree(planted.folder, tmp_path / "faces"))
+    store = Store.open(store_copy)
+    items = replace(store.items, root=folder)
+    id_ = items.ids[0]
+    assert Pictures(items).pixels(id_) is not None
+    (folder / id_).write_bytes(saved(noise(1), "PNG"))
+    assert Pictures(items).pixels(id_) is None
+    assert Pictures(items, blur_faces=True).uri(id_) is None
+    assert Pictures(items).pixels("../elsewhere.png") is None
 
 
 @pytest.mark.browser

@@ -211,3 +211,15 @@ def test_a_damaged_finding_is_not_recalled(store):
     finding["details"]["pairs"][0]["a"] = "nothing.png"
     with pytest.raises(InputError, match="is damaged"):
         recall_twins(store, finding)
+
+
+@pytest.mark.parametrize("change", [{"ids": []}, {"ids": [3]}, {"about": 5}, {"pixels": [None]}])
+def test_a_line_of_other_kinds_is_passed_over_everywhere(store, change):
+    claim = claims_of(kept(store, backbone="pixels")["twins"])[0]
+    tick(store, claim, Answer.REAL)
+    path = store.path / FILE
+    record = json.loads(path.read_text().splitlines()[-1])
+    path.write_text(json.dumps(record | change))
+    assert ticks(store) == {}
+    assert reviews_csv(ticks(store)).count(b"\n") == 1
+    path.unlink()

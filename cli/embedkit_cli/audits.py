@@ -99,12 +99,15 @@ def audit(
     from embedkit.audits.limits import parse_end, parse_limits
     from embedkit.audits.paths import figures_of
     from embedkit.errors import InputError
+    from embedkit.files import check_place
     from embedkit.pipeline import store_of
     from embedkit.reports import gates, text
     from embedkit.reports.outputs import check_report
 
     for path in report or ():
         check_report(path)
+    if write_baseline is not None:
+        check_place(write_baseline)
     bounds, end, show = parse_limits(limit or []), parse_end(limit_on), gates.form_of(format)
     if json and format != "text":
         raise InputError(f"--json and --format {format} are two forms of one result; take one")
@@ -144,8 +147,9 @@ def audit(
         every = figures_of(result).values()
         console.show(gates.figures(every), gates.figures_document(every))
     else:
-        console.show(show(result, judged), result.to_dict() | judged.to_dict())
+        commands = format == "github"
+        console.show(show(result, judged), result.to_dict() | judged.to_dict(), commands=commands)
     for line in gates.sentences(judged):
-        console.say(line)
+        console.say(line, always=bool(judged.exit_code))
     if judged.exit_code:
         raise typer.Exit(judged.exit_code)

@@ -1,6 +1,8 @@
 """What the user sees: results on stdout, talk and progress on stderr."""
 
 import json
+import os
+import re
 import shlex
 import sys
 import time
@@ -54,14 +56,32 @@ def json_wanted() -> bool:
     return _state.json_wanted
 
 
-def show(text: str, document: dict[str, Any]) -> None:
-    """Print a result: the text, or the document where JSON is wanted."""
+def show(text: str, document: dict[str, Any], *, commands: bool = False) -> None:
+    """Print a result: the text, or the document where JSON is wanted.
+
+    Args:
+        text: for people.
+        document: the same as JSON.
+        commands: whether lines may be commands of GitHub's log.
+    """
     if _state.json_wanted:
         # NaN is no JSON, and a name that is no Unicode must not end a long run.
-        sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+        _write(json.dumps(document, indent=1, allow_nan=False) + "\n")
     else:
-        sys.stdout.write(_harmless(text) + "\n" if text else "")
+        _write((_plain if commands else _harmless)(text) + "\n" if text else "")
     sys.stdout.flush()
+
+
+def _write(text: str) -> None:
+    """Write to stdout; whoever reads it and has had enough changes nothing, least of all a status.
+
+    Typer would end the program with status 1, which is a gate's.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def line(text: str) -> None:
@@ -70,15 +90,23 @@ def line(text: str) -> None:
     sys.stdout.flush()
 
 
-def say(text: str) -> None:
-    """Tell the user something that is no result."""
-    if not _state.quiet:
+def say(text: str, *, always: bool = False) -> None:
+    """Tell the user something that is no result; where no talk is wanted, only if it must be."""
+    if always or not _state.quiet:
         sys.stderr.write(_harmless(text) + "\n")
         sys.stderr.flush()
 
 
 def _harmless(text: str) -> str:
-    """Keep file names from moving the cursor or changing colours, and from being no Unicode."""
+    """Keep names from moving the cursor or changing colours, and from being no Unicode.
+
+    A line that begins like a command of GitHub's log is none.
+    """
+    text = re.sub(r"(?m)^(\s*):(?=:)", r"\1 ", text)
+    return _plain(text)
+
+
+def _plain(text: str) -> str:
     shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
     return shown.encode("utf-8", "backslashreplace").decode()
 

@@ -55,10 +55,9 @@ def split(
     for space in opened.spaces.values():
         command += ["-b", space.record.backbone["name"]]
     command += ["-o", f"{store}-clean"]
-    lines = [audits.split_plan(plan)]
+    lines = [audits.split_plan(plan), f"wrote {output}; next:", f"  {shlex.join(command)}"]
     if isinstance(people, str):
-        lines.append(f"People were not considered, only copies: {people}.")
-    lines += [f"wrote {output}; next:", f"  {shlex.join(command)}"]
+        lines.append(f"The same person may be on both sides, for only copies are known: {people}.")
     document = {"schema": "embedkit.split/1", "file": str(output), **plan.to_dict()}
     console.show("\n".join(lines), document | {"siblings": siblings is not None})
 
@@ -81,6 +80,7 @@ def clean(
     from dataclasses import asdict
 
     from embedkit.audits import relatives
+    from embedkit.audits.labels import Labels, check_labels
     from embedkit.audits.quality import check_quality
     from embedkit.audits.remedies import advice_csv, advise
     from embedkit.files import write_output
@@ -92,9 +92,21 @@ def clean(
     siblings = None if isinstance(people, str) else people
     kin = twins.near if siblings is None else siblings.identity
     quality = check_quality(opened, kin, label=label, backbone=backbone, seed=seed)
-    advice = advise(opened, twins, siblings, quality)
+    labels = check_labels(
+        opened,
+        twins,
+        kin,
+        label=label,
+        backbone=backbone,
+        people=siblings is not None,
+        seed=seed,
+    )
+    doubted = labels if isinstance(labels, Labels) else None
+    advice = advise(opened, twins, siblings, quality, doubted)
     if isinstance(people, str):
         console.say(f"People were not considered, only copies: {people}.")
+    if isinstance(labels, str):
+        console.say(f"Labels were not considered: {labels}.")
     write_output(output, advice_csv(advice))
     document = {
         "schema": "embedkit.clean/1",

@@ -38,7 +38,7 @@ AUDITS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Audit(Result):
     """All findings on one store, and what is needed to make them again."""
 
@@ -47,8 +47,20 @@ class Audit(Result):
     settings: dict[str, Any]
 
     def __getitem__(self, name: str) -> Finding:
-        """Return the finding of one audit."""
-        return next(finding for finding in self.findings if finding.name == name)
+        """Return the finding of one audit.
+
+        Raises:
+            KeyError: it was not asked for.
+        """
+        for finding in self.findings:
+            if finding.name == name:
+                return finding
+        raise KeyError(f"{name}; there are {', '.join(one.name for one in self.findings)}")
+
+    def __repr__(self) -> str:
+        """Say what was found, an audit a line."""
+        lines = [f"{one.name}: {one.verdict.value}" for one in self.findings]
+        return "\n".join([f"Audit of {self.store.path}", self.headline.title, *lines])
 
     @property
     def headline(self) -> Headline:
@@ -84,7 +96,7 @@ class Audit(Result):
 
 
 def audit(
-    store: Store,
+    store: Store | str | Path,
     *,
     checks: Iterable[str] = (),
     skip: Iterable[str] = (),
@@ -104,7 +116,7 @@ def audit(
     """Run every audit that can run, or those named.
 
     Args:
-        store: to audit.
+        store: to audit, or its folder.
         checks: names of audits; all where left out.
         skip: names of audits to leave out.
         label: column with the class.
@@ -126,6 +138,8 @@ def audit(
         InputError: no audit, column or space has that name, the points are none, or the prompts
             or guesses are not of the form that they should have.
     """
+    if isinstance(store, str | Path):
+        store = Store.open(store)
     if not 0 < material < 100:
         raise InputError(f"{material:g} accuracy points are none; material lies between 0 and 100")
     if not 0 < tolerance < 100:

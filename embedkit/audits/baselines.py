@@ -124,7 +124,7 @@ def read_baseline(path: Path) -> Baseline:
         raise InputError(
             f"--baseline {path}: {error.strerror}; --write-baseline makes it"
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"--baseline {path} is damaged: no JSON") from None
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != SCHEMA:

@@ -1,5 +1,6 @@
 """What to say first: reported and honest accuracy, and the largest causes of what lies between."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict
 from embedkit.audits.bias import Bias
 from embedkit.audits.labels import Labels
+from embedkit.audits.leakage import Leakage
 from embedkit.audits.ledger import Ledger
 from embedkit.audits.lines import HeadLedger, Line
 from embedkit.audits.quality import Quality
@@ -32,7 +34,8 @@ class Cause:
         audit: the one that found it.
         title: what it is.
         effect: its size, 0 to 1.
-        of: what that is a share of: `accuracy`, `accuracy between groups`, `labels` or `images`.
+        of: what that is a share of: `accuracy`, `accuracy between groups`, `test images`, `labels`
+            or `images`.
         shown: whether it is more than chance.
         statement: what kind of claim it is.
         certainty: how sure it is, in words.
@@ -104,8 +107,16 @@ def headline(findings: Sequence[Finding]) -> Headline:
     """Sum up an audit: the first head's figures and the causes that matter most."""
     ledger = next((one for one in findings if isinstance(one, Ledger)), None)
     worth = [one for one in _causes(findings) if one.shown or one.effect.value >= MATERIAL]
-    worth.sort(key=lambda one: (one.of != "accuracy", not one.shown, -one.effect.value))
+    before = ("accuracy", "test images")
+    worth.sort(key=lambda one: (one.of not in before, not one.shown, -one.effect.value))
     most = tuple(worth[:MOST])
+    if ledger is None and all(one.name != "ledger" for one in findings):
+        found = [one for one in findings if one.verdict is Verdict.PRESENT]
+        return Headline(
+            _first(found[0].summary) if found else "Nothing was found that is worth a headline",
+            "What that is worth in accuracy the ledger says, which was not asked for here.",
+            *("", None, None, "", most),
+        )
     if ledger is None:
         return Headline(
             "No accuracy to explain yet",
@@ -118,6 +129,11 @@ def headline(findings: Sequence[Finding]) -> Headline:
     title, text = _words(first, findings)
     without = "" if first.reason else " and without ".join(_gone(first))
     return Headline(title, text, first.head, first.reported, honest, without, most)
+
+
+def _first(summary: str) -> str:
+    """Return the first sentence."""
+    return re.split(r"(?<=[.]) (?=[A-Z])", summary, maxsplit=1)[0]
 
 
 def _kin(first: HeadLedger) -> str:
@@ -149,7 +165,10 @@ def _words(first: HeadLedger, findings: Sequence[Finding]) -> tuple[str, str]:
     text = {
         Verdict.PRESENT: f"Part of the reported accuracy comes from test images whose {kin} the "
         "classifier has been trained on.",
-        Verdict.ABSENT: f"The {kin} of test images in train carry no accuracy worth mentioning.",
+        Verdict.ABSENT: f"The {kin} of test images in train carry at most "
+        f"{max(0.0, 100 * first.total.high):.1f} points, less than this test can tell from noise."
+        if first.removed
+        else "",
         Verdict.INCONCLUSIVE: f"Whether {kin} of test images in train carry accuracy cannot be "
         + (f"told: {first.missed}." if first.missed else "told from this many test images."),
         Verdict.NOT_RUN: "",
@@ -175,6 +194,8 @@ def _causes(findings: Sequence[Finding]) -> Iterator[Cause]:
     for one in findings:
         if isinstance(one, Ledger):
             yield from _of_the_ledger(one.heads[0], findings)
+        elif isinstance(one, Leakage) and one.verdict is Verdict.PRESENT:
+            yield from _of_leakage(one, findings)
         elif isinstance(one, Labels) and one.verdict is Verdict.PRESENT and one.images:
             yield _of_labels(one)
         elif isinstance(one, Bias) and one.verdict is Verdict.PRESENT:
@@ -212,6 +233,25 @@ def _of_the_ledger(head: HeadLedger, findings: Sequence[Finding]) -> Iterator[Ca
             "make the files alike, or take pictures of every class from the same sources; "
             "'embedkit audit --views' says what is left on pictures made alike",
         )
+
+
+def _of_leakage(found: Leakage, findings: Sequence[Finding]) -> Iterator[Cause]:
+    """Yield the relatives in train where the ledger does not say what they are worth."""
+    ledger = next((one for one in findings if isinstance(one, Ledger)), None)
+    if found.estimate is None or (ledger is not None and not ledger.heads[0].reason):
+        return
+    twins = next((one for one in findings if isinstance(one, Twins)), None)
+    pairs = [one for one in most_telling(twins.pairs if twins else ()) if one.across_splits]
+    shown = zip((pairs[0].a, pairs[0].b), pairs[0].splits, strict=True) if pairs else ()
+    n = found.near if found.related is None else found.related
+    yield Cause(
+        "leakage",
+        f"{n} of {found.n} {found.split} images have a relative in train",
+        *(found.estimate, "test images", True, found.statement),
+        "counted; what that is worth in accuracy was not measured",
+        tuple((id_, side or "no split") for id_, side in shown),
+        f"drop them, or {APART}",
+    )
 
 
 def _related(line: Line, findings: Sequence[Finding]) -> tuple[tuple[str, str], ...]:

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from embedkit.files import write_output
+from embedkit.audits.methods import METHODS
+from embedkit.files import sha256, write_output
 from embedkit.store import Store
 
 if TYPE_CHECKING:
     from embedkit.audits import Audit
 
 FOLDER = "audits"
+LONGEST = 150
 Document = dict[str, Any]
 
 
@@ -45,18 +47,27 @@ def kept(store: Store, *, label: str = "label", backbone: str | None = None) -> 
     space = store.space(backbone).name
     folder, stamp = _folder(store, label, space), _stamp(store, space)
     found = {}
-    for path in sorted(folder.glob("*.json")):
+    for name in METHODS:
+        path = folder / f"{name}.json"
         try:
+            if not path.is_file():  # a pipe would be waited for
+                continue
             document = json.loads(path.read_bytes())
-            if all(document[key] == value for key, value in stamp.items()):
-                found[path.stem] = document["finding"]
-        except (OSError, ValueError, KeyError, TypeError):
+            finding = document["finding"]
+            fits = all(document[key] == value for key, value in stamp.items())
+            known = isinstance(finding["details"], dict) and "not_run_reason" in finding
+            if fits and known and finding["name"] == name:
+                found[name] = finding
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return found
 
 
 def _folder(store: Store, label: str, space: str) -> Path:
-    return store.path / FOLDER / f"{quote(label, safe=' ')}@{space}"
+    name = quote(label, safe=" ")
+    if len(name) > LONGEST:  # than a file system takes
+        name = sha256(label.encode("utf-8", "backslashreplace"))
+    return store.path / FOLDER / f"{name}@{space}"
 
 
 def _stamp(store: Store, space: str) -> dict[str, str]:

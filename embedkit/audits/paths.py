@@ -32,6 +32,7 @@ class Figure:
         low: lower end of its 95% interval; None without one.
         high: upper end.
         whole: whether it is a count.
+        part: whether it is one number of an estimate that is a share.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Figure:
     low: float | None = None
     high: float | None = None
     whole: bool = False
+    part: bool = False
 
     @property
     def audit(self) -> str:
@@ -49,7 +51,7 @@ class Figure:
     def share(self) -> bool:
         """Whether it can be told to be a share, or a difference of shares, -1 to 1."""
         if self.low is None or self.high is None:
-            return False
+            return self.part
         return max(abs(self.low), abs(self.high)) <= 1
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def part_of(figures: dict[str, Figure], name: str) -> Figure | None:
     figure = figures.get(whole)
     if figure is not None and figure.low is not None and end in ESTIMATE:
         number = getattr(figure, end) if figure.value == figure.value else figure.value
-        return Figure(name, number)
+        return Figure(name, number, part=figure.share)
     while whole:
         if whole in figures and figures[whole].value != figures[whole].value and "." in whole:
             return Figure(name, float("nan"))

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from embedkit.audits.labels import Labels
 from embedkit.audits.quality import Quality
 from embedkit.audits.siblings import Siblings
+from embedkit.audits.ticks import Answer, ticks
 from embedkit.audits.twins import Twins
 from embedkit.errors import InputError
 from embedkit.items import path_of_id
@@ -168,20 +170,33 @@ class Advices(list[Advice], Result):
     """Advice on the images of one store."""
 
 
-def advise(store: Store, twins: Twins, siblings: Siblings | None, quality: Quality) -> Advices:
+def advise(
+    store: Store,
+    twins: Twins,
+    siblings: Siblings | None,
+    quality: Quality,
+    labels: Labels | None = None,
+) -> Advices:
     """List what to drop, label anew, move, look at and mend; nothing is touched.
 
-    Of every cluster of copies one is kept. Exact copies of another are certain; near ones, though
-    verified, are to be looked at, as are pictures that are spoilt or unlike all others.
+    Dropped are exact copies but for one of each photograph. Near copies, which the pixels verified,
+    are to be looked at, as are labels that others object to, the surest objection first, and
+    pictures that are spoilt or unlike all others. What somebody ticked as not real is left out.
 
     Returns:
-        By action and id, certain things first.
+        By action, certain things first, and id.
     """
     items = store.items
     ids = items.ids
+    ticked = ticks(store).items()
+    denied = {(one.finding, one.ids) for one, tick in ticked if tick.answer is Answer.NOT_REAL}
+
+    def real(finding: str, *some: str) -> bool:
+        return (finding, tuple(sorted(some))) not in denied
+
     advice = [Advice(one.id, "mend", one.reason) for one in store.unreadable]
     for pair in twins.pairs:
-        if pair.conflicting:
+        if pair.conflicting and real("twins", pair.a, pair.b):
             advice += [
                 Advice(one, "relabel", f"the same photograph is labelled {given} there", other)
                 for one, other, given in (
@@ -193,7 +208,7 @@ def advise(store: Store, twins: Twins, siblings: Siblings | None, quality: Quali
     for cluster in twins.clusters:
         kept = {int(twins.exact[cluster.keep]): cluster.keep}
         for row in cluster.rows:
-            if row == cluster.keep:
+            if row == cluster.keep or not real("twins", ids[row], ids[cluster.keep]):
                 continue
             first = kept.setdefault(int(twins.exact[row]), row)
             if first == row:
@@ -221,13 +236,29 @@ def advise(store: Store, twins: Twins, siblings: Siblings | None, quality: Quali
             for id_, person, side in every
             if side == "train" and person in tested and id_ not in gone
         ]
-    mended = {one.id for one in advice if one.action == "mend"}
-    advice += [
-        Advice(one.id, "look", one.reason) for one in quality.flagged if one.id not in gone | mended
+    settled = gone | {one.id for one in advice if one.action in ("mend", "relabel")}
+    doubts = [
+        Advice(one.id, "look", f"rather {one.suggested} than {one.label}: {one.reason}", one.other)
+        for one in (labels.images if labels is not None else ())
+        if one.id not in settled and real("labels", one.id)
     ]
+    advice += [
+        Advice(one.id, "look", one.reason)
+        for one in quality.flagged
+        if one.id not in settled and real("quality", one.id)
+    ]
+    surest = {one: place for place, one in enumerate(doubts)}
     order = ("drop", "relabel", "move", "look", "mend")
     return Advices(
-        sorted(set(advice), key=lambda one: (order.index(one.action), one.id, one.other))
+        sorted(
+            {*advice, *doubts},
+            key=lambda one: (
+                order.index(one.action),
+                surest.get(one, len(surest)),
+                one.id,
+                one.other,
+            ),
+        )
     )
 
 

@@ -78,6 +78,9 @@ def ticks(store: Store) -> dict[Claim, Tick]:
         try:
             record = json.loads(line)
             claim = Claim(record["finding"], record["about"], tuple(record["ids"]))
+            words = (claim.finding, claim.about, *claim.ids, *record["pixels"])
+            if not claim.ids or not all(isinstance(one, str) for one in words):
+                continue
             seen, answer, when = record["pixels"], record["answer"], str(record["when"])
             if seen != [pixels.get(id_) for id_ in claim.ids] or record["schema"] != SCHEMA:
                 continue

@@ -8,10 +8,9 @@ import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import Request, cookie_parser
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -144,11 +143,8 @@ def same(given: str, secret: str) -> bool:
 
 
 def _cookie(headers: Headers, port: int) -> str:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(cookie_name(port))
-    except CookieError:
-        return ""
-    return "" if found is None else found.value
+    # Those of other servers of this machine come along, whatever they look like.
+    return cookie_parser(headers.get("cookie", "")).get(cookie_name(port), "")
 
 
 def _refused(why: str) -> Response:

@@ -109,7 +109,8 @@ def held_vectors(head: Head) -> int:
 def is_head(path: Path) -> bool:
     """Say whether a file is a head that an export wrote."""
     with path.open("rb") as stream:
-        return b"embedkit" in stream.read(64)  # the producer's name, which comes first
+        start = stream.read(64)  # the version of the form, then the producer's name
+    return start.startswith(b"\x08") and b"\x12\x08embedkit" in start
 
 
 def _words(head: Head) -> str:

@@ -48,15 +48,19 @@ def new_folder(path: Path, kind: str) -> Iterator[Path]:
         InputError: there is something else already.
         OutputError: it cannot be written.
     """
-    if path.exists() and not (path.is_dir() and _may_go(path, kind)):
+    _check_name(path)
+    if path.is_symlink() or (path.exists() and not (path.is_dir() and _may_go(path, kind))):
         raise _in_the_way(path)
     path = path.absolute()
     temporary, old = (path.with_name(f".{path.name}.{end}") for end in ("tmp", "old"))
     with _said_in_one_line(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left_over in (temporary, old):
-            shutil.rmtree(left_over, ignore_errors=True)
+        _clear(temporary)
+        if old.exists() and not path.exists():  # a run was killed between its two renames
+            rename(old, path)
+        _clear(old)
         temporary.mkdir()
+        write_record(temporary, {"kind": kind})
         try:
             yield temporary
             _sync(temporary)
@@ -75,15 +79,45 @@ def new_folder(path: Path, kind: str) -> Iterator[Path]:
 
 
 def with_suffix(path: Path, suffix: str) -> Path:
-    """Return the file that is written under a name, with or without its suffix."""
+    """Return the file that is written under a name, with or without its suffix.
+
+    Raises:
+        InputError: it is no name of a file.
+    """
+    _check_name(path)
     return path if path.suffix == suffix else path.with_name(path.name + suffix)
 
 
 def write_record(folder: Path, document: dict[str, Any]) -> None:
     """Write what an export is into its folder, with the files that are its own."""
-    files = sorted(one.name for one in folder.iterdir())
+    files = sorted(one.name for one in folder.iterdir() if one.name != RECORD)
     text = json.dumps({"schema": SCHEMA, **document, "files": files}, indent=1, allow_nan=False)
     (folder / RECORD).write_text(f"{text}\n")
+
+
+def _check_name(path: Path) -> None:
+    if path.name in ("", ".."):
+        raise InputError(
+            f"-o {path} names nothing that could be written; give it a name of its own"
+        )
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a run that was killed has left, and nothing else.
+
+    Raises:
+        InputError: somebody else's folder has that name.
+    """
+    if not os.path.lexists(folder):
+        return
+    try:
+        record = json.loads((folder / RECORD).read_bytes())
+        ours = not folder.is_symlink() and record["schema"] == SCHEMA
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
+    if not ours:
+        raise _in_the_way(folder)
+    shutil.rmtree(folder)
 
 
 def _may_go(folder: Path, kind: str) -> bool:

@@ -52,7 +52,8 @@ def column_data(column: Column, *, more: int = 0) -> Data:
     """
     about = {"name": column.name, "group": column.group, "note": column.note, "kind": column.kind}
     if isinstance(column.values, np.ndarray):
-        values = np.concatenate([column.values, np.full(more, np.nan)])
+        largest = np.finfo(np.float32).max  # of what the page reads
+        values = np.clip(np.concatenate([column.values, np.full(more, np.nan)]), -largest, largest)
         return about | {"values": packed(values, "<f4")}
     colours = colour_numbers(column, len(CATEGORIES))
     numbers: dict[str | None, int] = {name: place for place, name in enumerate(colours)}

@@ -20,6 +20,8 @@ def check_report(path: Path) -> None:
         OutputError: it cannot be written there.
     """
     check_place(path)
+    if (path.parent / "store.json").exists():
+        raise InputError(f"{path.parent} is a store; write the report to another folder")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"no report is written as {path.name!r}; its end says how: {', '.join(SUFFIXES)}"

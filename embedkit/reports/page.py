@@ -163,7 +163,7 @@ def _reproduction(result: Audit, command: str) -> list[tuple[str, str]]:
         ("network", space.contract["network"]),
         ("space", space.contract_sha256),
         ("items", result.store.record.items["sha256"]),
-        ("made with", ", ".join(f"{name} {v}" for name, v in sorted(space.made_with.items()))),
+        ("made with", ", ".join(f"{name} {v}" for name, v in sorted(space.made_with.items()) if v)),
     ]
     return [(name, value) for name, value in facts if value]
 

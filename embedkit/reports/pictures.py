@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from embedkit.errors import UnreadableImageError
+from embedkit.files import sha256
 from embedkit.images import decode, read_bytes, strict_pillow
 from embedkit.items import ItemTable
 from embedkit.vectors import Pixels
@@ -30,11 +31,12 @@ class Tile:
     lines: tuple[str, ...]
 
 
-def load_pixels(path: Path) -> Pixels | None:
-    """Return a picture's pixels, None where its file is gone or damaged."""
+def load_pixels(path: Path, digest: str = "") -> Pixels | None:
+    """Return a picture's pixels, None where its file is gone, damaged, or has another SHA-256."""
     try:
         with strict_pillow():
-            return decode(read_bytes(path)).pixels
+            data = read_bytes(path)
+            return decode(data).pixels if digest in ("", sha256(data)) else None
     except UnreadableImageError:
         return None
 
@@ -63,8 +65,14 @@ class Pictures:
         self._rows = {id_: row for row, id_ in enumerate(items.ids)}
 
     def pixels(self, id_: str) -> Pixels | None:
-        """Return a picture as it may be shown, None where its file is gone or damaged."""
-        pixels = load_pixels(self._items.path(id_))
+        """Return a picture as it may be shown.
+
+        None where its file is gone or damaged, or is not the one that was embedded: what is known
+        of its face would be of another picture, and a store of somebody else's could name any file.
+        """
+        row = self._rows.get(id_)
+        digest = "" if row is None else str(self._items.rows.column("sha256")[row].as_py())
+        pixels = None if row is None else load_pixels(self._items.path(id_), digest)
         return None if pixels is None else self.shown(pixels, self._only_face(id_))
 
     def shown(self, pixels: Pixels, face: Box | None) -> Pixels:
