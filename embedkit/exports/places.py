@@ -55,10 +55,13 @@ def new_folder(path: Path, kind: str) -> Iterator[Path]:
     temporary, old = (path.with_name(f".{path.name}.{end}") for end in ("tmp", "old"))
     with _said_in_one_line(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _clear(temporary)
+        for left_over in (temporary, old):
+            if os.path.lexists(left_over) and not _is_left_over(left_over):
+                raise _in_the_way(left_over)
         if old.exists() and not path.exists():  # a run was killed between its two renames
             rename(old, path)
-        _clear(old)
+        for left_over in (temporary, old):
+            shutil.rmtree(left_over, ignore_errors=True)
         temporary.mkdir()
         write_record(temporary, {"kind": kind})
         try:
@@ -102,22 +105,14 @@ def _check_name(path: Path) -> None:
         )
 
 
-def _clear(folder: Path) -> None:
-    """Remove what a run that was killed has left, and nothing else.
-
-    Raises:
-        InputError: somebody else's folder has that name.
-    """
-    if not os.path.lexists(folder):
-        return
+def _is_left_over(folder: Path) -> bool:
+    """Say whether a hidden folder is what a run that was killed has left, and not somebody's."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
     try:
-        record = json.loads((folder / RECORD).read_bytes())
-        ours = not folder.is_symlink() and record["schema"] == SCHEMA
+        return bool(json.loads((folder / RECORD).read_bytes())["schema"] == SCHEMA)
     except (OSError, ValueError, KeyError, TypeError):
-        ours = folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
-    if not ours:
-        raise _in_the_way(folder)
-    shutil.rmtree(folder)
+        return not any(folder.iterdir())
 
 
 def _may_go(folder: Path, kind: str) -> bool:
