@@ -34,7 +34,8 @@ def hover(page: Page) -> None:
 def look(page: Page) -> None:
     """Look at the first pair of copies."""
     page.get_by_role("button", name="Judge", exact=False).first.click()
-    page.wait_for_function("[...document.images].every(one => one.complete && one.naturalWidth)")
+    page.locator("img:visible").first.wait_for()
+    page.wait_for_load_state("networkidle")
 
 
 def main() -> None:

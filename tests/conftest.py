@@ -137,8 +137,9 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def store_copy(planted_store: Store, tmp_path: Path) -> Path:
-    """A copy of the planted store that a test may damage."""
-    return Path(shutil.copytree(planted_store.path, tmp_path / "store"))
+    """A copy of the planted store that a test may damage, without what other tests' audits kept."""
+    kept = shutil.ignore_patterns("audits", "reviews.jsonl")
+    return Path(shutil.copytree(planted_store.path, tmp_path / "store", ignore=kept))
 
 
 @pytest.fixture(scope="session")

@@ -565,10 +565,9 @@ def test_an_option_that_can_be_repeated_may_stand_alone_in_the_settings(run, fac
 
 
 def test_a_program_without_standard_streams_keeps_its_status(planted_store):
-    code = "import sys; sys.stdout = sys.stderr = None; from embedkit_cli.app import main;"
+    code = "import sys; sys.stdout = sys.stderr = None; from embedkit_cli import app; app.program()"
     for path, status in ((planted_store.path, 0), ("nowhere", 2)):
-        ending = f"{code} sys.exit(main(['info', {str(path)!r}]))"
-        ran = subprocess.run([sys.executable, "-c", ending])
+        ran = subprocess.run([sys.executable, "-c", code, "info", str(path)])
         assert ran.returncode == status
 
 
