@@ -318,6 +318,9 @@ def test_markdown_says_the_same_and_nothing_of_it_is_read_as_more(result):
     assert all(len(re.findall(r"(?<!\\)\|", row)) == 6 for row in rows)
     assert plain("a|b\n*c* <i>") == "a\\|b \\*c\\* &lt;i&gt;"
     assert plain("@me #12 http://x a: b") == "@<!-- -->me #<!-- -->12 http:<!-- -->//x a: b"
+    assert plain("www.x.org $x$ GH-12") == "www<!-- -->.x.org $<!-- -->x$ GH<!-- -->-12"
+    assert plain("0123456789abcdef") == "012345<!-- -->6789ab<!-- -->cdef"
+    assert plain("99 of 12345, added") == "99 of 12345, added"
 
 
 def test_a_report_is_written_as_its_name_says(result, tmp_path):

@@ -134,12 +134,12 @@ def _judge(
         return _not_judged(limit, f"{limit.name} could not be measured", allowed)
     if finding.verdict is Verdict.INCONCLUSIVE and finding.missed and not allowed:
         return _not_judged(limit, f"{limit.audit} may have missed some ({finding.missed})", allowed)
-    shown = f"{figure.value:.4g}"
+    shown = _digits(figure.value, limit.bound)
     if figure.low is not None and figure.high is not None:
         shown += f" [{figure.low:.4g}, {figure.high:.4g}]"
     asked = f"at {'least' if limit.at_least else 'most'}"
     if number != figure.value:
-        asked = f"of {number:.4g}, the {ENDS[end]} of the interval, {asked}"
+        asked = f"of {_digits(number, limit.bound)}, the {ENDS[end]} of the interval, {asked}"
     return Judged(
         limit,
         Outcome.HOLDS if limit.holds(number) else Outcome.EXCEEDED,
@@ -147,6 +147,17 @@ def _judge(
         f"{'asked for' if limit.at_least else 'allowed'}",
         figure,
     )
+
+
+def _digits(number: float, bound: float) -> str:
+    """Return a number with as many digits as it takes to see on which side of the bound it is."""
+    shown = (f"{number:.{digits}g}" for digits in range(4, 17))
+    sided = (text for text in shown if _side(float(text), bound) == _side(number, bound))
+    return next(sided, repr(number))
+
+
+def _side(number: float, bound: float) -> int:
+    return (number > bound) - (number < bound)
 
 
 def _not_judged(limit: Limit, sentence: str, allowed: bool) -> Judged:

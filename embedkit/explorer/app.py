@@ -8,7 +8,6 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
@@ -49,7 +48,7 @@ class Explorer:
         self._jobs = Jobs()
         self._bench = Bench(watch.newest())
         at = "/at/{stamp}"
-        self.app = Starlette(
+        answering = Starlette(
             routes=[
                 Route("/", self._page),
                 Route("/files/{name}", self._file),
@@ -68,7 +67,6 @@ class Explorer:
                 Route(f"{at}/tick/{{name}}/{{number}}", self._tick, methods=["POST"]),
                 Route(f"{at}/reviews.csv", self._reviews),
             ],
-            middleware=[Middleware(Doors, keys=self.keys, port=lambda: self.port)],
             exception_handlers={
                 ChangedError: _failed(409),
                 UnreadableImageError: _failed(404),
@@ -79,7 +77,9 @@ class Explorer:
             },
         )
         # An address with one '/' too many is answered like any other that leads nowhere.
-        self.app.router.redirect_slashes = False
+        answering.router.redirect_slashes = False
+        # Around all of it, so that what fails inside is sealed too.
+        self.app = Doors(answering, keys=self.keys, port=lambda: self.port)
 
     def close(self) -> None:
         """Let no more work begin."""

@@ -15,7 +15,7 @@ from embedkit.vectors import DoubleArray, FloatArray, IntArray
 RANKED = 1_000  # images whose neighbours in the plane are ranked among all in the space
 LAID_OUT = 4_000  # images that are laid out again with other seeds
 SEEDS = 3
-GOOD, ROUGH = 0.5, 0.25  # share of neighbours kept, from which a map is called so
+GOOD, ROUGH = 0.5, 0.25  # share of neighbours kept beyond chance, from which a map is called so
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Honesty:
             ICANN 2001). Random places have about 0.5.
         ranked: images that it was measured on.
         kept: share of the k nearest in the space that are among the k nearest in the plane.
+        kept_chance: the same of random places.
         label_plane: share of the k nearest in the plane that carry the image's label; NaN where
             there are no labels.
         label_space: the same in the space.
@@ -45,6 +46,7 @@ class Honesty:
     trustworthiness: float
     ranked: int
     kept: float
+    kept_chance: float
     label_plane: float
     label_space: float
     label_chance: float
@@ -60,6 +62,7 @@ class Honesty:
             "neighbours": self.neighbours,
             "trustworthiness": {"value": rounded(self.trustworthiness), "images": self.ranked},
             "neighbours_kept": rounded(self.kept),
+            "neighbours_kept_by_chance": rounded(self.kept_chance),
             "verdict": self.verdict,
             "label_of_neighbours": {
                 "in_the_plane": rounded(self.label_plane),
@@ -77,10 +80,11 @@ class Honesty:
 
     @property
     def verdict(self) -> str:
-        """How much of the space the map shows, in plain words."""
-        if self.kept >= GOOD:
+        """How much of the space the map shows beyond what random places would, in plain words."""
+        beyond = (self.kept - self.kept_chance) / (1 - self.kept_chance)
+        if beyond >= GOOD:
             return "a fair picture of the space"
-        if self.kept >= ROUGH:
+        if beyond >= ROUGH:
             return "a rough picture of the space"
         return "a sketch: large patterns show, single neighbours mostly do not"
 
@@ -94,7 +98,8 @@ class Honesty:
         some = f" (on {self.ranked:,} images drawn)" if self.ranked < total else ""
         made = [
             f"Of each picture's {k} nearest in the space, {self.kept:.0%} are among its nearest on "
-            f"the map; trustworthiness {self.trustworthiness:.2f} of 1{some}."
+            f"the map, {self.kept_chance:.0%} by chance; trustworthiness "
+            f"{self.trustworthiness:.2f} of 1{some}."
         ]
         if self.labelled:
             made.append(
@@ -144,6 +149,7 @@ def measure(
         trustworthiness(vectors, near, ranked),
         len(ranked),
         _overlap(graph.rows[:, :k], near),
+        k / (n - 1),
         _agreement(codes, near),
         _agreement(codes, graph.rows[:, :k]),
         _chance(codes),

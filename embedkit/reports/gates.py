@@ -155,9 +155,7 @@ def _defused(line: str) -> str:
 
 
 def _of_limit(one: Judged) -> ET.Element:
-    case = ET.Element(
-        "testcase", _attributes(classname=f"embedkit.{one.limit.audit}", name=one.limit.words)
-    )
+    case = _case(one.limit.audit, one.limit.words)
     if one.failed:
         ET.SubElement(case, "failure", _attributes(type=one.outcome.value, message=_sentence(one)))
     elif one.outcome is Outcome.ALLOWED:
@@ -168,9 +166,7 @@ def _of_limit(one: Judged) -> ET.Element:
 
 
 def _of_finding(finding: Finding) -> ET.Element:
-    case = ET.Element(
-        "testcase", _attributes(classname=f"embedkit.{finding.name}", name=finding.name)
-    )
+    case = _case(finding.name, finding.name)
     if finding.not_run_reason is not None:
         ET.SubElement(case, "skipped", _attributes(message=finding.not_run_reason))
     else:

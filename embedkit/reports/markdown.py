@@ -6,6 +6,9 @@ from embedkit.audits import Audit, Verdict
 from embedkit.reports.page import parted, size, written
 from embedkit.reports.text import share
 
+PARTING = "<!-- -->"
+COMMIT = r"\b[0-9a-f]{7,40}\b"
+LINKED = r"([@#:$](?=\S)|\b[Ww]{3}(?=\.)|\bGH(?=-\d))"
 SIGNS = {
     Verdict.PRESENT: "❗ present",
     Verdict.ABSENT: "✅ absent",
@@ -53,9 +56,10 @@ def plain(text: str) -> str:
     """Escape whatever Markdown or HTML would read in a text, and keep it on its line."""
     line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = re.sub(r"([\\`*_{}\[\]|~])", r"\\\1", line)
-    # Mentions, references and addresses are looked for in the text that is shown, where no
-    # backslash is left; a comment parts them.
-    return re.sub(r"([@#:])(?=\S)", r"\1<!-- -->", line)
+    # Mentions, references, addresses, formulas and names of commits are looked for in the text
+    # that is shown, where no backslash is left; comments part them.
+    line = re.sub(COMMIT, lambda found: PARTING.join(re.findall(".{1,6}", found[0])), line)
+    return re.sub(LINKED, rf"\1{PARTING}", line)
 
 
 def _code(command: str) -> str:
