@@ -70,6 +70,7 @@ LEAVES = {
     "av": ("embedkit/videos/",),
     "tkinter": ("cli/",),
     "openvino": ("embedkit/backbones/openvino_runtime.py",),
+    "ray": ("embedkit/engines/ray.py",),
 }
 
 

@@ -120,7 +120,7 @@ def embed(
     ] = "local",
     ray_address: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT|auto", help="Of a Ray cluster; default: start Ray here."),
+        typer.Option(metavar="HOST:PORT", help="Of a Ray cluster; default: start Ray here."),
     ] = None,
     threads: Threads = None,
     seed: Seed = 0,

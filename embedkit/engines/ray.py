@@ -46,18 +46,15 @@ class RayEngine:
         """Make sure that there is Ray.
 
         Args:
-            address: of the cluster's head, HOST:PORT, or `auto` for the one of this machine; None
-                for a Ray that is started here, and ended with the context.
+            address: HOST:PORT of a cluster that this machine is a node of; None for a Ray that is
+                started here, and ended with the context.
             threads: of each worker; 1 where left out.
 
         Raises:
-            InputError: Ray is not installed, or the address is none that can be joined.
+            InputError: Ray is not installed, or nobody answers at the address.
         """
-        if address is not None and "://" in address:
-            raise InputError(
-                f"--ray-address is {address!r}; give HOST:PORT of the head, or auto on one of the "
-                "cluster's machines: the store's folder has to be seen from here and from there"
-            )
+        if address is not None:
+            _check_address(address)
         self.threads = threads or 1
         self._address = address
         self._ray = _load_ray()
@@ -245,6 +242,20 @@ class Making:
         except EmbedkitError as error:
             return error
         return made
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address where nobody answers; Ray itself would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        raise InputError(
+            f"--ray-address is {address!r}; give HOST:PORT as 'ray start' says it, on a machine of "
+            "the cluster; all of its machines have to see the pictures and the store's folder"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"no Ray cluster answers at {address}: {error}") from None
 
 
 def _load_ray() -> Any:

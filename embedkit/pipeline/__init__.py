@@ -93,7 +93,7 @@ def embed(
         device: `cpu` or `cuda`; `auto` for the second where there is one.
         engine: `local`, or `ray` for worker processes on this machine or a cluster; the store is
             the same bytes.
-        ray_address: HOST:PORT of a Ray cluster, or `auto`; Ray is started here where left out.
+        ray_address: HOST:PORT of a Ray cluster; Ray is started here where left out.
         threads: for decoding and for the network; all usable cores where left out, and one for
             each of Ray's workers. The result does not depend on it.
         max_errors: how many images may be unreadable, as a number (1 or more) or a share (below
