@@ -70,10 +70,9 @@ class RayEngine:
             handler = signal.getsignal(signal.SIGTERM)
             try:
                 self._ray.init(**self._options(), logging_level=ERROR, log_to_driver=False)
-            except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-                raise InputError(
-                    f"Ray at {self._address or 'this machine'} cannot be joined: {_plain(error)}"
-                ) from None
+            except Exception as error:  # noqa: BLE001 (Ray raises plain ones)
+                what = "be started" if self._address is None else f"be joined at {self._address}"
+                raise InputError(f"Ray cannot {what}: {_plain(error)}") from None
             finally:
                 signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process on the spot
             self._ours = True
@@ -132,6 +131,7 @@ class RayEngine:
             "address": "local",
             "num_cpus": max(usable_cores(), self.threads),
             "include_dashboard": False,
+            "_node_ip_address": "127.0.0.1",  # nothing listens where others could reach it
             "object_store_memory": MEMORY,
         }
 
