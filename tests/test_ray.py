@@ -203,3 +203,11 @@ def test_without_ray_it_is_said_how_to_get_it(source, tmp_path, capsys, monkeypa
     given = ["embed", str(source), "-o", str(tmp_path / "s"), "-b", "pixels", "--engine", "ray"]
     assert main(given) == 2
     assert "pip install 'embedkit[ray]'" in capsys.readouterr().err
+
+
+def test_workers_read_behind_urls_too(cluster, source, tmp_path):
+    url = f"local://{source}"
+    a = by_itself(url, tmp_path / "a")
+    b = by_ray(url, tmp_path / "b")
+    assert a.record.source["path"] == b.record.source["path"] == url
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")

@@ -20,7 +20,9 @@ from embedkit_cli.options import (
     Threads,
 )
 
-Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of images or a manifest.")]
+Source = Annotated[
+    Path, typer.Argument(metavar="SOURCE", help="Folder of images, its URL, or a manifest.")
+]
 
 
 def scan(

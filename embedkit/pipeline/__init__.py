@@ -19,6 +19,7 @@ from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.pipeline.run import Run
 from embedkit.pipeline.spaces import Say, Wanted
 from embedkit.readers import read_source
+from embedkit.remote import absolute
 from embedkit.store import Store
 from embedkit.store.schema import JOURNAL, STORE
 from embedkit.store.writer import StoreWriter
@@ -66,7 +67,7 @@ def embed(
     interrupted goes on where it was.
 
     Args:
-        source: folder of images or manifest; see `read_source`.
+        source: folder of images, or its URL, or a manifest; see `read_source`.
         store: the store's folder; `indexes/<name of the source>` where left out.
         backbone: one or several names; `auto` takes the strongest whose weights are here.
         weights: the backbone's file of weights, or a folder of such files; looked for where
@@ -134,7 +135,7 @@ def embed(
         "group": group,
         "bins": bins,
     }
-    here = str(Path(source).resolve())
+    here = absolute(Path(source))
     before = Store.open(place).record.source if (place / STORE).exists() else None
     if before is not None and before["source"] != here and store is None:
         raise InputError(
@@ -215,7 +216,7 @@ def _with_path(options: Mapping[str, str | None]) -> dict[str, Any]:
 
 def default_store(source: str | Path) -> Path:
     """Return where a source's store goes when nobody says: `indexes/<name of the source>`."""
-    path = Path(source).resolve()
+    path = Path(absolute(Path(source)))
     named = (
         path if path.is_dir() or path.stem.lower() not in ("labels", "metadata") else path.parent
     )

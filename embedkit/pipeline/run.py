@@ -29,6 +29,7 @@ from embedkit.pipeline.spaces import (
     space_record,
 )
 from embedkit.readers.splits import TEST_SHARE, make_split
+from embedkit.remote import absolute
 from embedkit.statistics import clusters_of
 from embedkit.store import Store
 from embedkit.store.blocks import write_rows
@@ -134,7 +135,7 @@ class Run:
         for name in FACTS:
             rows = rows.append_column(name, facts.column(name))
         source = source | {
-            "path": str(self.items.root.resolve()),
+            "path": absolute(self.items.root),
             "layout": self.items.layout,
             "split": split,
         }
