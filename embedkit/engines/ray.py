@@ -76,6 +76,8 @@ class RayEngine:
             finally:
                 signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process on the spot
             self._ours = True
+            # Else Ray writes to standard output, where results are, when a worker dies.
+            self._ray._private.worker._worker_logs_enabled = False
         return self
 
     def __exit__(
@@ -131,7 +133,6 @@ class RayEngine:
             "address": "local",
             "num_cpus": max(usable_cores(), self.threads),
             "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",  # nothing listens where others could reach it
             "object_store_memory": MEMORY,
         }
 
