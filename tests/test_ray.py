@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,9 @@ def test_a_run_that_was_stopped_is_taken_up_by_either_engine(cluster, source, tm
         go_on(source, tmp_path / name, progress=seen.append)
         assert seen[-1].total == len(NAMES) + 1 - 40
         assert tree(tmp_path / "a") == tree(tmp_path / name)
+    until = time.monotonic() + 30
+    while workers() and time.monotonic() < until:
+        time.sleep(0.2)
     assert workers() == []
 
 
@@ -160,8 +164,6 @@ class Toy:
             raise InputError(f"{id_} is no good")
 
     def finish(self, block, images, lanes):
-        import time
-
         list(images)
         if self.log:
             if block.number == self.slow:

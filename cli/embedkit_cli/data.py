@@ -140,6 +140,7 @@ def embed(
         embedkit embed faces/ -b vgg16 --weights vgg16-397923af.pth
         embedkit embed party/ -b facenet --align mtcnn --several-faces central --no-face skip
         embedkit embed faces/ --augment flip,rotate,shear,jitter --copies 3
+        embedkit embed /nfs/faces -o /nfs/store --engine ray --ray-address 10.0.0.1:6379
     """
     from embedkit.backbones import choose_backbone
     from embedkit.pipeline import Progress, default_store

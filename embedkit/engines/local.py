@@ -2,7 +2,7 @@
 
 import ctypes
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -79,8 +79,10 @@ class Engine(Protocol):
 
     threads: int
 
-    def make(self, blocks: Iterable[Block], maker: Maker) -> Iterator[Any]:
+    def make(self, blocks: Iterable[Block], maker: Maker) -> Generator[Any]:
         """Load every image of every block, then finish the block; results come in block order.
+
+        Close it, or take all of it: until then there are processes or threads that work for it.
 
         Args:
             blocks: in the order of the results.
@@ -94,7 +96,7 @@ class LocalEngine:
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or usable_cores()
 
-    def make(self, blocks: Iterable[Block], maker: Maker) -> Iterator[Any]:
+    def make(self, blocks: Iterable[Block], maker: Maker) -> Generator[Any]:
         """See `Engine.make`."""
         return self.run(blocks, maker.load, maker.finish)
 
@@ -103,7 +105,7 @@ class LocalEngine:
         blocks: Iterable[Block],
         load: Callable[[Block, str], Loaded],
         finish: Callable[[Block, Iterable[Loaded], Executor], Result],
-    ) -> Iterator[Result]:
+    ) -> Generator[Result]:
         """Load every image of every block, then finish the block; results come in block order.
 
         Args:

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from logging import ERROR
@@ -91,7 +91,7 @@ class RayEngine:
             self._ray.shutdown()
             self._ours = False
 
-    def make(self, blocks: Iterable[Block], maker: Maker) -> Iterator[Any]:
+    def make(self, blocks: Iterable[Block], maker: Maker) -> Generator[Any]:
         """See `Engine.make`.
 
         Raises:

@@ -1,7 +1,7 @@
 """One run of the pipeline over one store: what is stale goes, what is missing is embedded."""
 
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import numpy as np
@@ -102,10 +102,11 @@ class Run:
             self.writer.begin(begun(self._loaded))
         self._reporter.start("embedding", sum(len(one.ids) for one in work))
         tally = FaceTally()
-        for made in self.engine.make(work, self._maker()):
-            self.writer.add(made.entry)
-            self._reporter.committed(made.images, len(self.writer.refused))
-            tally += made.tally
+        with closing(self.engine.make(work, self._maker())) as results:
+            for made in results:
+                self.writer.add(made.entry)
+                self._reporter.committed(made.images, len(self.writer.refused))
+                tally += made.tally
         if tally.pictures:
             self._say(str(tally))
 
