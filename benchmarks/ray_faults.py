@@ -165,7 +165,11 @@ class Trial:
             title, wall, sum(seen.cpu.values()), files_of(store), seen, "; ".join(notes)
         )
         outcome.images = len(set(Store.open(store).items.ids))
-        print(f"{title}: {wall:.0f} s, {outcome.cpu:.0f} s of CPU; {outcome.told}", flush=True)
+        print(
+            f"{title}: {wall:.0f} s, {outcome.cpu:.0f} s of CPU, driver {slope(seen.driver)} MiB; "
+            f"{outcome.told}",
+            flush=True,
+        )
         return outcome
 
 
@@ -269,8 +273,8 @@ def main() -> None:
     page(local, calm, [shot, less, halved], probes)
 
 
-def page(local: list[Outcome], calm: list[Outcome], disturbed: list[Outcome], probes: dict) -> None:
-    expected = local[0].files
+def page(local: Outcome, calm: Outcome, disturbed: list[Outcome], probes: dict) -> None:
+    expected = local.files
     rows = [
         [
             "run",
