@@ -336,8 +336,8 @@ among them, and of the driver that was killed and the one that went on.
 {notes}
 
 {counted} Undisturbed, Ray took {cpu:.2f} times the CPU of the local engine and {wall:.2f} times its
-wall time (one run of each); that includes three workers that each load torch, and the
-cluster's own processes.
+wall time (one run of each); that includes three workers that each start a Python of their
+own, and the cluster's own processes.
 
 ### Why not Ray Data
 

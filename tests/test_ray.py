@@ -135,6 +135,12 @@ def test_an_error_of_embedkits_arrives_as_it_is(cluster, tmp_path):
         list(cluster.make([Block(0, ("0",))], Toy(closed=True)))
 
 
+def test_more_cores_than_any_machine_has_are_refused(cluster):
+    with choose_engine("ray", threads=5000) as engine, pytest.raises(WorkerError) as said:
+        list(engine.make([Block(0, ("a",))], Toy()))
+    assert "no machine of the Ray cluster has 5000 cores for a worker" in str(said.value)
+
+
 def test_a_block_at_which_workers_die_again_and_again_is_named(cluster):
     with pytest.raises(WorkerError, match="5 workers ended over the 2 images from a to b"):
         list(cluster.make([Block(0, ("a", "b"))], Toy(deadly=True)))

@@ -95,7 +95,7 @@ class RayEngine:
         """See `Engine.make`.
 
         Raises:
-            WorkerError: workers die again and again at the same work.
+            WorkerError: there is room for none, or they die again and again at the same work.
         """
         order = list(blocks)
         made: dict[int, Any] = {}
@@ -181,9 +181,20 @@ class _Pool:
             self._ray.kill(worker.actor)
 
     def fill(self, most: int) -> None:
-        """Start a worker wherever there is room for one, up to so many."""
+        """Start a worker wherever there is room for one, up to so many.
+
+        Raises:
+            WorkerError: there is room nowhere.
+        """
+        room = self._room()
+        if not room and not self.workers:
+            gpu = " and a GPU" if self._gpus else ""
+            raise WorkerError(
+                f"no machine of the Ray cluster has {self._threads} cores{gpu} for a worker; "
+                "--threads says how many cores it takes"
+            )
         kind = self._ray.remote(Making).options(num_cpus=self._threads, num_gpus=self._gpus)
-        for _ in range(min(most, self._room()) - len(self.workers)):
+        for _ in range(min(most, room) - len(self.workers)):
             actor = kind.remote(self._threads)
             self.workers.append(_Worker(actor, actor.open.remote(self._recipe)))
 
@@ -212,13 +223,13 @@ class _Pool:
             yield worker.place, answer
 
     def _room(self) -> int:
-        """Return how many workers the cluster can hold when nothing else runs there; 1 or more."""
+        """Return how many workers the cluster can hold when nothing else runs there."""
         room = 0
         for node in self._ray.nodes():
             has = node["Resources"] if node["Alive"] else {}
             fit = has.get("CPU", 0) // self._threads
             room += int(min(fit, has.get("GPU", 0)) if self._gpus else fit)
-        return max(room, 1)
+        return room
 
 
 class Making:
