@@ -229,7 +229,9 @@ def asleep(how: str, cluster: object) -> tuple[list[float], float]:
         stderr=subprocess.DEVNULL,
         text=True,
     ) as driver:
-        for _ in driver.stdout:
+        for line in driver.stdout:
+            if not line.strip().isdecimal():  # Ray Data's drivers get Ray's own messages too
+                continue
             arrived.append(time.perf_counter() - began)
             if len(arrived) == 10:
                 cluster.remove_node(node, allow_graceful=False)
