@@ -32,6 +32,7 @@ SCRIPTS = (
     "finetune.py",
     "embedding_speed.py",
     "embedding.py",
+    "ray_faults.py",
 )
 
 

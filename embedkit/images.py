@@ -29,6 +29,7 @@ from scipy import fft
 from embedkit.errors import UnreadableImageError
 from embedkit.files import sha256
 from embedkit.nuisance import Header, read_header
+from embedkit.remote import is_url, read_url
 from embedkit.vectors import Pixels
 
 MAX_BYTES = 64 * 2**20
@@ -109,9 +110,15 @@ class Encoding:
 def read_bytes(path: Path) -> bytes:
     """Read a picture's file, refusing what is no regular file or too large.
 
+    Args:
+        path: of it, or its URL; see `embedkit.remote`.
+
     Raises:
         UnreadableImageError: with the reason.
+        FetchError: it lies behind a URL that does not answer as it should.
     """
+    if is_url(path):
+        return _read_url(path)
     try:
         # O_NONBLOCK: opening a pipe that is called x.jpg must not wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -133,6 +140,18 @@ def read_bytes(path: Path) -> bytes:
         raise UnreadableImageError(_plain(error)) from None
     finally:
         os.close(descriptor)
+
+
+def _read_url(path: Path) -> bytes:
+    try:
+        data = read_url(path, MAX_BYTES + 1)
+    except OSError as error:
+        raise UnreadableImageError(_plain(error)) from None
+    if not data:
+        raise UnreadableImageError(EMPTY)
+    if len(data) > MAX_BYTES:
+        raise UnreadableImageError(f"file of more than {MAX_BYTES // 2**20} MiB")
+    return data
 
 
 def decode(data: bytes, *, background: tuple[int, int, int] = BACKGROUND) -> Picture:

@@ -26,7 +26,7 @@ LAYERS = (
     {"store", "readers", "backbones", "engines", "synthetic"},
     {"items", "images", "fetch"},
     {"statistics", "nuisance"},
-    {"vectors", "files", "interrupts", "workers", "ranges"},
+    {"vectors", "files", "interrupts", "workers", "ranges", "remote"},
     {"errors", "results"},
 )
 LEAVES = {
@@ -70,6 +70,8 @@ LEAVES = {
     "av": ("embedkit/videos/",),
     "tkinter": ("cli/",),
     "openvino": ("embedkit/backbones/openvino_runtime.py",),
+    "fsspec": ("embedkit/remote.py",),
+    "ray": ("embedkit/engines/ray.py",),
 }
 
 

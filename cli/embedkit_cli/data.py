@@ -20,7 +20,9 @@ from embedkit_cli.options import (
     Threads,
 )
 
-Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of images or a manifest.")]
+Source = Annotated[
+    Path, typer.Argument(metavar="SOURCE", help="Folder of images, its URL, or a manifest.")
+]
 
 
 def scan(
@@ -115,6 +117,13 @@ def embed(
         str | None,
         typer.Option(metavar="N|P%", help="Fail (status 3) if more images are unreadable."),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="local|ray", help="ray: worker processes, here or on a cluster.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Of a Ray cluster; default: start Ray here."),
+    ] = None,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
@@ -131,6 +140,7 @@ def embed(
         embedkit embed faces/ -b vgg16 --weights vgg16-397923af.pth
         embedkit embed party/ -b facenet --align mtcnn --several-faces central --no-face skip
         embedkit embed faces/ --augment flip,rotate,shear,jitter --copies 3
+        embedkit embed /nfs/faces -o /nfs/store --engine ray --ray-address 10.0.0.1:6379
     """
     from embedkit.backbones import choose_backbone
     from embedkit.pipeline import Progress, default_store
@@ -173,6 +183,8 @@ def embed(
                 group=group,
                 bins=bins,
                 max_errors=_share(max_errors),
+                engine=engine,
+                ray_address=ray_address,
                 threads=threads,
                 seed=seed,
                 understood=lambda items: console.say(text.data_set(items)),

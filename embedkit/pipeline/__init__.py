@@ -1,13 +1,14 @@
 """The one pipeline: items × backbones × engine → store."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from embedkit.backbones import choose_backbone, find_card
 from embedkit.backbones.cards import ALIGN, EMBEDDED, NO_FACE, SEVERAL_FACES
-from embedkit.engines import LocalEngine
+from embedkit.engines import Engine, choose_engine
 from embedkit.errors import InputError, TooManyUnreadableError
 from embedkit.images import strict_pillow
 from embedkit.items import ItemTable
@@ -18,6 +19,7 @@ from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.pipeline.run import Run
 from embedkit.pipeline.spaces import Say, Wanted
 from embedkit.readers import read_source
+from embedkit.remote import absolute
 from embedkit.store import Store
 from embedkit.store.schema import JOURNAL, STORE
 from embedkit.store.writer import StoreWriter
@@ -49,6 +51,8 @@ def embed(
     no_face: str = "",
     precision: str = AUTO,
     device: str = AUTO,
+    engine: str = "local",
+    ray_address: str | None = None,
     threads: int | None = None,
     max_errors: float | None = None,
     block: int = BLOCK,
@@ -63,7 +67,7 @@ def embed(
     interrupted goes on where it was.
 
     Args:
-        source: folder of images or manifest; see `read_source`.
+        source: folder of images, or its URL, or a manifest; see `read_source`.
         store: the store's folder; `indexes/<name of the source>` where left out.
         backbone: one or several names; `auto` takes the strongest whose weights are here.
         weights: the backbone's file of weights, or a folder of such files; looked for where
@@ -88,8 +92,11 @@ def embed(
         no_face: what to embed of a picture without: the `whole` of it (usual), or nothing (`skip`).
         precision: `fp32`, the reference; `bf16`; `auto` for the fastest that agrees with fp32.
         device: `cpu` or `cuda`; `auto` for the second where there is one.
-        threads: for decoding and for the network; all usable cores where left out. The result
-            does not depend on it.
+        engine: `local`, or `ray` for worker processes on this machine or a cluster; the store is
+            the same bytes.
+        ray_address: HOST:PORT of a Ray cluster; Ray is started here where left out.
+        threads: for decoding and for the network; all usable cores where left out, and one for
+            each of Ray's workers. The result does not depend on it.
         max_errors: how many images may be unreadable, as a number (1 or more) or a share (below
             1), before the finished run counts as failed; no limit where left out.
         block: images that are committed together, and lost together by a kill.
@@ -117,6 +124,7 @@ def embed(
                 f"--{option.replace('_', '-')} is {value!r}; known are "
                 f"{', '.join(one for one in allowed if one)}"
             )
+    working = choose_engine(engine, threads=threads, address=ray_address)
     given = {option: value for option, (value, _) in how.items()}
     asked = _asked(names, None if weights is None else Path(weights), place, given)
     options = {
@@ -127,7 +135,7 @@ def embed(
         "group": group,
         "bins": bins,
     }
-    here = str(Path(source).resolve())
+    here = absolute(Path(source))
     before = Store.open(place).record.source if (place / STORE).exists() else None
     if before is not None and before["source"] != here and store is None:
         raise InputError(
@@ -151,7 +159,7 @@ def embed(
         source={"given": str(source), "source": here, "options": options},
         asked=asked,
         seed=seed,
-        threads=threads,
+        engine=working,
         max_errors=max_errors,
         block=block,
         say=say,
@@ -208,7 +216,7 @@ def _with_path(options: Mapping[str, str | None]) -> dict[str, Any]:
 
 def default_store(source: str | Path) -> Path:
     """Return where a source's store goes when nobody says: `indexes/<name of the source>`."""
-    path = Path(source).resolve()
+    path = Path(absolute(Path(source)))
     named = (
         path if path.is_dir() or path.stem.lower() not in ("labels", "metadata") else path.parent
     )
@@ -244,16 +252,16 @@ def embed_items(
     *,
     source: dict[str, Any],
     asked: Mapping[str, Wanted],
+    engine: AbstractContextManager[Engine],
     seed: int = 0,
-    threads: int | None = None,
     max_errors: float | None = None,
     block: int = BLOCK,
     say: Say | None = None,
     progress: OnProgress | None = None,
 ) -> Store:
     """Embed items that have been read already; see `embed`."""
-    with StoreWriter(path) as writer, strict_pillow():
-        run = Run(writer, items, asked, LocalEngine(threads), progress, say or (lambda _: None))
+    with StoreWriter(path) as writer, strict_pillow(), engine as working:
+        run = Run(writer, items, asked, working, progress, say or (lambda _: None))
         run.bring_up_to_date(block)
         store = run.commit(source, seed)
     n = len(store.items) + len(store.unreadable)

@@ -8,6 +8,7 @@ from embedkit.readers.bins import cut_label
 from embedkit.readers.containers import unpack
 from embedkit.readers.folder import read_folder
 from embedkit.readers.manifest import MANIFEST_SUFFIXES, read_manifest
+from embedkit.remote import is_url
 
 __all__ = ["read_source", "unpack"]
 
@@ -25,9 +26,10 @@ def read_source(
     """Read a data set: a folder of images, with or without metadata files, or a manifest.
 
     Args:
-        source: folder, or a csv, tsv, jsonl or parquet file that names images.
+        source: folder, or its URL, or a csv, tsv, jsonl or parquet file that names images.
         layout: which folder level means what, e.g. `split/class`; worked out where left out.
-        root: folder that a manifest's paths are relative to; its own folder where left out.
+        root: folder, or its URL, that a manifest's paths are relative to; its own folder where
+            left out.
         label: column of the manifest or metadata files with the class; found by its usual names
             where left out.
         split: column with the split, likewise.
@@ -44,9 +46,9 @@ def read_source(
         plain = read_source(source, layout=layout, root=root, label=label, split=split, group=group)
         return cut_label(plain, bins, name=label)
     source = Path(source)
-    if not source.exists():
+    if not source.exists() and not is_url(source):
         raise InputError(f"{source} does not exist")
-    if source.is_dir():
+    if source.is_dir() or is_url(source):
         if root is not None:
             raise InputError(f"--root belongs to a manifest, but {source} is a folder")
         return read_folder(source, layout=layout, label=label, split=split, group=group)

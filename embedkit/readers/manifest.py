@@ -15,6 +15,7 @@ from pyarrow import parquet
 from embedkit.errors import InputError
 from embedkit.items import FACTS, GIVEN, ItemTable, Unreadable, id_of_path, item_table, path_of_id
 from embedkit.readers.splits import canonical_split
+from embedkit.remote import is_url
 
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 NO_NUMBER = frozenset({"na", "n/a", "nan", "null", "none"})
@@ -288,6 +289,7 @@ def _rows_on_disk(
     """Return the first row of each image that is there, and the images that are not."""
     first: dict[str, int] = {}
     keep, missing = [], []
+    remote = is_url(root)  # what is not there shows when it is fetched
     for row, id_ in enumerate(ids):
         if id_ in first:
             if _cells(table, row) != _cells(table, first[id_]):
@@ -297,7 +299,7 @@ def _rows_on_disk(
                 )
             continue
         first[id_] = row
-        if os.path.lexists(root / path_of_id(id_)):
+        if remote or os.path.lexists(root / path_of_id(id_)):
             keep.append(row)
         else:
             missing.append(Unreadable(id_, f"named in {manifest.name}, not on disk"))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embedkit.images import SUFFIXES, sniff
+from embedkit.remote import is_url, list_url, url_of
 
 JUNK_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
 STORE_FILES = frozenset({"store.json", "journal.jsonl"})
@@ -32,7 +33,13 @@ def walk(root: Path) -> Walk:
     A file counts by its suffix (in any case) or, where that says nothing, by its first bytes.
     Hidden files and the litter of other systems are left out. A folder is read once, under its own
     name before any link to it, so that a loop of links ends and no picture gets two labels.
+
+    Raises:
+        InputError: it is a URL with nothing behind it.
+        FetchError: it is a URL that could not be listed.
     """
+    if is_url(root):
+        return _listed(root)
     found = Walk()
     seen: dict[tuple[int, int], str] = {}
     links: list[str] = []
@@ -52,6 +59,26 @@ def walk(root: Path) -> Walk:
             found.notes.append(f"{link} is a link to {target} and was not read a second time")
     found.images.sort()
     found.other.sort()
+    return found
+
+
+def _listed(root: Path) -> Walk:
+    """Find the images below a URL: by their suffix, so that none has to be fetched for that."""
+    found = Walk()
+    for path in list_url(root):
+        parts = path.split("/")
+        if any(part.startswith(".") or part in JUNK_FOLDERS for part in parts):
+            continue
+        if Path(path).suffix.lower() in SUFFIXES:
+            found.images.append(path)
+        else:
+            found.other.append(path)
+    if found.other:
+        found.notes.append(
+            f"{len(found.other)} other files were not read; a table of labels is read from a file "
+            f"here, with --root {url_of(root)}"
+        )
+        found.other.clear()
     return found
 
 
