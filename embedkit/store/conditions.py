@@ -134,7 +134,7 @@ def _whole(column: pa.ChunkedArray) -> bool:
 
 
 def _near(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     quotes = "; text stands in single quotes;" if name else ";"
     hint = f"; did you mean {close[0]!r}?" if close else quotes
     return f"{hint} known are {', '.join(known)}"
