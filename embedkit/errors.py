@@ -67,5 +67,9 @@ class BackboneError(EmbedkitError):
     """A network does not do what a backbone must."""
 
 
+class WorkerError(EmbedkitError):
+    """Processes that should do the work die at it."""
+
+
 class PipelineLeakError(EmbedkitError):
     """Labels that mean nothing were learned: embedkit itself lets train see test."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,13 +24,27 @@ def write_whole(path: Path, data: bytes) -> None:
     write_parts(path, [data])
 
 
-def write_parts(path: Path, parts: Iterable[Buffer]) -> str:
-    """Do the same for bytes that come in parts, and return the SHA-256 of them all.
+def write_beside_others(path: Path, data: bytes) -> None:
+    """Do the same where another process, perhaps of another machine, may be writing `path` too.
+
+    The temporary file is this call's alone; what a kill leaves of it has to be swept by its owner.
 
     Raises:
         OSError: as `write_whole`.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    _write_parts(path, [data], path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp"))
+
+
+def write_parts(path: Path, parts: Iterable[Buffer]) -> str:
+    """Do the same as `write_whole` for bytes in parts, and return the SHA-256 of them all.
+
+    Raises:
+        OSError: as `write_whole`.
+    """
+    return _write_parts(path, parts, path.with_name(f".{path.name}.tmp"))
+
+
+def _write_parts(path: Path, parts: Iterable[Buffer], temporary: Path) -> str:
     digest = hashlib.sha256()
 
     def counted() -> Iterator[Buffer]:

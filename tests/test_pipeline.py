@@ -20,7 +20,7 @@ from embedkit.errors import (
     TooManyUnreadableError,
 )
 from embedkit.images import decode
-from embedkit.pipeline import default_store, embed, passes, run, spaces, store_of
+from embedkit.pipeline import blocks, default_store, embed, passes, spaces, store_of
 from embedkit.store import Store
 
 NAMES = [
@@ -91,13 +91,13 @@ def test_a_second_run_writes_nothing(source, tmp_path):
 
 def counting(monkeypatch):
     decoded = []
-    real = run.decode
+    real = blocks.decode
 
     def decode_and_count(data):
         decoded.append(data)
         return real(data)
 
-    monkeypatch.setattr(run, "decode", decode_and_count)
+    monkeypatch.setattr(blocks, "decode", decode_and_count)
     return decoded
 
 
@@ -419,7 +419,7 @@ def test_memory_holds_a_bounded_number_of_pictures(source, tmp_path, monkeypatch
     monkeypatch.setattr(local, "WINDOW", 5)
     make_different(source, *(f"train/x/more{n}.png" for n in range(60)))
     loaded, taken, most = 0, 0, 0
-    real_add, real_load = passes.Passes.add, run.Run._load
+    real_add, real_load = passes.Passes.add, blocks.BlockMaker.load
 
     def load(self, block, id_):
         nonlocal loaded
@@ -433,7 +433,7 @@ def test_memory_holds_a_bounded_number_of_pictures(source, tmp_path, monkeypatch
         most = max(most, loaded - taken)
         real_add(self, prepared)
 
-    monkeypatch.setattr(run.Run, "_load", load)
+    monkeypatch.setattr(blocks.BlockMaker, "load", load)
     monkeypatch.setattr(passes.Passes, "add", add)
     embed_pixels(source, tmp_path / "store")
     assert taken == 80

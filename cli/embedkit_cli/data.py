@@ -115,6 +115,13 @@ def embed(
         str | None,
         typer.Option(metavar="N|P%", help="Fail (status 3) if more images are unreadable."),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="local|ray", help="ray: worker processes, here or on a cluster.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT|auto", help="Of a Ray cluster; default: start Ray here."),
+    ] = None,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,
@@ -173,6 +180,8 @@ def embed(
                 group=group,
                 bins=bins,
                 max_errors=_share(max_errors),
+                engine=engine,
+                ray_address=ray_address,
                 threads=threads,
                 seed=seed,
                 understood=lambda items: console.say(text.data_set(items)),

@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from embedkit.interrupts import held_back
 from embedkit.workers import usable_cores, workers
@@ -25,16 +25,78 @@ class Block:
     Attributes:
         number: names its files.
         ids: the images, in order.
-        new: whether their facts are to be read too, or only vectors of known images to be added.
     """
 
     number: int
     ids: tuple[str, ...]
-    new: bool = True
+
+
+class Opens(Protocol):
+    """What a process makes a maker from; small, and can be sent there.
+
+    Attributes:
+        on_gpu: whether that takes a GPU.
+    """
+
+    @property
+    def on_gpu(self) -> bool:
+        """See above."""
+
+    def open(self, threads: int) -> "Maker":
+        """Return a maker whose networks run on so many threads side by side."""
+
+
+class Maker(Protocol):
+    """What is done with blocks, the same in every process.
+
+    Attributes:
+        recipe: what another process makes such a maker from.
+    """
+
+    @property
+    def recipe(self) -> Opens:
+        """See above."""
+
+    def load(self, block: Any, id_: str) -> Any:
+        """Read one image; called from several threads at once."""
+
+    def finish(self, block: Any, images: Any, lanes: Executor) -> Any:
+        """Turn a block's loaded images, in order, into its result.
+
+        Args:
+            block: one of those given.
+            images: what `load` returned for each.
+            lanes: runs the network's passes side by side.
+        """
 
 
 class Engine(Protocol):
-    """What every engine does: the same results in the same order, wherever the work runs."""
+    """What every engine does: the same results in the same order, wherever the work runs.
+
+    Attributes:
+        threads: that a process runs side by side.
+    """
+
+    threads: int
+
+    def make(self, blocks: Iterable[Block], maker: Maker) -> Iterator[Any]:
+        """Load every image of every block, then finish the block; results come in block order.
+
+        Args:
+            blocks: in the order of the results.
+            maker: what to do with each.
+        """
+
+
+class LocalEngine:
+    """Decodes on some threads and runs the network on as many others, a bounded way ahead."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads or usable_cores()
+
+    def make(self, blocks: Iterable[Block], maker: Maker) -> Iterator[Any]:
+        """See `Engine.make`."""
+        return self.run(blocks, maker.load, maker.finish)
 
     def run(
         self,
@@ -50,21 +112,6 @@ class Engine(Protocol):
             finish: turns a block's loaded images, in order, into its result; the executor runs
                 the network's passes side by side.
         """
-
-
-class LocalEngine:
-    """Decodes on some threads and runs the network on as many others, a bounded way ahead."""
-
-    def __init__(self, threads: int | None = None) -> None:
-        self.threads = threads or usable_cores()
-
-    def run(
-        self,
-        blocks: Iterable[Block],
-        load: Callable[[Block, str], Loaded],
-        finish: Callable[[Block, Iterable[Loaded], Executor], Result],
-    ) -> Iterator[Result]:
-        """See `Engine.run`."""
         order = list(blocks)
         _keep_memory()
         images = ((block, id_) for block in order for id_ in block.ids)

@@ -1,13 +1,14 @@
 """The one pipeline: items × backbones × engine → store."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from embedkit.backbones import choose_backbone, find_card
 from embedkit.backbones.cards import ALIGN, EMBEDDED, NO_FACE, SEVERAL_FACES
-from embedkit.engines import LocalEngine
+from embedkit.engines import Engine, choose_engine
 from embedkit.errors import InputError, TooManyUnreadableError
 from embedkit.images import strict_pillow
 from embedkit.items import ItemTable
@@ -50,6 +51,8 @@ def embed(
     no_face: str = "",
     precision: str = AUTO,
     device: str = AUTO,
+    engine: str = "local",
+    ray_address: str | None = None,
     threads: int | None = None,
     max_errors: float | None = None,
     block: int = BLOCK,
@@ -90,8 +93,11 @@ def embed(
         no_face: what to embed of a picture without: the `whole` of it (usual), or nothing (`skip`).
         precision: `fp32`, the reference; `bf16`; `auto` for the fastest that agrees with fp32.
         device: `cpu` or `cuda`; `auto` for the second where there is one.
-        threads: for decoding and for the network; all usable cores where left out. The result
-            does not depend on it.
+        engine: `local`, or `ray` for worker processes on this machine or a cluster; the store is
+            the same bytes.
+        ray_address: HOST:PORT of a Ray cluster, or `auto`; Ray is started here where left out.
+        threads: for decoding and for the network; all usable cores where left out, and one for
+            each of Ray's workers. The result does not depend on it.
         max_errors: how many images may be unreadable, as a number (1 or more) or a share (below
             1), before the finished run counts as failed; no limit where left out.
         block: images that are committed together, and lost together by a kill.
@@ -128,6 +134,7 @@ def embed(
                 f"--{option.replace('_', '-')} is {value!r}; known are "
                 f"{', '.join(one for one in allowed if one)}"
             )
+    working = choose_engine(engine, threads=threads, address=ray_address)
     given = {option: value for option, (value, _) in how.items()}
     asked = _asked(names, None if weights is None else Path(weights), place, given)
     if composed is None:
@@ -144,7 +151,7 @@ def embed(
         source=record,
         asked=asked,
         seed=seed,
-        threads=threads,
+        engine=working,
         max_errors=max_errors,
         block=block,
         say=say,
@@ -267,16 +274,16 @@ def embed_items(
     *,
     source: dict[str, Any],
     asked: Mapping[str, Wanted],
+    engine: AbstractContextManager[Engine],
     seed: int = 0,
-    threads: int | None = None,
     max_errors: float | None = None,
     block: int = BLOCK,
     say: Say | None = None,
     progress: OnProgress | None = None,
 ) -> Store:
     """Embed items that have been read already; see `embed`."""
-    with StoreWriter(path) as writer, strict_pillow():
-        run = Run(writer, items, asked, LocalEngine(threads), progress, say or (lambda _: None))
+    with StoreWriter(path) as writer, strict_pillow(), engine as working:
+        run = Run(writer, items, asked, working, progress, say or (lambda _: None))
         run.bring_up_to_date(block)
         store = run.commit(source, seed)
     n = len(store.items) + len(store.unreadable)

@@ -1,8 +1,15 @@
-"""Pictures of a store read again, to embed more of them than their own vectors."""
+"""Pictures of a store read again: are they the same files, and what are their pixels?"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
 
 from embedkit.errors import InputError, UnreadableImageError
 from embedkit.files import sha256
 from embedkit.images import decode_pixels, read_bytes
+from embedkit.pipeline.blocks import Task, hash_of
 from embedkit.store import Store
 from embedkit.vectors import Pixels
 
@@ -26,3 +33,38 @@ def known_pixels(store: Store, id_: str, expected: str) -> Pixels:
     except UnreadableImageError as error:
         raise InputError(f"{path} cannot be read any more: {error}") from None
     raise InputError(f"{path} has changed; bring the store up to date first")
+
+
+@dataclass(frozen=True, slots=True)
+class Checker:
+    """Looks whether the images of blocks are the files that they were; see `Maker`.
+
+    Attributes:
+        root: of the images.
+        count: called after each image.
+    """
+
+    root: Path
+    count: Callable[[], None] = field(default=lambda: None)
+    on_gpu: ClassVar[bool] = False
+
+    @property
+    def recipe(self) -> "Checker":
+        """Return one for another process."""
+        return Checker(self.root)
+
+    def open(self, threads: int) -> "Checker":
+        """Return itself: it needs no network."""
+        return self
+
+    def load(self, block: Task, id_: str) -> bool:
+        """Return whether an image is there and has not changed."""
+        return block.known is not None and hash_of(self.root, id_) == block.known[id_]
+
+    def finish(self, block: Task, same: Iterable[bool], lanes: Executor) -> list[bool]:
+        """Return what was found of each image of a block, in order."""
+        found = []
+        for one in same:
+            found.append(one)
+            self.count()
+        return found

@@ -2,9 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from threading import Lock
-from typing import Any
+from dataclasses import dataclass
 
 INTERVAL = 0.1
 
@@ -53,8 +51,12 @@ class Reporter:
             self._tell(unreadable)
 
     def committed(self, n: int, unreadable: int) -> None:
-        """Count `n` images as safe, and tell it at once."""
+        """Count `n` images as safe, and tell it at once.
+
+        Where they were done in another process they have not been counted one by one.
+        """
         self._safe += n
+        self._done = max(self._done, self._safe)
         self._tell(unreadable)
 
     def _tell(self, unreadable: int) -> None:
@@ -63,7 +65,7 @@ class Reporter:
             self._listener(Progress(self._stage, self._done, self._total, self._safe, unreadable))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class FaceTally:
     """How many pictures were searched for faces, and the processor time that took, in seconds."""
 
@@ -71,15 +73,15 @@ class FaceTally:
     none: int = 0
     several: int = 0
     seconds: float = 0.0
-    lock: Any = field(default_factory=Lock, repr=False)
 
-    def add(self, faces: int, seconds: float) -> None:
-        """Count one picture."""
-        with self.lock:
-            self.pictures += 1
-            self.none += faces == 0
-            self.several += faces > 1
-            self.seconds += seconds
+    def __add__(self, other: "FaceTally") -> "FaceTally":
+        """Return the tally of both."""
+        return FaceTally(
+            self.pictures + other.pictures,
+            self.none + other.none,
+            self.several + other.several,
+            self.seconds + other.seconds,
+        )
 
     def __str__(self) -> str:
         rate = self.pictures / max(self.seconds, 1e-9)

@@ -48,11 +48,13 @@ class LoadedBackbone:
         backbone: ready.
         record: how to load it again: name and options.
         made_with: what else `space.json` says of it.
+        device: that it is on now.
     """
 
     backbone: Backbone
     record: dict[str, str]
     made_with: dict[str, str]
+    device: str
 
 
 def load_networks(
@@ -135,6 +137,7 @@ def _load_first(wanted: Wanted, usual: tuple[str, str], sample: Sample, say: Say
         backbone,
         {"name": wanted.name, **options, "precision": precision},
         made_with | {"device": device, "precision": note},
+        device,
     )
 
 
@@ -157,7 +160,8 @@ def _load_as_before(name: str, wanted: Wanted | None, before: Mapping[str, Any])
                     f"the vectors of {name} were made with {option.replace('_', '-')} "
                     f"{record[option]}, not {asked_for}; make a store of their own with -o"
                 )
-    return LoadedBackbone(load_backbone(**record, device=device), record, dict(before["made_with"]))
+    backbone = load_backbone(**record, device=device)
+    return LoadedBackbone(backbone, record, dict(before["made_with"]), device)
 
 
 def check_space(space: Space, network: Backbone) -> None:
@@ -184,6 +188,15 @@ def begun(networks: Mapping[str, LoadedBackbone]) -> dict[str, dict[str, Any]]:
             "made_with": one.made_with,
         }
         for name, one in networks.items()
+    }
+
+
+def again(name: str, loaded: LoadedBackbone) -> dict[str, str]:
+    """Return how another process loads the same network, and knows that it is; see `load_again`."""
+    return loaded.record | {
+        "device": loaded.device,
+        "contract_sha256": contract_hash(contract(loaded.backbone)),
+        "where": f"the space {name}",
     }
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
 
 from embedkit import files
 from embedkit.errors import SpaceMismatchError, StoreError
 from embedkit.items import FACES, FACTS, Unreadable
+from embedkit.store.blocks import faces_name, facts_name
 from embedkit.store.index import write_index
-from embedkit.store.journal import Journal, told
+from embedkit.store.journal import Entry, Journal, told
 from embedkit.store.lock import writer_lock
 from embedkit.store.schema import (
     ITEMS,
@@ -35,13 +35,10 @@ from embedkit.store.schema import (
     Shard,
     SpaceRecord,
     StoreRecord,
-    npy_bytes,
     parquet_bytes,
     parquet_table,
-    shard_name,
 )
 from embedkit.store.store import Store, read_checked, read_record
-from embedkit.vectors import FloatArray
 
 FACT_SCHEMA = pa.schema([("id", pa.string()), *FACTS.items()])
 
@@ -148,69 +145,19 @@ class StoreWriter:
             self._journal.append({"begun": every})
             self.begun = every
 
-    def add_block(
-        self,
-        number: int,
-        facts: pa.Table,
-        vectors: dict[str, FloatArray],
-        *,
-        refused: Mapping[Unreadable, str | None] | None = None,
-        in_place_of: int | None = None,
-    ) -> None:
-        """Commit a block of new rows to the journal.
+    def add(self, entry: Entry) -> None:
+        """Commit a block to the journal, or further vectors of one.
 
         Args:
-            number: at least `next_number()`.
-            facts: id and facts of each row, `FACT_SCHEMA`.
-            vectors: (n, d) by space.
-            refused: images of the block that could not be read, with the SHA-256 of their bytes.
-            in_place_of: number of a block that this one replaces.
+            entry: of `write_rows` or `write_vectors`, whichever process called it; the blocks of
+                a run come in the order of their numbers.
 
         Raises:
-            StoreError: the block cannot be written; those before it are safe.
+            StoreError: it cannot be committed; the blocks before it are safe.
         """
-        refused = refused or {}
-        name = _facts_name(number)
-        data = parquet_bytes(facts)
-        shards = self._write_shards(number, vectors) if facts.num_rows else {}
-        self._write(self.path / name, data)
-        self._journal.append(
-            {
-                "number": number,
-                "facts": {"file": name, "sha256": files.sha256(data)},
-                "shards": {space: asdict(shard) for space, shard in shards.items()},
-                "refused": [asdict(one) | {"sha256": hash_} for one, hash_ in refused.items()],
-                "in_place_of": in_place_of,
-            }
-        )
-        self._place(StoredBlock(number, facts, shards), in_place_of)
-        self._journaled.add(number)
-        self._refuse(refused)
-
-    def add_vectors(
-        self, number: int, vectors: dict[str, FloatArray], faces: pa.Table | None = None
-    ) -> None:
-        """Commit vectors of further spaces for a block that is there already.
-
-        Args:
-            number: of the block.
-            vectors: (n, d) by space.
-            faces: columns `FACES` of its rows, if a backbone looked for faces.
-
-        Raises:
-            StoreError: they cannot be written; everything before is safe.
-        """
-        shards = self._write_shards(number, vectors)
-        entry: dict[str, Any] = {
-            "number": number,
-            "shards": {space: asdict(s) for space, s in shards.items()},
-        }
-        if faces is not None:
-            name, data = _faces_name(number), parquet_bytes(faces)
-            self._write(self.path / name, data)
-            entry["faces"] = {"file": name, "sha256": files.sha256(data)}
+        table = self._table(entry)
         self._journal.append(entry)
-        self._extend(number, shards, faces)
+        self._take(entry, table)
 
     def commit(
         self,
@@ -306,32 +253,38 @@ class StoreWriter:
             start += n
         return blocks
 
-    def _replay(self, entry: dict[str, Any]) -> bool:
+    def _replay(self, entry: Entry) -> bool:
         """Take over what a journal line says, if its files are there and whole."""
         try:
             if "begun" in entry:
                 self.begun = entry["begun"]
                 return True
-            number = entry["number"]
-            shards = {space: Shard(**shard) for space, shard in entry["shards"].items()}
-            for space, shard in shards.items():
-                if files.sha256_of_file(self.path / space / shard.file) != shard.sha256:
+            for space, shard in entry["shards"].items():
+                if files.sha256_of_file(self.path / space / shard["file"]) != shard["sha256"]:
                     return False
-            if "facts" not in entry:
-                given = entry.get("faces")
-                data = given and read_checked(self.path / given["file"], given["sha256"])
-                self._extend(number, shards, parquet_table(data) if data else None)
-                return True
-            data = read_checked(self.path / entry["facts"]["file"], entry["facts"]["sha256"])
-            block = StoredBlock(number, parquet_table(data), shards)
-            self._place(block, entry["in_place_of"])
-            self._journaled.add(number)
-            self._refuse(
-                {Unreadable(one["id"], one["reason"]): one["sha256"] for one in entry["refused"]}
-            )
+            self._take(entry, self._table(entry))
         except (OSError, StoreError, KeyError, TypeError, StopIteration):
             return False
         return True
+
+    def _table(self, entry: Entry) -> pa.Table | None:
+        """Read the facts, or the faces, of a block from the file that was written for it."""
+        given = entry.get("facts", entry.get("faces"))
+        if given is None:
+            return None
+        return parquet_table(read_checked(self.path / given["file"], given["sha256"]))
+
+    def _take(self, entry: Entry, table: pa.Table | None) -> None:
+        number = entry["number"]
+        shards = {space: Shard(**shard) for space, shard in entry["shards"].items()}
+        if "facts" not in entry:
+            self._extend(number, shards, table)
+            return
+        self._place(StoredBlock(number, table, shards), entry["in_place_of"])
+        self._journaled.add(number)
+        self._refuse(
+            {Unreadable(one["id"], one["reason"]): one["sha256"] for one in entry["refused"]}
+        )
 
     def _refuse(self, refused: Mapping[Unreadable, str | None]) -> None:
         self.refused += refused
@@ -357,17 +310,6 @@ class StoreWriter:
 
     def _position(self, number: int) -> int:
         return next(i for i, block in enumerate(self.blocks) if block.number == number)
-
-    def _write_shards(self, number: int, vectors: dict[str, FloatArray]) -> dict[str, Shard]:
-        shards = {}
-        for space, rows in vectors.items():
-            data = npy_bytes(np.asarray(rows, "<f4"))
-            with told(self.path / space):
-                (self.path / space).mkdir(exist_ok=True)
-                files.sync_folder(self.path)
-            self._write(self.path / space / shard_name(number), data)
-            shards[space] = Shard(shard_name(number), len(rows), files.sha256(data))
-        return shards
 
     def _write(self, path: Path, data: bytes) -> None:
         with told(path):
@@ -403,8 +345,8 @@ class StoreWriter:
             for block in self.blocks
             for space, shard in block.shards.items()
         }
-        named |= {self.path / _facts_name(number) for number in self._journaled}
-        named |= {self.path / _faces_name(number) for number in self._faces}
+        named |= {self.path / facts_name(number) for number in self._journaled}
+        named |= {self.path / faces_name(number) for number in self._faces}
         if self.store is not None:
             named |= {
                 space.folder / shard.file
@@ -419,11 +361,3 @@ class StoreWriter:
                     for path in folder.glob(pattern):
                         if path not in named:
                             path.unlink()
-
-
-def _facts_name(number: int) -> str:
-    return f"block-{number:05d}.parquet"
-
-
-def _faces_name(number: int) -> str:
-    return f"faces-{number:05d}.parquet"

@@ -1,0 +1,271 @@
+"""The Ray engine: blocks made by worker processes, on one machine or on many.
+
+Plain actors, not Ray Data: that leaves a block with the actor that had it, and when a node goes
+whose cores are all there is, the block waits until another actor has nothing left to do, at the end
+of the run (`docs/ray.md`). Blocks are committed in order, so all that was made meanwhile would be
+lost with the driver. Here a block that was lost is the next that a living worker gets.
+
+What travels is small: a block's ids to a worker, the names and checksums of its files back.
+"""
+
+import importlib
+import os
+import signal
+import socket
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from logging import ERROR
+from types import TracebackType
+from typing import Any, Self
+
+from embedkit.engines.local import Block, LocalEngine, Maker, Opens
+from embedkit.errors import EmbedkitError, InputError, WorkerError
+from embedkit.images import strict_pillow
+from embedkit.interrupts import held_back
+from embedkit.workers import usable_cores
+
+AHEAD = 8  # blocks a worker that may be finished before the one that is to be committed next
+TRIES = 5  # deaths that one block may have been there at
+POLL = 0.5  # seconds
+MEMORY = 128 * 2**20  # bytes; of Ray's object store, which only ids and names pass through
+
+
+class RayEngine:
+    """Makes blocks in as many worker processes as a Ray cluster has room for; use it as a context.
+
+    A worker, or a node with its workers, may go at any time, and others may come. At most `AHEAD`
+    blocks a worker wait for the one before them, so memory does not grow with the data set.
+
+    Attributes:
+        threads: of each worker, which takes as many cores.
+    """
+
+    def __init__(self, address: str | None = None, threads: int | None = None) -> None:
+        """Make sure that there is Ray.
+
+        Args:
+            address: of the cluster's head, HOST:PORT, or `auto` for the one of this machine; None
+                for a Ray that is started here, and ended with the context.
+            threads: of each worker; 1 where left out.
+
+        Raises:
+            InputError: Ray is not installed, or the address is none that can be joined.
+        """
+        if address is not None and "://" in address:
+            raise InputError(
+                f"--ray-address is {address!r}; give HOST:PORT of the head, or auto on one of the "
+                "cluster's machines: the store's folder has to be seen from here and from there"
+            )
+        self.threads = threads or 1
+        self._address = address
+        self._ray = _load_ray()
+        self._ours = False
+
+    def __enter__(self) -> Self:
+        """Start Ray, or join a cluster; a Ray that this process has joined already is used.
+
+        Raises:
+            InputError: there is no cluster at the address.
+        """
+        if not self._ray.is_initialized():
+            handler = signal.getsignal(signal.SIGTERM)
+            try:
+                self._ray.init(**self._options(), logging_level=ERROR, log_to_driver=False)
+            except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+                raise InputError(
+                    f"Ray at {self._address or 'this machine'} cannot be joined: {_plain(error)}"
+                ) from None
+            finally:
+                signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process on the spot
+            self._ours = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End what was started, or leave the cluster."""
+        if self._ours:
+            self._ray.shutdown()
+            self._ours = False
+
+    def make(self, blocks: Iterable[Block], maker: Maker) -> Iterator[Any]:
+        """See `Engine.make`.
+
+        Raises:
+            WorkerError: workers die again and again at the same work.
+        """
+        order = list(blocks)
+        made: dict[int, Any] = {}
+        todo = list(range(len(order)))  # a heap: what was lost comes before what was not begun
+        deaths: Counter[int | None] = Counter()
+        following = 0
+        with held_back() as interrupted, _Pool(self._ray, self.threads, maker.recipe) as pool:
+            while following < len(order):
+                interrupted()
+                pool.fill(len(order) - following)
+                for worker in pool.idle():
+                    if todo and todo[0] < following + AHEAD * len(pool.workers):
+                        worker.begin(heappop(todo), order)
+                for place, answer in pool.answers():
+                    if isinstance(answer, EmbedkitError):
+                        raise answer
+                    if isinstance(answer, _Death):
+                        deaths[place] += 1
+                        if deaths[place] == TRIES:
+                            raise _gone(None if place is None else order[place], answer.reason)
+                        if place is not None:
+                            heappush(todo, place)
+                    elif place is None:
+                        deaths[None] = 0
+                    else:
+                        made[place] = answer
+                while following in made:
+                    yield made.pop(following)
+                    following += 1
+
+    def _options(self) -> dict[str, Any]:
+        if self._address is not None:
+            return {"address": self._address}
+        return {
+            "address": "local",
+            "num_cpus": max(usable_cores(), self.threads),
+            "include_dashboard": False,
+            "object_store_memory": MEMORY,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Death:
+    """What is left of a worker."""
+
+    reason: str
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A process that makes blocks.
+
+    Attributes:
+        actor: Ray's handle.
+        doing: reference to what it will answer; None while it has nothing to do.
+        place: of the block that it makes; None while it gets ready.
+    """
+
+    actor: Any
+    doing: Any
+    place: int | None = None
+
+    def begin(self, place: int, order: list[Block]) -> None:
+        self.place = place
+        self.doing = self.actor.make.remote(order[place])
+
+
+class _Pool:
+    """The workers of one run; at the end none of them is left."""
+
+    def __init__(self, ray: Any, threads: int, recipe: Opens) -> None:
+        self.workers: list[_Worker] = []
+        self._ray = ray
+        self._threads = threads
+        self._recipe = ray.put(recipe)
+        self._gpus = 1 if recipe.on_gpu else 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            self._ray.kill(worker.actor)
+
+    def fill(self, most: int) -> None:
+        """Start a worker wherever there is room for one, up to so many."""
+        kind = self._ray.remote(Making).options(num_cpus=self._threads, num_gpus=self._gpus)
+        for _ in range(min(most, self._room()) - len(self.workers)):
+            actor = kind.remote(self._threads)
+            self.workers.append(_Worker(actor, actor.open.remote(self._recipe)))
+
+    def idle(self) -> list[_Worker]:
+        """Return those that are ready and have nothing to do."""
+        return [worker for worker in self.workers if worker.doing is None]
+
+    def answers(self) -> Iterator[tuple[int | None, Any]]:
+        """Wait a little, and return what was answered, and of which place.
+
+        A worker that is gone answers with its `_Death`, and is none of the workers any more.
+        """
+        waiting = {worker.doing: worker for worker in self.workers if worker.doing is not None}
+        done, _ = self._ray.wait(list(waiting), timeout=POLL)
+        for reference in done:
+            worker = waiting[reference]
+            try:
+                answer = self._ray.get(reference)
+            except self._ray.exceptions.RayTaskError:
+                raise
+            except self._ray.exceptions.RayError as error:
+                self.workers.remove(worker)
+                self._ray.kill(worker.actor)  # if it only cannot be reached
+                answer = _Death(_plain(error))
+            worker.doing = None
+            yield worker.place, answer
+
+    def _room(self) -> int:
+        """Return how many workers the cluster can hold when nothing else runs there; 1 or more."""
+        room = 0
+        for node in self._ray.nodes():
+            has = node["Resources"] if node["Alive"] else {}
+            fit = has.get("CPU", 0) // self._threads
+            room += int(min(fit, has.get("GPU", 0)) if self._gpus else fit)
+        return max(room, 1)
+
+
+class Making:
+    """What runs in a worker: one block at a time, by the local engine."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
+    def open(self, recipe: Opens) -> EmbedkitError | None:
+        """Get ready; what forbids it is returned, so that it arrives as it is."""
+        try:
+            self._maker: Maker = recipe.open(self._threads)
+        except EmbedkitError as error:
+            return type(error)(f"on {socket.gethostname()}: {error}")
+        return None
+
+    def make(self, block: Block) -> Any:
+        """Return what is made of a block, or the error that it ended with."""
+        try:
+            with strict_pillow():
+                (made,) = LocalEngine(self._threads).make([block], self._maker)
+        except EmbedkitError as error:
+            return error
+        return made
+
+
+def _load_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is loaded
+    try:
+        return importlib.import_module("ray")
+    except ImportError:
+        raise InputError("--engine ray needs Ray; pip install 'embedkit[ray]'") from None
+
+
+def _gone(block: Block | None, reason: str) -> WorkerError:
+    if block is None:
+        return WorkerError(f"{TRIES} workers in a row ended before they could begin: {reason}")
+    return WorkerError(
+        f"{TRIES} workers ended over the {len(block.ids)} images from {block.ids[0]} to "
+        f"{block.ids[-1]}: {reason}. What was committed before is safe; run the same command "
+        "again, with the local engine to see what ends them"
+    )
+
+
+def _plain(error: Exception) -> str:
+    """Return the last line of Ray's message, where it says what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__
