@@ -14,7 +14,7 @@ Output = Annotated[
 
 
 def merge(
-    stores: Annotated[list[Path], typer.Argument(metavar="STORE...", help="Two or more.")],
+    stores: Annotated[list[Path], typer.Argument(metavar="STORE", help="Two or more.")],
     output: Output,
     backbone: Annotated[
         list[str] | None,
@@ -23,13 +23,13 @@ def merge(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make one store of several; nothing is embedded again, no picture is read.
+    """Make one store of several, without embedding again.
 
-    Ids stay paths: where the stores' sources differ, relative to the nearest folder above them
-    all, so that they are unique. A picture that several stores hold is taken once, from the first.
-    Labels, splits and groups are kept as they are; columns that a store lacks are empty in its
-    rows. Every store needs every space (-b names those to keep), made with the same network and
-    preprocessing. Heads, findings, views and altered copies stay behind.
+    No picture is read. Ids stay paths: where the stores' sources differ, relative to the nearest
+    folder above them all, so that they are unique. A picture that several stores hold is taken
+    once, from the first. Labels, splits and groups are kept as they are; columns that a store
+    lacks are empty in its rows. Every store needs every space (-b names those to keep), made with
+    the same network and preprocessing. Heads, findings, views and altered copies stay behind.
 
     \b
         embedkit merge indexes/lfw indexes/faces -o indexes/both
@@ -54,12 +54,12 @@ def subset(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a store of the images that fulfil a condition; nothing is embedded again.
+    """Make a store of those images that fulfil a condition.
 
-    The condition is one expression of DuckDB's SQL: label, split, group, id, the data set's own
-    columns, width, height, format, faces ... (a wrong name lists all). Text in single quotes.
-    Columns of whole numbers that are stored as text compare as numbers. A row that is empty where
-    the condition asks is left out.
+    Nothing is embedded again. The condition is one expression of DuckDB's SQL: label, split,
+    group, id, the data set's own columns, width, height, format, faces ... (a wrong name lists
+    all). Text in single quotes. Columns of whole numbers that are stored as text compare as
+    numbers. A row that is empty where the condition asks is left out.
 
     \b
         embedkit subset indexes/faces --where "split = 'test' and age < 20" -o indexes/young

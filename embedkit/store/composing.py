@@ -12,6 +12,7 @@ import embedkit
 from embedkit import files
 from embedkit.errors import InputError
 from embedkit.items import Unreadable
+from embedkit.store.blocks import write_rows, write_vectors
 from embedkit.store.schema import STORE, SpaceRecord, npy_bytes, parquet_bytes
 from embedkit.store.store import Store
 from embedkit.store.writer import FACT_SCHEMA, StoredBlock, StoreWriter
@@ -79,13 +80,13 @@ def compose(path: Path, plan: Plan) -> Store:
             facts = plan.items.slice(first, n).select(FACT_SCHEMA.names)
             first += n
             if place >= len(known):
-                writer.add_block(writer.next_number(), facts, vectors)
+                writer.add(write_rows(path, writer.next_number(), facts, vectors))
                 continue
             if not _is(known[place], facts, vectors):
                 raise _in_the_way(writer)
             lost = {name: rows for name, rows in vectors.items() if name not in known[place].shards}
             if lost:
-                writer.add_vectors(known[place].number, lost)
+                writer.add(write_vectors(path, known[place].number, lost))
         if first != sum(block.facts.num_rows for block in writer.blocks):
             raise _in_the_way(writer)
         return writer.commit(
