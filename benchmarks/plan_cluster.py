@@ -19,6 +19,7 @@ from embedkit.engines.ray import RayEngine
 
 IMAGES = 100_000_000
 PER_NODE = 16  # workers of one core
+COMMIT_S = 0.02  # that the driver takes for a commit
 DETECTED = 1.0, 30.0  # seconds until the death of a worker, and of a node, is known
 
 
@@ -117,21 +118,27 @@ class Cluster:
     # What the engine calls.
 
     def is_initialized(self) -> bool:
+        """Say that there is a cluster."""
         return True
 
     def put(self, what: Any) -> Any:
+        """Give back what is put."""
         return what
 
     def nodes(self) -> list[dict[str, Any]]:
+        """Say which nodes there are."""
         return [{"Alive": up, "Resources": {"CPU": PER_NODE}} for up in self._up]
 
-    def remote(self, _: type) -> "Cluster":
+    def remote(self, _: type) -> SimpleNamespace:
+        """Return what hires workers."""
         return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda _: self._hire()))
 
     def kill(self, actor: Actor) -> None:
+        """End a worker."""
         self._end(actor, 0.0)
 
     def wait(self, tasks: list[Task], timeout: float) -> tuple[list[Task], list[Task]]:
+        """Let fake time pass until one of the tasks is done, at most `timeout` seconds."""
         began = time.process_time()
         until = self.now + timeout
         while not self._ready and self._events and self._events[0][0] <= until:
@@ -145,6 +152,7 @@ class Cluster:
         return done, []
 
     def get(self, task: Task) -> Any:
+        """Return what a task came to."""
         if task.died:
             raise RayError("the worker died")
         return None if not task.block else ()
@@ -230,7 +238,7 @@ class Outcome:
     Attributes:
         scene: of it.
         hours: by the fake clock.
-        ideal: hours, were all workers always at work and nothing done twice.
+        used: share of the workers' time that went into blocks that counted.
         repeated: blocks begun again.
         wasted: share of the workers' seconds that dead workers had spent on them.
         waiting: blocks finished and not yet committed, mean and most.
@@ -241,7 +249,7 @@ class Outcome:
 
     scene: Scene
     hours: float
-    ideal: float
+    used: float
     repeated: int
     wasted: float
     waiting: tuple[float, int]
@@ -250,8 +258,8 @@ class Outcome:
     driver_ms: float
 
 
-def simulate(scene: Scene, commit_s: float) -> Outcome:
-    """Run the real scheduler over 100 million images; each commit takes the driver some seconds."""
+def simulate(scene: Scene) -> Outcome:
+    """Run the real scheduler over 100 million images; its commits take fake time too."""
     cluster = Cluster(scene)
     sys.modules["ray"] = cluster  # type: ignore[assignment]
     n = -(-IMAGES // scene.block)
@@ -263,14 +271,14 @@ def simulate(scene: Scene, commit_s: float) -> Outcome:
         committed += 1
         waiting = cluster.finished - committed
         most, total = max(most, waiting), total + waiting
-        cluster.now += commit_s
+        cluster.now += COMMIT_S
     cpu = time.process_time() - began - cluster.own_s
     if committed != n or cluster.finished < n:
         raise SystemExit(f"{committed} of {n} blocks committed, {cluster.finished} made")
     return Outcome(
         scene,
         cluster.now / 3600,
-        IMAGES * scene.image_s / scene.workers / 3600,
+        cluster.busy / (scene.workers * cluster.now),
         cluster.repeated,
         cluster.wasted / (cluster.busy + cluster.wasted),
         (total / n, most),

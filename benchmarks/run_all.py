@@ -15,7 +15,7 @@ SCRIPTS = (
     "associations.py",
     "cases.py",
     "natural.py",
-    "scale.py",
+    "audit_scale.py",
     "audit_cost.py",
     "parity.py",
     "labels.py",
@@ -32,6 +32,7 @@ SCRIPTS = (
     "finetune.py",
     "embedding_speed.py",
     "embedding.py",
+    "plan.py",
 )
 
 

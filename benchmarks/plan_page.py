@@ -1,0 +1,244 @@
+"""The page docs/scale.md: what was measured, and what follows from it by arithmetic."""
+
+from typing import Any
+
+import numpy as np
+from common import table, write_page
+from plan_cluster import COMMIT_S, DETECTED, IMAGES, PER_NODE
+from plan_pieces import BLOCK, DIMENSION, PIECES
+
+from embedkit.engines.ray import AHEAD
+
+SIZES = (10_000_000, 100_000_000, 1_000_000_000)
+WORKERS = (16, 256, 4096)
+MEMORY = 64e9  # bytes of the machine that runs the driver
+DAY = 86_400.0
+VECTORS = {"mtcnn": 1536, "clip": 512, "vgg16": 4096, "facenet": 512}
+CALLED = {
+    "mtcnn": "mtcnn (UTKFace, 200 × 200)",
+    "clip": "ViT-B/32",
+    "vgg16": "VGG16",
+    "facenet": "FaceNet, whole pictures",
+}
+QUOTED = (
+    ("clip-retrieval's README: ViT-B/32 on one RTX 3080", 1, 1500.0),
+    ("clip-retrieval, docs/distributed_clip_inference.md: ViT-B/32 on 8 A100", 8, 7000.0),
+)
+INSTEAD = {
+    "list": "blocks as ranges of rows of a table on disk; no list of ids in the driver",
+    "write": "a part of items.parquet a block, named in the records; none of them whole in memory",
+    "read": "columns read where they are asked for, by DuckDB or Arrow over the parts",
+    "replay": "larger blocks; the journal folded into a record every so many lines",
+    "commit": "larger blocks, or several lines a flush; stores of parts, merged",
+    "flat": "cells and compressed indexes, their candidates scored again exactly",
+}
+
+
+def share(value: float) -> str:
+    """Return a share as per cent."""
+    return f"{value:.1%}"
+
+
+def big(value: float) -> str:
+    """Return a number with about two digits that count."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def span(seconds: float) -> str:
+    """Return a time in the unit that fits."""
+    for unit, length in (("years", 365 * DAY), ("days", DAY), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{big(seconds / length)} {unit}"
+    return f"{big(seconds)} s"
+
+
+def size(amount: float) -> str:
+    """Return bytes in the unit that fits."""
+    for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if amount >= length:
+            return f"{big(amount / length)} {unit}"
+    return f"{big(amount / 1e3)} kB"
+
+
+def costs(
+    found: dict[str, Any], cpu: dict[str, float], core_hour: float, done: float
+) -> tuple[str, str]:
+    """Return tables of what embedding takes, by network."""
+    cpu = {"mtcnn": found["mtcnn"]["cpu_ms"], **cpu}
+    items = found["mtcnn"]["items_bytes"]
+    disk = {name: items + 2 * 4 * width for name, width in VECTORS.items()}
+    first = [["network", "CPU ms an image", "numbers", "bytes an image on disk"]]
+    first += [
+        [CALLED[name], f"{cpu[name]:.1f}", f"{VECTORS[name]:,}", f"{disk[name]:,.0f}"]
+        for name in VECTORS
+    ]
+    heading = ["images", "network", "core-hours", "dollars"]
+    second = [[*heading, *(f"on {n:,} cores" for n in WORKERS), "disk"]]
+    for n in SIZES:
+        for name in VECTORS:
+            seconds = n * cpu[name] / 1000
+            spans = [span(seconds / workers / done) for workers in WORKERS]
+            paid = seconds / 3600 / done
+            second.append(
+                [
+                    f"{n // 1_000_000:,} M",
+                    CALLED[name].partition(" (")[0],
+                    f"{seconds / 3600:,.0f}",
+                    f"{paid * core_hour:,.0f}",
+                    *spans,
+                    size(n * disk[name]),
+                ]
+            )
+    return table(first), table(second)
+
+
+def gpus(gpu_hour: float) -> str:
+    """Return what others say of GPUs, as a table."""
+    rows = [["published elsewhere, not measured here", "images/s a GPU", "dollars for 100 M"]]
+    for what, n, rate in QUOTED:
+        each = rate / n
+        rows.append([what, f"{each:,.0f}", f"{IMAGES / each / 3600 * gpu_hour:,.0f}"])
+    return table(rows)
+
+
+def jobs(outcomes: list[dict[str, Any]]) -> str:
+    """Return the simulated jobs as a table."""
+    heading = ["what happens", "workers", "images a block", "hours", "unused", "blocks done again"]
+    rows = [[*heading, "waiting: mean", "most", "journal lines", "scheduler's CPU ms a block"]]
+    for one in outcomes:
+        scene = one["scene"]
+        rows.append(
+            [
+                scene["name"],
+                f"{scene['workers']:,}",
+                f"{scene['block']:,}",
+                f"{one['hours']:.2f}",
+                share(1 - one["used"]),
+                f"{one['repeated']:,} ({one['wasted']:.2%} of the time)",
+                f"{one['waiting'][0]:,.0f}",
+                f"{one['waiting'][1]:,}",
+                f"{one['lines']:,}",
+                f"{one['driver_ms']:.3f}",
+            ]
+        )
+    return table(rows)
+
+
+def exponent(runs: list[dict[str, Any]]) -> float:
+    """Fit CPU seconds ~ n^b."""
+    n, cpu = ([one[key] for one in runs] for key in ("n", "cpu"))
+    return float(np.polyfit(np.log(n), np.log(cpu), 1)[0])
+
+
+def breaks(pieces: dict[str, Any]) -> tuple[str, list[tuple[float, str, str]]]:
+    """Return the pieces as a table, and at how many images each is too much, least first."""
+    rows = [["piece", "measured", "CPU grows as", "bytes in memory an image"]]
+    rows[0] += [f"{n // 1_000_000:,} M: CPU, memory" for n in SIZES]
+    limits = []
+    for name, runs in pieces.items():
+        piece, last, first = PIECES[name], runs[-1], runs[0]
+        growth = exponent(runs)
+        slope = (last["peak"] - first["peak"]) / (last["n"] - first["n"]) / piece.per
+        cells = []
+        for n in SIZES:
+            cpu = last["cpu"] * (n / piece.per / last["n"]) ** growth
+            cells.append(f"{span(cpu)}, {size(slope * n)}")
+        most = f"{last['n']:,} {piece.unit}s"
+        done = f"{most} in {last['cpu']:.2g} s"
+        rows.append([piece.words, done, f"n^{growth:.2f}", f"{max(slope, 0):,.0f}", *cells])
+        by_time = last["n"] * piece.per * (DAY / last["cpu"]) ** (1 / growth)
+        by_memory = MEMORY / slope if slope > 0 else float("inf")
+        why = f"{size(MEMORY)} of memory" if by_memory < by_time else "a day of one core"
+        limits.append((min(by_time, by_memory), name, why))
+    return table(rows), sorted(limits)
+
+
+def page(
+    found: dict[str, Any], cpu: dict[str, float], *, core_hour: float, gpu_hour: float
+) -> None:
+    """Write docs/scale.md."""
+    outcomes = found["simulation"]
+    by_name = {one["scene"]["name"]: one for one in outcomes}
+    usual = by_name["uneven blocks, workers and nodes die"]
+    done = usual["used"]
+    scene = usual["scene"]
+    first, second = costs(found, cpu, core_hour, done)
+    measured, limits = breaks(found["pieces"])
+    known = DETECTED
+    listed = [["too much from", "what", "for want of", "what replaces it"]]
+    listed += [
+        [f"{n / 1e6:,.0f} M images", PIECES[k].words, why, INSTEAD[k]] for n, k, why in limits
+    ]
+    write_page(
+        "scale.md",
+        "plan.py",
+        f"""# The plan past this machine
+
+What {" M, ".join(f"{n // 10**6:,}" for n in SIZES)} M images would take, from what can be
+measured on two shared cores. Every figure is one of three kinds: *measured* here; *by arithmetic* from what was
+measured, with the exponent that was fitted; *published* by others, with the source. Nothing on this
+page was run on a cluster.
+
+**Assumed, and to be changed** (`--core-hour`, `--gpu-hour`): a core-hour costs {core_hour:.3f}
+dollars, a GPU-hour {gpu_hour:.2f}. Storage, traffic and the pictures' own bytes are not counted.
+
+## What an image costs
+
+Measured: CPU of all of `embed` (reading, hashing, facts, network, writing, index). `mtcnn` is
+measured by this script on small pictures, the others by `embedding_speed.py`
+([embedding.md](embedding.md)) on larger ones, a third of them 1920 × 1080. Bytes are those of
+items.parquet (UTKFace's), the vectors, and the flat index, which is as large again.
+
+{first}
+
+By arithmetic, with the {share(1 - done)} of the workers' time that the simulated job below
+does not use (“{scene["name"]}”). Storage is taken to deliver pictures as fast as they are read.
+
+{second}
+
+{gpus(gpu_hour)}
+
+Of the second its source says that resizing is what limits it: pictures have to be decoded, on
+cores, as fast as a GPU takes them. What decoding costs here is in [embedding.md](embedding.md).
+
+## The job, in fake time
+
+Simulated: {IMAGES // 10**6} M images of {1000 * scene["image_s"]:.0f} ms (ViT-B/32) on workers of
+one core, {PER_NODE} a node. The scheduler is the real one, `RayEngine.make`; what answers it is
+not Ray but a module in its place that counts fake seconds (`benchmarks/plan_cluster.py`). A commit takes the
+driver {1000 * COMMIT_S:.0f} ms, a worker {scene["start_s"]:.0f} s to start; another node comes
+after {scene["away_s"] / 60:.0f} min. That a worker died is known after {known[0]:.0f} s, that a
+node went after {known[1]:.0f}.
+
+“Unused” is the share of the workers' time that did not go into a block that counted. “Waiting” are
+blocks that are made and cannot be committed yet, because one before them is not: at most
+{AHEAD} a worker. They, and those that are being made, are made again when the driver dies.
+
+{jobs(outcomes)}
+
+Not in it: the network, disks that slow down under load, Ray's own time for a call.
+
+## Pieces that one process does for all
+
+Measured, each size in a process of its own, with the growth of CPU time fitted over the sizes; the
+last three columns are arithmetic with that exponent, memory in proportion. A block has {BLOCK:,}
+images, a vector {DIMENSION} numbers.
+
+{measured}
+
+## Where the design breaks first
+
+By arithmetic from these, taking {size(MEMORY)} of memory or a day of one core as too much:
+
+{table(listed)}
+
+Embedding itself has no such limit: blocks do not know of one another, and what a worker needs does
+not grow with the job.
+
+Simulation: {found["simulation_on"].removeprefix("Machine: ")}
+
+Embedding: {found["embedding_on"].removeprefix("Machine: ")}
+
+Pieces: {found["pieces_on"].removeprefix("Machine: ")}
+""",
+    )
