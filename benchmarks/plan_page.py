@@ -24,6 +24,7 @@ QUOTED = (
     ("clip-retrieval's README: ViT-B/32 on one RTX 3080", 1, 1500.0),
     ("clip-retrieval, docs/distributed_clip_inference.md: ViT-B/32 on 8 A100", 8, 7000.0),
 )
+LARGER = "the same, blocks of 16,384"
 INSTEAD = {
     "list": "blocks as ranges of rows of a table on disk; no list of ids in the driver",
     "write": "a part of items.parquet a block, named in the records; none of them whole in memory",
@@ -61,34 +62,34 @@ def size(amount: float) -> str:
 
 
 def costs(
-    found: dict[str, Any], cpu: dict[str, float], core_hour: float, done: float
+    found: dict[str, Any], larger: dict[str, dict[str, Any]], core_hour: float, done: float
 ) -> tuple[str, str]:
     """Return tables of what embedding takes, by network."""
-    cpu = {"mtcnn": found["mtcnn"]["cpu_ms"], **cpu}
+    here = found["pieces_on"].removeprefix("Machine: ").partition(",")[0]
+    known = {
+        "mtcnn": {"cpu": found["mtcnn"]["cpu_ms"], "precision": "fp32", "machine": here},
+        **larger,
+    }
     items = found["mtcnn"]["items_bytes"]
     disk = {name: items + 2 * 4 * width for name, width in VECTORS.items()}
-    first = [["network", "CPU ms an image", "numbers", "bytes an image on disk"]]
-    first += [
-        [CALLED[name], f"{cpu[name]:.1f}", f"{VECTORS[name]:,}", f"{disk[name]:,.0f}"]
-        for name in VECTORS
-    ]
-    heading = ["images", "network", "core-hours", "dollars"]
-    second = [[*heading, *(f"on {n:,} cores" for n in WORKERS), "disk"]]
+    first = [["network", "CPU ms an image", "computed in", "on", "numbers", "bytes on disk"]]
+    second = [["images", "network", "core-hours", "dollars"]]
+    second[0] += [*(f"on {n:,} cores" for n in WORKERS), "disk"]
+    for name, one in known.items():
+        each, width = f"{one['cpu']:.1f}", f"{VECTORS[name]:,}"
+        bytes_ = f"{disk[name]:,.0f}"
+        first.append([CALLED[name], each, one["precision"], one["machine"], width, bytes_])
     for n in SIZES:
-        for name in VECTORS:
-            seconds = n * cpu[name] / 1000
-            spans = [span(seconds / workers / done) for workers in WORKERS]
-            paid = seconds / 3600 / done
-            second.append(
-                [
-                    f"{n // 1_000_000:,} M",
-                    CALLED[name].partition(" (")[0],
-                    f"{seconds / 3600:,.0f}",
-                    f"{paid * core_hour:,.0f}",
-                    *spans,
-                    size(n * disk[name]),
-                ]
-            )
+        for name, one in known.items():
+            seconds = n * one["cpu"] / 1000 / done
+            commits = n / BLOCK * COMMIT_S
+            spans = [
+                f"{span(max(seconds / workers, commits))}{'*' * (commits > seconds / workers)}"
+                for workers in WORKERS
+            ]
+            hours, paid = f"{seconds / 3600:,.0f}", f"{seconds / 3600 * core_hour:,.0f}"
+            what = [f"{n // 10**6:,} M", CALLED[name].partition(" (")[0], hours, paid]
+            second.append([*what, *spans, size(n * disk[name])])
     return table(first), table(second)
 
 
@@ -124,6 +125,19 @@ def jobs(outcomes: list[dict[str, Any]]) -> str:
     return table(rows)
 
 
+def stuck(by_name: dict[str, dict[str, Any]]) -> str:
+    """Say what a block that takes very long costs, and large blocks."""
+    long = by_name["1 block in 10,000 takes 100 times as long"]
+    usual, larger = by_name["uneven blocks, workers and nodes die"], by_name[LARGER]
+    return f"""What costs most is not what dies but what hangs: where 1 block in 10,000 takes 100 times
+as long, {share(long["used"])} of the workers' time is used and the job takes {long["hours"]:.1f} h. No
+block is begun a second time while it runs, so when {AHEAD} blocks a worker wait for one, all
+wait. Beginning it again on another worker would end that: both write the same bytes under the same
+name. Failures are cheap at any size here. Blocks of {larger["scene"]["block"]:,} use {share(larger["used"])}
+of the time where {usual["scene"]["block"]:,} use {share(usual["used"])}: the last ones are
+waited for longer."""
+
+
 def exponent(runs: list[dict[str, Any]]) -> float:
     """Fit CPU seconds ~ n^b."""
     n, cpu = ([one[key] for one in runs] for key in ("n", "cpu"))
@@ -137,7 +151,7 @@ def breaks(pieces: dict[str, Any]) -> tuple[str, list[tuple[float, str, str]]]:
     limits = []
     for name, runs in pieces.items():
         piece, last, first = PIECES[name], runs[-1], runs[0]
-        growth = exponent(runs)
+        growth = 2.0 if name == "flat" else exponent(runs)
         slope = (last["peak"] - first["peak"]) / (last["n"] - first["n"]) / piece.per
         cells = []
         for n in SIZES:
@@ -145,7 +159,7 @@ def breaks(pieces: dict[str, Any]) -> tuple[str, list[tuple[float, str, str]]]:
             cells.append(f"{span(cpu)}, {size(slope * n)}")
         most = f"{last['n']:,} {piece.unit}s"
         done = f"{most} in {last['cpu']:.2g} s"
-        rows.append([piece.words, done, f"n^{growth:.2f}", f"{max(slope, 0):,.0f}", *cells])
+        rows.append([piece.words, done, f"n^{exponent(runs):.2f}", f"{max(slope, 0):,.0f}", *cells])
         by_time = last["n"] * piece.per * (DAY / last["cpu"]) ** (1 / growth)
         by_memory = MEMORY / slope if slope > 0 else float("inf")
         why = f"{size(MEMORY)} of memory" if by_memory < by_time else "a day of one core"
@@ -154,7 +168,11 @@ def breaks(pieces: dict[str, Any]) -> tuple[str, list[tuple[float, str, str]]]:
 
 
 def page(
-    found: dict[str, Any], cpu: dict[str, float], *, core_hour: float, gpu_hour: float
+    found: dict[str, Any],
+    larger: dict[str, dict[str, Any]],
+    *,
+    core_hour: float,
+    gpu_hour: float,
 ) -> None:
     """Write docs/scale.md."""
     outcomes = found["simulation"]
@@ -162,9 +180,11 @@ def page(
     usual = by_name["uneven blocks, workers and nodes die"]
     done = usual["used"]
     scene = usual["scene"]
-    first, second = costs(found, cpu, core_hour, done)
+    first, second = costs(found, larger, core_hour, done)
     measured, limits = breaks(found["pieces"])
     known = DETECTED
+    flat = found["pieces"]["flat"][-1]
+    pair = 1e9 * flat["cpu"] / flat["n"] ** 2
     listed = [["too much from", "what", "for want of", "what replaces it"]]
     listed += [
         [f"{n / 1e6:,.0f} M images", PIECES[k].words, why, INSTEAD[k]] for n, k, why in limits
@@ -175,24 +195,28 @@ def page(
         f"""# The plan past this machine
 
 What {" M, ".join(f"{n // 10**6:,}" for n in SIZES)} M images would take, from what can be
-measured on two shared cores. Every figure is one of three kinds: *measured* here; *by arithmetic* from what was
-measured, with the exponent that was fitted; *published* by others, with the source. Nothing on this
-page was run on a cluster.
+measured on two shared cores. Every figure is one of three kinds: *measured* here; *by arithmetic*
+from what was measured, with the exponent that was fitted; *published* by others, with the source.
+Nothing on this page was run on a cluster.
 
 **Assumed, and to be changed** (`--core-hour`, `--gpu-hour`): a core-hour costs {core_hour:.3f}
 dollars, a GPU-hour {gpu_hour:.2f}. Storage, traffic and the pictures' own bytes are not counted.
 
 ## What an image costs
 
-Measured: CPU of all of `embed` (reading, hashing, facts, network, writing, index). `mtcnn` is
-measured by this script on small pictures, the others by `embedding_speed.py`
-([embedding.md](embedding.md)) on larger ones, a third of them 1920 × 1080. Bytes are those of
-items.parquet (UTKFace's), the vectors, and the flat index, which is as large again.
+Measured: CPU of all of `embed` (reading, hashing, facts, network, writing, index), medians. `mtcnn`
+is measured by this script on small pictures, the others by `embedding_speed.py`
+([embedding.md](embedding.md)) on larger ones, a third of them 1920 × 1080, on the machine named:
+bf16 is what AMX makes fast, without it a network takes several times as long. Bytes are those of
+items.parquet (UTKFace's), the vectors, and the flat index, which is as large again. A worker with `mtcnn` had
+{found["mtcnn"]["peak_mib"]:,.0f} MiB at its peak.
 
 {first}
 
 By arithmetic, with the {share(1 - done)} of the workers' time that the simulated job below
 does not use (“{scene["name"]}”). Storage is taken to deliver pictures as fast as they are read.
+With * it is not the cores that decide but the one writer, at {1000 * COMMIT_S:.0f} ms a commit:
+{BLOCK / COMMIT_S:,.0f} images a second, whatever the cores. Larger blocks move that limit.
 
 {second}
 
@@ -205,9 +229,9 @@ cores, as fast as a GPU takes them. What decoding costs here is in [embedding.md
 
 Simulated: {IMAGES // 10**6} M images of {1000 * scene["image_s"]:.0f} ms (ViT-B/32) on workers of
 one core, {PER_NODE} a node. The scheduler is the real one, `RayEngine.make`; what answers it is
-not Ray but a module in its place that counts fake seconds (`benchmarks/plan_cluster.py`). A commit takes the
-driver {1000 * COMMIT_S:.0f} ms, a worker {scene["start_s"]:.0f} s to start; another node comes
-after {scene["away_s"] / 60:.0f} min. That a worker died is known after {known[0]:.0f} s, that a
+not Ray but a module in its place that counts fake seconds (`benchmarks/plan_cluster.py`). A commit
+takes the driver {1000 * COMMIT_S:.0f} ms, a worker {scene["start_s"]:.0f} s to start; another node
+comes after {scene["away_s"] / 60:.0f} min. That a worker died is known after {known[0]:.0f} s, that a
 node went after {known[1]:.0f}.
 
 “Unused” is the share of the workers' time that did not go into a block that counted. “Waiting” are
@@ -216,13 +240,16 @@ blocks that are made and cannot be committed yet, because one before them is not
 
 {jobs(outcomes)}
 
+{stuck(by_name)}
+
 Not in it: the network, disks that slow down under load, Ray's own time for a call.
 
 ## Pieces that one process does for all
 
 Measured, each size in a process of its own, with the growth of CPU time fitted over the sizes; the
-last three columns are arithmetic with that exponent, memory in proportion. A block has {BLOCK:,}
-images, a vector {DIMENSION} numbers.
+last three columns are arithmetic with that exponent, memory in proportion (flat search: squared,
+as every image is compared with every other). A block has {BLOCK:,} images, a vector {DIMENSION}
+numbers; to compare a pair of them took {pair:.0f} ns, index and exact scores included.
 
 {measured}
 
@@ -235,10 +262,8 @@ By arithmetic from these, taking {size(MEMORY)} of memory or a day of one core a
 Embedding itself has no such limit: blocks do not know of one another, and what a worker needs does
 not grow with the job.
 
-Simulation: {found["simulation_on"].removeprefix("Machine: ")}
-
-Embedding: {found["embedding_on"].removeprefix("Machine: ")}
-
-Pieces: {found["pieces_on"].removeprefix("Machine: ")}
+Two parts were measured at their own times. Simulation:
+{found["simulation_on"].removeprefix("Machine: ")}
+Pieces and `mtcnn`: {found["pieces_on"].removeprefix("Machine: ")}
 """,
     )

@@ -89,6 +89,7 @@ def test_ids_are_paths_from_the_folder_above_all(stores, home, tmp_path):
     one, two = stores
     made, notes = told(stores, tmp_path / "made")
     assert made.items.root == home
+    assert (made.name, one.name) == ("made", "one")
     assert made.items.ids == [f"one/{id_}" for id_ in one.items.ids] + [
         f"two/{id_}" for id_ in two.items.ids
     ]
