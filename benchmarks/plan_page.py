@@ -129,13 +129,15 @@ def stuck(by_name: dict[str, dict[str, Any]]) -> str:
     """Say what a block that takes very long costs, and large blocks."""
     long = by_name["1 block in 10,000 takes 100 times as long"]
     usual, larger = by_name["uneven blocks, workers and nodes die"], by_name[LARGER]
-    return f"""What costs most is not what dies but what hangs: where 1 block in 10,000 takes 100 times
-as long, {share(long["used"])} of the workers' time is used and the job takes {long["hours"]:.1f} h. No
-block is begun a second time while it runs, so when {AHEAD} blocks a worker wait for one, all
-wait. Beginning it again on another worker would end that: both write the same bytes under the same
-name. Failures are cheap at any size here. Blocks of {larger["scene"]["block"]:,} use {share(larger["used"])}
-of the time where {usual["scene"]["block"]:,} use {share(usual["used"])}: the last ones are
-waited for longer."""
+    dying = by_name["the same, ten times as often"]
+    return f"""What costs most is not what dies but what hangs: where 1 block in 10,000 takes
+100 times as long, {share(long["used"])} of the workers' time is used and the job takes
+{long["hours"]:.1f} h. No block is begun a second time while it runs, so when {AHEAD} blocks a
+worker wait for one, all wait. Beginning it again on another worker would end that: both write the
+same bytes under the same name. Deaths are cheap beside it: with {dying["deaths"]:,} of workers,
+{share(dying["used"])} of the time is used. Blocks of {larger["scene"]["block"]:,} use
+{share(larger["used"])} of the time where those of {usual["scene"]["block"]:,} use
+{share(usual["used"])}: the last ones are waited for longer."""
 
 
 def exponent(runs: list[dict[str, Any]]) -> float:
@@ -167,6 +169,24 @@ def breaks(pieces: dict[str, Any]) -> tuple[str, list[tuple[float, str, str]]]:
     return table(rows), sorted(limits)
 
 
+def summary(
+    found: dict[str, Any],
+    larger: dict[str, dict[str, Any]],
+    core_hour: float,
+    done: float,
+    limits: list[tuple[float, str, str]],
+) -> str:
+    """Say the most important first."""
+    hours = IMAGES * larger["clip"]["cpu"] / 3.6e6 / done
+    disk = IMAGES * (found["mtcnn"]["items_bytes"] + 8 * VECTORS["clip"])
+    wall = span(3600 * hours / WORKERS[1])
+    first, second = ((f"“{PIECES[name].words}”", f"{n / 1e6:,.0f} M") for n, name, _ in limits[:2])
+    return f"""**{IMAGES // 10**6} M images with ViT-B/32**: {hours:,.0f} core-hours
+({hours * core_hour:,.0f} dollars), {wall} on {WORKERS[1]} cores, {size(disk)} on disk. It is not
+embedding that breaks but what one process does for all: first {first[0]}, from {first[1]} images,
+then {second[0]}, from {second[1]}."""
+
+
 def page(
     found: dict[str, Any],
     larger: dict[str, dict[str, Any]],
@@ -186,9 +206,9 @@ def page(
     flat = found["pieces"]["flat"][-1]
     pair = 1e9 * flat["cpu"] / flat["n"] ** 2
     listed = [["too much from", "what", "for want of", "what replaces it"]]
-    listed += [
-        [f"{n / 1e6:,.0f} M images", PIECES[k].words, why, INSTEAD[k]] for n, k, why in limits
-    ]
+    for n, name, why in limits:
+        much = f"{n / 1e6:,.0f} M images" if n <= SIZES[-1] else f"beyond {SIZES[-1] // 10**6:,} M"
+        listed.append([much, PIECES[name].words, why, INSTEAD[name]])
     write_page(
         "scale.md",
         "plan.py",
@@ -199,6 +219,8 @@ measured on two shared cores. Every figure is one of three kinds: *measured* her
 from what was measured, with the exponent that was fitted; *published* by others, with the source.
 Nothing on this page was run on a cluster.
 
+{summary(found, larger, core_hour, done, limits)}
+
 **Assumed, and to be changed** (`--core-hour`, `--gpu-hour`): a core-hour costs {core_hour:.3f}
 dollars, a GPU-hour {gpu_hour:.2f}. Storage, traffic and the pictures' own bytes are not counted.
 
@@ -208,8 +230,8 @@ Measured: CPU of all of `embed` (reading, hashing, facts, network, writing, inde
 is measured by this script on small pictures, the others by `embedding_speed.py`
 ([embedding.md](embedding.md)) on larger ones, a third of them 1920 × 1080, on the machine named:
 bf16 is what AMX makes fast, without it a network takes several times as long. Bytes are those of
-items.parquet (UTKFace's), the vectors, and the flat index, which is as large again. A worker with `mtcnn` had
-{found["mtcnn"]["peak_mib"]:,.0f} MiB at its peak.
+items.parquet (UTKFace's), the vectors, and the flat index, which is as large again. A worker with
+`mtcnn` had {found["mtcnn"]["peak_mib"]:,.0f} MiB at its peak.
 
 {first}
 
@@ -231,8 +253,8 @@ Simulated: {IMAGES // 10**6} M images of {1000 * scene["image_s"]:.0f} ms (ViT-B
 one core, {PER_NODE} a node. The scheduler is the real one, `RayEngine.make`; what answers it is
 not Ray but a module in its place that counts fake seconds (`benchmarks/plan_cluster.py`). A commit
 takes the driver {1000 * COMMIT_S:.0f} ms, a worker {scene["start_s"]:.0f} s to start; another node
-comes after {scene["away_s"] / 60:.0f} min. That a worker died is known after {known[0]:.0f} s, that a
-node went after {known[1]:.0f}.
+comes after {scene["away_s"] / 60:.0f} min. That a worker died is known after {known[0]:.0f} s,
+that a node went after {known[1]:.0f}.
 
 “Unused” is the share of the workers' time that did not go into a block that counted. “Waiting” are
 blocks that are made and cannot be committed yet, because one before them is not: at most

@@ -178,7 +178,7 @@ PIECES = {
         read_items,
     ),
     "replay": Piece(
-        "replay of the journal", (10_000, 30_000, 100_000), "line", BLOCK, replay_journal
+        "replay of the journal's lines", (10_000, 30_000, 100_000), "line", BLOCK, replay_journal
     ),
     "commit": Piece("commits by the one writer", (20, 60, 120), "block", BLOCK, commit_blocks),
     "flat": Piece(
