@@ -15,7 +15,7 @@ SCRIPTS = (
     "associations.py",
     "cases.py",
     "natural.py",
-    "scale.py",
+    "audit_scale.py",
     "audit_cost.py",
     "parity.py",
     "labels.py",
@@ -33,6 +33,7 @@ SCRIPTS = (
     "embedding_speed.py",
     "embedding.py",
     "ray_faults.py",
+    "plan.py",
 )
 
 

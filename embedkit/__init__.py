@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from embedkit.pipeline import embed
     from embedkit.readers import read_source
     from embedkit.store import Store
+    from embedkit.store.merging import merge
+    from embedkit.store.subsets import subset
 
 __all__ = [
     "Store",
@@ -36,9 +38,11 @@ __all__ = [
     "export",
     "load_head",
     "map_of",
+    "merge",
     "read_source",
     "search",
     "search_text",
+    "subset",
     "train",
 ]
 
@@ -53,9 +57,11 @@ _HOMES = {
     "export": "embedkit.exports",
     "load_head": "embedkit.heads",
     "map_of": "embedkit.maps",
+    "merge": "embedkit.store.merging",
     "read_source": "embedkit.readers",
     "search": "embedkit.neighbours",
     "search_text": "embedkit.neighbours",
+    "subset": "embedkit.store.subsets",
     "train": "embedkit.heads",
 }
 

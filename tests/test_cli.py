@@ -40,6 +40,8 @@ COMMANDS = (
     "parity",
     "split",
     "clean",
+    "merge",
+    "subset",
     "export",
     "view",
     "reviews",

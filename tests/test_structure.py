@@ -38,6 +38,7 @@ LEAVES = {
     ),
     "facenet_pytorch": ("embedkit/backbones/",),
     "faiss": ("embedkit/store/index.py",),
+    "duckdb": ("embedkit/store/conditions.py",),
     "jinja2": ("embedkit/reports/", "embedkit/explorer/"),
     "starlette": ("embedkit/explorer/",),
     "uvicorn": ("embedkit/explorer/",),

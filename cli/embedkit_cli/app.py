@@ -31,6 +31,7 @@ from embedkit_cli import (
     search,
     selftest,
     settings,
+    stores,
     view,
     weights,
 )
@@ -65,6 +66,8 @@ app.command()(selftest.selftest)
 app.command()(parity.parity)
 app.command()(remedies.split)
 app.command()(remedies.clean)
+app.command()(stores.merge)
+app.command()(stores.subset)
 app.command()(exports.export)
 app.command()(view.view)
 app.command()(view.reviews)

@@ -23,7 +23,7 @@ def start(state: State) -> Document:
     given = ticks(state.store)
     return {
         "stamp": state.stamp,
-        "name": state.store.items.root.name,
+        "name": state.store.name,
         "store": str(state.store.path),
         "n": len(state.ids),
         "unreadable": len(state.store.unreadable),

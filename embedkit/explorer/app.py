@@ -89,7 +89,7 @@ class Explorer:
         state = self._watch.newest()
         data = answers.start(state) | {"writing": self.keys.writing}
         page = template("explorer.html", package="embedkit.explorer")
-        shown = page.render(data=data, name=state.store.items.root.name)
+        shown = page.render(data=data, name=state.store.name)
         response = HTMLResponse(shown.encode(errors="backslashreplace"))
         response.set_cookie(
             cookie_name(self.port), self.keys.cookie, httponly=True, samesite="strict"

@@ -69,7 +69,7 @@ class Map(Result):
         """What is shown, in a line."""
         n, total = len(self.rows), len(self.store.items)
         shown = f"{n:,} pictures" if n == total else f"{n:,} of {total:,} pictures, drawn at random"
-        return f"{self.store.items.root.name}: {shown}"
+        return f"{self.store.name}: {shown}"
 
     @property
     def method(self) -> str:

@@ -15,6 +15,7 @@ from embedkit.items import ItemTable
 from embedkit.pipeline.augment import augment as make_copies
 from embedkit.pipeline.augment import check_changes
 from embedkit.pipeline.choices import AUTO
+from embedkit.pipeline.composed import composed_store, items_of
 from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.pipeline.run import Run
 from embedkit.pipeline.spaces import Say, Wanted
@@ -67,7 +68,8 @@ def embed(
     interrupted goes on where it was.
 
     Args:
-        source: folder of images, or its URL, or a manifest; see `read_source`.
+        source: folder of images, or its URL, or a manifest; see `read_source`. A store that `merge`
+            or `subset` made is its own source: given here, it gets a further backbone, say.
         store: the store's folder; `indexes/<name of the source>` where left out.
         backbone: one or several names; `auto` takes the strongest whose weights are here.
         weights: the backbone's file of weights, or a folder of such files; looked for where
@@ -109,6 +111,15 @@ def embed(
         StoreError: the store cannot be written or is damaged.
         TooManyUnreadableError: the store is finished, but too much of the source was unreadable.
     """
+    options = {
+        "layout": layout,
+        "root": None if root is None else str(root),
+        "label": label,
+        "split": split,
+        "group": group,
+        "bins": bins,
+    }
+    composed = composed_store(Path(source), None if store is None else Path(store), options)
     place = default_store(source) if store is None else Path(store)
     names = [backbone] if isinstance(backbone, str) else backbone
     how = {
@@ -127,28 +138,10 @@ def embed(
     working = choose_engine(engine, threads=threads, address=ray_address)
     given = {option: value for option, (value, _) in how.items()}
     asked = _asked(names, None if weights is None else Path(weights), place, given)
-    options = {
-        "layout": layout,
-        "root": None if root is None else str(root),
-        "label": label,
-        "split": split,
-        "group": group,
-        "bins": bins,
-    }
-    here = absolute(Path(source))
-    before = Store.open(place).record.source if (place / STORE).exists() else None
-    if before is not None and before["source"] != here and store is None:
-        raise InputError(
-            f"{place} holds another data set of that name, {before['source']}; give this one a "
-            "store of its own with -o"
-        )
-    again = before is not None and before["source"] == here and not any(options.values())
-    if before is not None and again:
-        options = before["options"]
-    items = read_source(Path(source), **_with_path(options))
-    if again and any(options.values()):
-        said = ", ".join(f"{name} {value}" for name, value in options.items() if value)
-        items = replace(items, notes=(*items.notes, f"read as before: {said}"))
+    if composed is None:
+        items, record = _read(Path(source), place, options, named=store is not None)
+    else:
+        items, record = items_of(composed), composed.record.source
     if understood is not None:
         understood(items)
     if augment:
@@ -156,7 +149,7 @@ def embed(
     built = embed_items(
         items,
         place,
-        source={"given": str(source), "source": here, "options": options},
+        source=record,
         asked=asked,
         seed=seed,
         engine=working,
@@ -173,6 +166,31 @@ def embed(
         if say is not None:
             say(f"{n * copies} altered copies of {n} training images in {', '.join(spaces)}")
     return built
+
+
+def _read(
+    source: Path, place: Path, options: dict[str, str | None], *, named: bool
+) -> tuple[ItemTable, dict[str, Any]]:
+    """Read a data set, as before where nobody says how; also return what the store says of it.
+
+    Raises:
+        InputError: it cannot be understood, or the store that nobody named is of another one.
+    """
+    here = absolute(source)
+    before = Store.open(place).record.source if (place / STORE).exists() else None
+    if before is not None and before["source"] != here and not named:
+        raise InputError(
+            f"{place} holds another data set of that name, {before['source']}; give this one a "
+            "store of its own with -o"
+        )
+    again = before is not None and before["source"] == here and not any(options.values())
+    if before is not None and again:
+        options = before["options"]
+    items = read_source(source, **_with_path(options))
+    if again and any(options.values()):
+        said = ", ".join(f"{name} {value}" for name, value in options.items() if value)
+        items = replace(items, notes=(*items.notes, f"read as before: {said}"))
+    return items, {"given": str(source), "source": here, "options": options}
 
 
 def _asked(
@@ -215,7 +233,12 @@ def _with_path(options: Mapping[str, str | None]) -> dict[str, Any]:
 
 
 def default_store(source: str | Path) -> Path:
-    """Return where a source's store goes when nobody says: `indexes/<name of the source>`."""
+    """Return where a source's store goes when nobody says: `indexes/<name of the source>`.
+
+    A store that is its own source stays where it is.
+    """
+    if (Path(source) / STORE).exists():
+        return Path(source)
     path = Path(absolute(Path(source)))
     named = (
         path if path.is_dir() or path.stem.lower() not in ("labels", "metadata") else path.parent

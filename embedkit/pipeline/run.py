@@ -135,11 +135,12 @@ class Run:
         rows = items.rows
         for name in FACTS:
             rows = rows.append_column(name, facts.column(name))
-        source = source | {
+        # A store that was made from others knows these of them.
+        source = {
             "path": absolute(self.items.root),
             "layout": self.items.layout,
             "split": split,
-        }
+        } | source
         spaces = {
             name: space.record
             for name, space in (self.writer.store.spaces if self.writer.store else {}).items()

@@ -77,6 +77,11 @@ def store(opened: "Store") -> Document:
     }
 
 
+def composed(command: str, made: "Store", notes: Sequence[str]) -> Document:
+    """Return what a store that was made from others holds, and what a user should know of it."""
+    return store(made) | {"schema": f"embedkit.{command}/1", "notes": list(notes)}
+
+
 def cards(every: Iterable[Card]) -> Document:
     """Return the facts about the backbones."""
     return {"schema": "embedkit.backbones/1", "backbones": [asdict(card) for card in every]}

@@ -132,8 +132,10 @@ def ledger_of(head: Head, *, seed: int = 0, progress: OnProgress | None = None) 
 def _data(head: Head, store: Store) -> str:
     items = store.items
     source = store.record.source
-    by_embedkit = source["split"]["made_by"] == "embedkit"
-    made_by = "embedkit, at random" if by_embedkit else "the data set's author"
+    made_by = {
+        "embedkit": "embedkit, at random",
+        "merge": "whoever made those of the stores that were merged",
+    }.get(source["split"]["made_by"], "the data set's author")
     people = {group for group in items.groups if group is not None}
     facts = [
         f"{len(items)} images in {_plain(str(source['given']))} ({_plain(str(source['layout']))}); "

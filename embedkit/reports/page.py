@@ -64,7 +64,7 @@ def render(
     return fill(
         "audit.html",
         style=asset("style.css"),
-        name=result.store.items.root.name,
+        name=result.store.name,
         headline=result.headline,
         ran=list(by_name.values()),
         not_run=[one for one in result.findings if one.verdict is Verdict.NOT_RUN],

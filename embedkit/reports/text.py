@@ -258,6 +258,8 @@ def store_in_full(opened: Store, *, deep: bool) -> str:
     made = "as in the data set"
     if split["made_by"] == "embedkit":
         made = f"made by embedkit, {split['test_share']:.0%} test, seed {split['seed']}"
+    elif split["made_by"] == "merge":
+        made = "as in each of the stores that were merged"
     lines = [
         store(opened),
         f"  source: {source['path']}",

@@ -194,6 +194,12 @@ class Store(Result):
         unreadable = tuple(Unreadable(**row) for row in missing.to_pylist())
         return cls(folder, record, items, unreadable, spaces)
 
+    @property
+    def name(self) -> str:
+        """What to call it: its data set's folder; of a store made from others, its own."""
+        made = "made_from" in self.record.source
+        return self.path.resolve().name if made else self.items.root.name
+
     def space(self, name: str | None = None) -> Space:
         """Return one space; the name can be left out where there is only one.
 

@@ -279,8 +279,8 @@ def main() -> None:
     minutes = f"{(measured.cpu + added) / 60:.1f}"
     listed = "".join(f"\n- {one}" for one in where)
     write_page(
-        "scale.md",
-        "scale.py",
+        "audit-scale.md",
+        "audit_scale.py",
         f"""# The audit of {IMAGES:,} images
 
 {IMAGES:,} drawn vectors of {DIMENSION} numbers: {CLASSES} classes, {PEOPLE:,} people, {each}
