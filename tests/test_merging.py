@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -241,6 +242,14 @@ def test_the_same_command_again_changes_nothing_another_is_refused(stores, home,
     with pytest.raises(InputError, match="is a store already"):
         ek.merge(stores, home / "stores/one")
     assert Store.open(home / "stores/one").verify() == []
+
+
+def test_pictures_behind_a_url_and_pictures_here_have_no_folder_above_them(stores, tmp_path):
+    here, there = stores
+    elsewhere = replace(there.items, root=Path("s3://bucket/faces"))
+    with pytest.raises(InputError, match="no folder lies above all pictures"):
+        ek.merge([here, Store(there.path, there.record, elsewhere, (), {})], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
 
 
 def test_a_damaged_store_is_not_merged(home, tmp_path):

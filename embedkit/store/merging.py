@@ -70,15 +70,15 @@ def merge(
     Raises:
         SpaceMismatchError: vectors of one name were made in different ways; with what differs.
         InputError: a store lacks a space that others have, holds another file under the same id,
-            or is named twice; or something else is at `path`.
+            or is named twice; nothing lies above all pictures; or something else is at `path`.
         StoreError: a store is damaged, or cannot be written.
     """
     tell = say or (lambda _: None)
     opened = [one if isinstance(one, Store) else Store.open(one) for one in stores]
     if len({one.path.resolve() for one in opened}) < max(2, len(opened)):
         raise InputError("merge takes two stores or more, each of them once")
+    root = _root(opened)
     spaces = _spaces(opened, [backbone] if isinstance(backbone, str) else list(backbone))
-    root = Path(os.path.commonpath([one.items.root for one in opened]))
     rows, notes = _rows(opened, root)
     items = _filled(rows)
     made = compose(
@@ -105,6 +105,17 @@ def merge(
     for note in _about_splits(rows, opened, made):
         tell(note)
     return made
+
+
+def _root(opened: Sequence[Store]) -> Path:
+    """Return the nearest folder above all pictures."""
+    roots = [one.items.root for one in opened]
+    if len({root.parts[0] for root in roots}) > 1:
+        raise InputError(
+            "no folder lies above all pictures: those of one store are behind another kind of URL "
+            "than those of another, or only some behind one"
+        )
+    return Path(os.path.commonpath(roots))
 
 
 def _spaces(opened: Sequence[Store], asked: Sequence[str]) -> dict[str, SpaceRecord]:
