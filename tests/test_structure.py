@@ -25,16 +25,20 @@ LAYERS = (
     {"inputs"},
     {"store", "readers", "backbones", "engines", "synthetic"},
     {"items", "images", "fetch"},
-    {"statistics", "nuisance"},
-    {"vectors", "files", "interrupts", "workers", "ranges"},
+    {"joins"},
+    {"statistics", "nuisance", "rows"},
+    {"vectors", "files", "interrupts", "workers", "ranges", "hardware"},
     {"errors", "results"},
 )
 LEAVES = {
-    # A backbone is frozen; what trains a network needs torch too, and is a package of its own.
+    # A backbone is frozen; what trains a network needs torch too, and is a package of its own. All
+    # pairs of rows are products of matrices in bf16, which numpy cannot multiply.
     "torch": (
         "embedkit/backbones/",
         "embedkit/audits/registration.py",
         "embedkit/finetuning/",
+        "embedkit/hardware.py",
+        "embedkit/joins/",
     ),
     "facenet_pytorch": ("embedkit/backbones/",),
     "faiss": ("embedkit/store/index.py",),

@@ -10,11 +10,10 @@ import numpy as np
 from embedkit.errors import EmbedkitError, StoreError
 from embedkit.files import Buffer, sha256, sha256_of_file, write_parts, write_whole
 from embedkit.store.schema import INDEX, INDEX_RECORD, SCHEMA, sealed, unsealed
-from embedkit.vectors import DoubleArray, FloatArray, IntArray, check_unit_rows
+from embedkit.vectors import TIE_DECIMALS, DoubleArray, FloatArray, IntArray, check_unit_rows
 
 # FAISS returns float32 products that depend on the batch; this much apart, two are one.
 ROUNDING = 1e-6
-TIE_DECIMALS = 7  # of a similarity; those that agree in them are a tie
 SPARE = 16
 
 
