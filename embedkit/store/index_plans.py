@@ -123,7 +123,7 @@ def plan_index(n: int, dimension: int, *, asked: str = AUTO, memory: int = MEMOR
         rows_per_file=per_file,
         budget=memory,
         memory=most,
-        disk=size * n + files * row * lists,
+        disk=size * n + files * row * (lists + (256 if code else 0)),
         seconds=_seconds(kind, n, dimension, lists, sample),
     )
 
