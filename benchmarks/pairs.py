@@ -350,8 +350,8 @@ number of threads.
 {__doc__.split(chr(10), 2)[2].strip()} Sought are all pairs with a cosine of {THRESHOLD} or more.
 CPU time is that of all threads; the machine was shared with other work, so wall time says little.
 faiss was asked for the pairs of a part of the rows where all would have taken too long, and its
-time scaled to all. Memory is what the process had of its own beside the rows, which are mapped from a
-file (faiss copies them).
+time scaled to all. Memory is what the process had of its own beside the rows, which are mapped from
+a file (faiss copies them).
 """
 ELSEWHERE = f"""
 Rows about centres suit cells, so two others: random directions, where there is nothing to find and

@@ -24,7 +24,7 @@ from embedkit.joins.blocks import (
 )
 from embedkit.joins.bounds import CHUNK, Bounds, bounds_of, directions_of, sample_of, single_threads
 from embedkit.rows import Rows
-from embedkit.vectors import FloatArray, IntArray
+from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
 LISTED = 4  # cells that a row is listed in, its home among them
 HEAD = 127  # directions that the cells are made in
@@ -89,13 +89,8 @@ def pairs_in_cells(
     rows = checked(rows, threshold)
     if len(rows) < 2:
         return joined([])
-    head = directions_of(rows, HEAD, seed=0) if rows.shape[1] > 2 * HEAD else None
-    coarse = bounds_of(rows, head, threads=threads)
-    k = max(1, round((len(rows) * (listed - 0.5)) ** 0.5))
-    centres = learned(coarse.rows, k, threads=threads, seed=seed)
-    lists = assigned(coarse.rows, centres, listed, threads=threads)
-    cells = Cells.of(lists, len(centres))
-    some = sample_of(len(centres), LOOKED_AT, seed=seed).tolist()
+    cells, coarse, head = cells_of(rows, listed=listed, threads=threads, seed=seed)
+    some = sample_of(len(cells), LOOKED_AT, seed=seed).tolist()
     fine = best_head(rows, [cells.listed(cell)[:CROWDED] for cell in some], threshold)
     same = fine is head if fine is None or head is None else fine.shape == head.shape
     bounds = coarse if same else bounds_of(rows, fine, threads=threads)
@@ -111,12 +106,28 @@ def pairs_in_cells(
                 first, second = hits(bounds.rows[ours], bounds.rows[theirs], cutoff)
                 first, second = ours[first], theirs[second]
                 # Two of one home meet twice.
-                once = (first < second) | ((lists[second, 0] != cell) & (first != second))
+                once = (first < second) | ((cells.home_of[second] != cell) & (first != second))
                 found.append((first[once], second[once]))
         pairs = np.sort(np.concatenate([np.stack(one, axis=1) for one in found]), axis=1)
         return rescored(rows, pairs[:, 0], pairs[:, 1], threshold)
 
-    return joined(gathered(look, range(len(centres)), threads, most))
+    return joined(gathered(look, range(len(cells)), threads, most))
+
+
+def cells_of(
+    rows: Rows, *, listed: int = LISTED, threads: int | None = None, seed: int = 0
+) -> tuple["Cells", Bounds, DoubleArray | None]:
+    """Return cells of rows, about as many as make a look at all of them take least time.
+
+    Also the short rows that they were made by, and the directions of those. Arguments are those of
+    `pairs_in_cells`.
+    """
+    head = directions_of(rows, HEAD, seed=0) if rows.shape[1] > 2 * HEAD else None
+    coarse = bounds_of(rows, head, threads=threads)
+    k = max(1, round((len(rows) * (listed - 0.5)) ** 0.5))
+    centres = learned(coarse.rows, k, threads=threads, seed=seed)
+    lists = assigned(coarse.rows, centres, listed, threads=threads)
+    return Cells.of(lists, len(centres)), coarse, head
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +135,12 @@ class Cells:
     """Which rows are at home in each cell, and which are listed there.
 
     Attributes:
+        home_of: (n,) the cell that each row is at home in.
         homes, home_ends: rows by home, and where those of each cell end.
         lists, list_ends: the same of all that are listed.
     """
 
+    home_of: IntArray
     homes: IntArray
     home_ends: IntArray
     lists: IntArray
@@ -136,18 +149,22 @@ class Cells:
     @classmethod
     def of(cls, lists: IntArray, k: int) -> "Cells":
         """Take the cells of each row, (n, m), its home first."""
-        made = []
+        made = [lists[:, 0]]
         for cells in (lists[:, 0], lists.ravel()):
             order = np.argsort(cells, kind="stable") // (cells.size // len(lists))
             made += [order, np.concatenate([[0], np.cumsum(np.bincount(cells, minlength=k))])]
         return cls(*made)
+
+    def __len__(self) -> int:
+        """Return how many cells there are."""
+        return len(self.home_ends) - 1
 
     def home(self, cell: int) -> IntArray:
         """Return the rows at home in a cell."""
         return self.homes[self.home_ends[cell] : self.home_ends[cell + 1]]
 
     def listed(self, cell: int) -> IntArray:
-        """Return the rows listed in a cell."""
+        """Return the rows listed in a cell, in order."""
         return self.lists[self.list_ends[cell] : self.list_ends[cell + 1]]
 
 
