@@ -9,7 +9,7 @@ import torch
 from embedkit_cli import main
 
 from embedkit.errors import InputError
-from embedkit.files import sha256
+from embedkit.files import sha256, write_whole
 from embedkit.store import Store
 from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.store.index_build import build_again, build_stored_index, index_space
@@ -34,7 +34,7 @@ def space_of(folder, vectors, *, shard=400):
     shards = []
     for start in range(0, len(vectors), shard):
         data = npy_bytes(vectors[start : start + shard])
-        (folder / f"v-{start}.npy").write_bytes(data)
+        write_whole(folder / f"v-{start}.npy", data)  # never in place: it may be mapped
         shards.append(Shard(f"v-{start}.npy", len(vectors[start : start + shard]), sha256(data)))
     record = SpaceRecord("drawn", {}, "", vectors.shape[1], len(vectors), tuple(shards), {})
     return Space(folder, record)
@@ -141,8 +141,8 @@ def test_a_space_that_has_grown_gets_the_type_that_was_asked_for_last(tmp_path):
     record = read_record(grown.folder)
     assert grown.has_index()
     assert (record.type, record.asked, record.memory, record.seed) == ("ivf", "ivf", 10**9, 3)
+    build_stored_index(grown, plan_of("ivfpq"))
     few = space_of(tmp_path / "space", vectors[:100])
-    build_stored_index(space, plan_index(1000, D, asked="ivfpq"))
     build_again(few)  # too few for codes
     assert read_record(few.folder).type == "flat"
 
@@ -202,11 +202,14 @@ def test_an_amount_of_memory_is_read_as_it_is_written():
 
 def test_the_command_says_what_it_takes_and_what_it_finds(store_copy, capsys):
     path = store_copy
-    assert main(["index", str(path), "--type", "ivf"]) == 0
+    assert main(["index", str(path), "--type", "ivf", "-b", "pixels"]) == 0
     out = capsys.readouterr()
     assert "allowed" in out.err
     assert "% of the 10 nearest of" in out.out
-    assert main(["index", str(path), "--type", "hnsw", "--json", "--memory", "1GB"]) == 0
+    assert (
+        main(["index", str(path), "--type", "hnsw", "-b", "pixels", "--json", "--memory", "1GB"])
+        == 0
+    )
     made = json.loads(capsys.readouterr().out)
     assert (made["schema"], made["type"]) == ("embedkit.index/1", "hnsw")
     assert made["recall"] >= 0.9
@@ -214,16 +217,18 @@ def test_the_command_says_what_it_takes_and_what_it_finds(store_copy, capsys):
     assert "index hnsw" in capsys.readouterr().out
     picture = Store.open(path).items.path(Store.open(path).items.ids[0])
     sheet = str(path.parent / "sheet.png")
-    assert main(["search", str(path), str(picture), "-k", "3", "--sheet", sheet, "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["neighbours"]) == 3
+    assert (
+        main(["search", str(path), str(picture), "-b", "pixels", "--sheet", sheet, "--json"]) == 0
+    )
+    assert len(json.loads(capsys.readouterr().out)["neighbours"]) == 10
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--type", "tree"], "no index is called"),
-        (["--memory", "much"], "no amount of memory"),
-        (["--memory", "1KB"], "at the least"),
+        (["-b", "pixels", "--type", "tree"], "no index is called"),
+        (["-b", "pixels", "--memory", "much"], "no amount of memory"),
+        (["-b", "pixels", "--memory", "1KB"], "at the least"),
         (["-b", "clip"], "holds no space"),
     ],
 )
@@ -237,9 +242,9 @@ def test_what_cannot_be_made_is_one_line_and_status_2(store_copy, capsys, argume
 def test_an_unfinished_store_gets_no_index(store_copy, tmp_path, capsys):
     store = Store.open(store_copy)
     (store.path / JOURNAL).write_text("")
-    plan = plan_index(*store.space().rows.shape)
+    plan = plan_index(*store.space("pixels").rows.shape)
     with pytest.raises(InputError, match="unfinished"):
-        index_space(store, store.space(), plan)
+        index_space(store, store.space("pixels"), plan)
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / JOURNAL).write_text("")
     assert main(["index", str(tmp_path / "new")]) == 2

@@ -4,6 +4,7 @@ import math
 import re
 import time
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -130,19 +131,24 @@ def plan_index(n: int, dimension: int, *, asked: str = AUTO, memory: int = MEMOR
 
 def _seconds(kind: str, n: int, d: int, lists: int, sample: int) -> float:
     """Estimate the time from the products to be computed and the bytes to be moved."""
-    square = np.ones((512, 512), np.float32)
-    square @ square
-    began = time.perf_counter()
-    for _ in range(4):
-        square @ square
-    rate = 4 * 512**3 / (time.perf_counter() - began)  # products of numbers a second
     products = lists * d * (n + ROUNDS * sample)
     if kind == "ivfpq":
         products += 256 * d * (n + 25 * min(n, CODED))
     if kind == "hnsw":
         # Rows are compared one by one and from anywhere in memory, ten times slower than in blocks.
         products += 10 * BREADTH * LINKS * d * n
-    return products / rate + 12 * d * n / 1e9
+    return products / _products_a_second() + 12 * d * n / 1e9
+
+
+@cache
+def _products_a_second() -> float:
+    """Measure how many products of numbers this machine computes a second, as a rough guide."""
+    square = np.ones((512, 512), np.float32)
+    square @ square
+    began = time.perf_counter()
+    for _ in range(4):
+        square @ square
+    return 4 * 512**3 / (time.perf_counter() - began)
 
 
 def parse_memory(text: str) -> int:
