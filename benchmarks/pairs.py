@@ -149,7 +149,7 @@ def join(kind: str, what: str, work: Path) -> dict[str, Any]:
 def indexed(kind: str, what: str, work: Path) -> dict[str, Any]:
     """Make an index of a type in this process and search by it."""
     rows, _ = drawn(int(what), work)
-    folder = work / f"space-{what}"
+    folder = work / f"space-{kind}-{what}"
     folder.mkdir(exist_ok=True)
     shards = []
     for place, start in enumerate(range(0, len(rows), 10_000)):
@@ -267,7 +267,7 @@ def page(found: dict[str, Any]) -> str:
             pairs = "of a part" if scaled else f"{one['pairs']:,}"
             cells = [f"{cpu:.1f}{scaled}", f"{wall:.0f}", f"{extra:.2f}", pairs, share]
             rows.append([f"{n:,}", name, *cells])
-    text = [HEAD, table(rows), *_targets(found), *_elsewhere(found), *_indexes(found)]
+    text = [HEAD.strip(), table(rows), *_targets(found), *_elsewhere(found), *_indexes(found)]
     return "\n\n".join(text)
 
 
@@ -310,7 +310,7 @@ def _elsewhere(found: dict[str, Any]) -> list[str]:
             rows.append([name, f"{exact['pairs']:,}", f"{cells['pairs']:,}", *seconds])
         else:
             rows.append([name, "not run", "", "", ""])
-    return ["## Where the rows are not drawn about centres", ELSEWHERE, table(rows)]
+    return ["## Where the rows are not drawn about centres", ELSEWHERE.strip(), table(rows)]
 
 
 def _indexes(found: dict[str, Any]) -> list[str]:
@@ -337,7 +337,7 @@ def _indexes(found: dict[str, Any]) -> list[str]:
                 recall,
             ]
         )
-    return [f"## Types of index, {INDEXED:,} × {D}", INDEXES, table(rows)]
+    return [f"## Types of index, {INDEXED:,} × {D}", INDEXES.strip(), table(rows)]
 
 
 HEAD = f"""

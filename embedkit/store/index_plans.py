@@ -21,7 +21,8 @@ PER_LIST = 64  # rows of the sample that the lists of an ivf index are learned f
 FEWEST_PER_LIST = 16
 ROUNDS = 8
 CODED = 65_536  # rows that the codes of an ivfpq index are learned from
-WORKING = 100_000_000  # bytes for a shard and its copies
+WORKING = 150_000_000  # bytes for a shard and its copies
+HELD = 3  # times: lists that grow leave room, and the whole is held again as bytes to be written
 SMALLEST = 1024  # rows of a file
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -95,16 +96,16 @@ def plan_index(n: int, dimension: int, *, asked: str = AUTO, memory: int = MEMOR
     lists = max(1, round(min(4 * math.sqrt(n), n / FEWEST_PER_LIST)))
     lists = lists if kind in ("ivf", "ivfpq") else 0
     learning = 3 * row  # bytes of a row that lists are learned from, with its copies
-    sample = min(n, PER_LIST * lists, max(0, memory - WORKING) // (2 * learning))
+    sample = min(n, PER_LIST * lists, max(0, memory - WORKING) // (3 * learning))
     fewest = min(n, FEWEST_PER_LIST * lists)
-    # Twice: the index, and the same as bytes to be written.
     fixed = WORKING + 4 * row * lists + (min(CODED, n) * 3 * row if code else 0)
-    smallest = max(fixed + fewest * 2 * learning, fixed + 2 * size * min(n, SMALLEST))
-    room = memory - fixed
+    smallest = fixed + fewest * 3 * learning + HELD * size * min(n, SMALLEST)
+    # What was learned from is given back, but not always to the system.
+    room = memory - fixed - sample * learning
     if kind == "flat":
         smallest, per_file = WORKING, FILE // size
     else:
-        per_file = max(1, min(room // (2 * size), FILE // size))
+        per_file = max(1, min(room // (HELD * size), FILE // size))
     if memory < smallest:
         raise InputError(
             f"an index of type {kind} over {n} x {dimension} needs {said(smallest)} at the least, "
@@ -112,7 +113,7 @@ def plan_index(n: int, dimension: int, *, asked: str = AUTO, memory: int = MEMOR
         )
     files = max(1, -(-n // per_file))
     per_file = -(-n // files) or 1
-    most = max(2 * size * per_file, sample * learning) + fixed if kind != "flat" else WORKING
+    most = WORKING if kind == "flat" else fixed + sample * learning + HELD * size * per_file
     return IndexPlan(
         asked=asked,
         type=kind,
@@ -145,10 +146,10 @@ def _products_a_second() -> float:
     """Measure how many products of numbers this machine computes a second, as a rough guide."""
     square = np.ones((512, 512), np.float32)
     square @ square
-    began = time.perf_counter()
+    began = time.process_time()  # not by the clock: others may keep the machine busy
     for _ in range(4):
         square @ square
-    return 4 * 512**3 / (time.perf_counter() - began)
+    return 4 * 512**3 / max(time.process_time() - began, 1e-9)
 
 
 def parse_memory(text: str) -> int:
