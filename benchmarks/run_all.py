@@ -29,6 +29,7 @@ SCRIPTS = (
     "explanations.py",
     "maps.py",
     "export.py",
+    "pairs.py",
     "finetune.py",
     "embedding_speed.py",
     "embedding.py",

@@ -100,7 +100,7 @@ class Searcher:
 
     def row(self, row: int, k: int) -> Hits:
         """Return the images that are nearest to one of the store, which is not among them."""
-        return self._nearest(self.space.vectors[[row]], k, row)
+        return self._nearest(self.space.rows[np.array([row])], k, row)
 
     def picture(self, image: Input, k: int) -> Hits:
         """Return the images that are nearest to a picture."""
@@ -118,7 +118,7 @@ class Searcher:
         return self._nearest(cast(TextBackbone, self._network).embed_text([prompt]), k, -1)
 
     def _nearest(self, vectors: FloatArray, k: int, own: int) -> Hits:
-        found = self.space.index.search(vectors, k, exclude=np.array([own]))
+        found = self.space.stored_index.search(vectors, k, exclude=np.array([own]))
         splits, ids = self._store.items.splits, self._store.items.ids
         return Hits(
             Neighbour(ids[row], self._labels[row], splits[row], float(similarity))

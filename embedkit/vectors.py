@@ -14,6 +14,7 @@ BoolArray = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.uint8]
 
 UNIT_TOLERANCE = 1e-4
+TIE_DECIMALS = 7  # of a cosine; those that agree in them are a tie
 
 
 def unit_rows(rows: npt.NDArray[Any]) -> FloatArray:

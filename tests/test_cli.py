@@ -32,6 +32,7 @@ COMMANDS = (
     "mitigate",
     "predict",
     "finetune",
+    "index",
     "search",
     "audit",
     "explain",

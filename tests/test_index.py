@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedkit.errors import EmbedkitError
-from embedkit.store.index import NeighbourIndex, build_index, read_index, write_index
+from embedkit.store.index import NeighbourIndex, build_index, write_index
+from embedkit.store.index_files import read_index
 from embedkit.vectors import unit_rows
 
 

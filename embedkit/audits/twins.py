@@ -10,7 +10,7 @@ import numpy as np
 
 from embedkit.audits.base import MATERIAL, Finding, Statement, Verdict, share_verdict
 from embedkit.audits.calibration import SAMPLE, Calibration, calibrate
-from embedkit.audits.candidates import candidate_pairs, witnessed
+from embedkit.audits.candidates import Candidates, find_candidates, witnessed
 from embedkit.audits.pictures import read_again
 from embedkit.audits.registration import SIDE, Planes, blank, plane, register
 from embedkit.errors import UnreadableImageError
@@ -132,7 +132,7 @@ def find_twins(
     """List the pairs of images in a store that are copies of one photograph.
 
     Exact twins have equal bytes or equal decoded pixels. For near twins, every pair that may be one
-    (see `candidate_pairs`) is looked at: one picture is laid onto the other, and what overlaps is
+    (see `find_candidates`) is looked at: one picture is laid onto the other, and what overlaps is
     compared (see `register`), against a threshold that is learned from this data set (see
     `calibrate`). The pictures are read for it, so they have to be where they were.
 
@@ -154,7 +154,8 @@ def find_twins(
     vectors = store.space(backbone).vectors[alone[usable]]
     hashes = np.array(items.column("phash"), np.uint64)[alone[usable]]
     splits, labels = items.splits, items.label_column(label)
-    pairs = usable[candidate_pairs(vectors, hashes, [splits[row] for row in alone[usable]])]
+    candidates = find_candidates(vectors, hashes, [splits[row] for row in alone[usable]])
+    pairs = usable[candidates.pairs]
     scores = register(planes, pairs).score
     calibration = None
     near: dict[tuple[int, int], float] = {}
@@ -192,7 +193,7 @@ def find_twins(
         name="twins",
         verdict=verdict,
         statement=Statement.ASSOCIATION,
-        summary=_summary(found, estimate, calibration, missed),
+        summary=_summary(found, estimate, calibration, missed) + _looked_for(candidates),
         estimate=estimate,
         detectable=None if sizes.max(initial=1) > 1 else 100 * estimate.high,
         pairs=tuple(found),
@@ -304,6 +305,20 @@ def _missed(calibration: Calibration | None, unseen: int, n: int) -> str:
     if found < planted / 2:
         return "other pictures of this set are as alike as copies are"
     return ""
+
+
+def _looked_for(candidates: Candidates) -> str:
+    """Say how completely the candidates were looked for; nothing where all were compared."""
+    nearest = candidates.nearest
+    if nearest is None:
+        return ""
+    said = (
+        f" Not every picture was compared with all: {nearest.value:.1%} of the nearest of "
+        f"{nearest.rows} pictures were looked at"
+    )
+    # Where the network finds nearly all pictures alike, its vectors are no witness.
+    alike = ", and every pair with like hashes" + (" or like vectors" if candidates.alike else "")
+    return f"{said}{alike}."
 
 
 def _summary(

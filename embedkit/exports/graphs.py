@@ -12,7 +12,7 @@ from embedkit.heads.classifier import Classifier
 from embedkit.heads.cumulative import Cumulative
 from embedkit.heads.knn import NEAREST, NearestNeighbours, class_frequencies
 from embedkit.heads.logistic import Logistic
-from embedkit.store.index import TIE_DECIMALS
+from embedkit.vectors import TIE_DECIMALS
 
 INPUT, OUTPUT = "embedding", "probabilities"
 IR, OPSET = 8, 17  # what ONNX Runtime has read since 1.13, of 2022

@@ -130,7 +130,7 @@ def agreement_of(rows: FloatArray, expected: FloatArray) -> float:
 
 def _candidates(asked: str, device: str) -> list[str]:
     """Return the precisions worth trying, the fastest first."""
-    from embedkit.backbones.hardware import has_bf16, has_openvino
+    from embedkit.hardware import has_bf16, has_openvino
 
     if device == "cuda":
         return ["bf16"]

@@ -224,7 +224,7 @@ def recorded_in(space: Space) -> dict[str, Any]:
 def _device(wanted: Wanted) -> str:
     if wanted.name in EMBEDDED or wanted.device == "cpu":
         return "cpu"
-    from embedkit.backbones.hardware import has_cuda
+    from embedkit.hardware import has_cuda
 
     if wanted.device == AUTO:
         return "cuda" if has_cuda() else "cpu"

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from embedkit.heads.tallies import Tally
     from embedkit.readers.containers import Unpacked
     from embedkit.store import Neighbour, Store
+    from embedkit.store.index_files import IndexRecord
+    from embedkit.store.index_plans import IndexPlan
+    from embedkit.store.store import Space
 
 Document = dict[str, Any]
 
@@ -69,6 +72,7 @@ def store(opened: "Store") -> Document:
                 "dimension": space.record.dimension,
                 "n": space.record.n,
                 "contract_sha256": space.contract_sha256,
+                "index": (record := space.index_record) and index_found(record),
             }
             for space in opened.spaces.values()
         ],
@@ -80,6 +84,31 @@ def store(opened: "Store") -> Document:
 def composed(command: str, made: "Store", notes: Sequence[str]) -> Document:
     """Return what a store that was made from others holds, and what a user should know of it."""
     return store(made) | {"schema": f"embedkit.{command}/1", "notes": list(notes)}
+
+
+def index(space: "Space", record: "IndexRecord", plan: "IndexPlan") -> Document:
+    """Return which index a space has now, and what was said beforehand that it takes."""
+    planned = {name: getattr(plan, name) for name in ("memory", "disk", "seconds")}
+    return {
+        "schema": "embedkit.index/1",
+        "space": str(space.folder),
+        "n": plan.n,
+        "dimension": plan.dimension,
+        **index_found(record),
+        "files": [one.file for one in record.files],
+        "planned": planned,
+    }
+
+
+def index_found(record: "IndexRecord") -> Document:
+    """Return of what type an index is and what it finds."""
+    return {
+        "type": record.type,
+        "asked": record.asked,
+        "effort": record.effort,
+        "recall": record.recall,
+        "measured": record.measured,
+    }
 
 
 def cards(every: Iterable[Card]) -> Document:

@@ -10,6 +10,9 @@ from embedkit.pipeline.views import views_in
 from embedkit.ranges import in_order
 from embedkit.statistics import Estimate
 from embedkit.store import Neighbour, Store
+from embedkit.store.index_files import IndexRecord
+from embedkit.store.index_plans import IndexPlan, said
+from embedkit.store.store import Space
 
 if TYPE_CHECKING:  # these bring torch and scikit-learn
     from embedkit.backbones.weights import Weights
@@ -268,7 +271,8 @@ def store_in_full(opened: Store, *, deep: bool) -> str:
         f"  unreadable: {len(opened.unreadable)}",
     ]
     for space in opened.spaces.values():
-        index = "" if not deep else ", index whole" if space.has_index() else ", no valid index"
+        index = f", index {found(record)}" if (record := space.index_record) else ", no index"
+        index += "" if not deep else ", index whole" if space.has_index() else ", no valid index"
         lines.append(
             f"  space {space.name}: {space.record.n} x {space.record.dimension}, contract "
             f"{space.contract_sha256[:12]}{index}"
@@ -278,6 +282,36 @@ def store_in_full(opened: Store, *, deep: bool) -> str:
         "  every file was checked" if deep else "  records were checked; --deep checks vectors too"
     )
     return "\n".join(lines)
+
+
+def index_plan(plan: IndexPlan) -> str:
+    """Say what making an index will take, before it is made."""
+    return (
+        f"{plan.type} index of {plan.n} x {plan.dimension}: at most {said(plan.memory)} of memory "
+        f"({said(plan.budget)} allowed), {said(plan.disk)} on disk in {some(plan.files)}, about "
+        f"{max(1, round(plan.seconds))} s on one core"
+    )
+
+
+def index(space: Space, record: IndexRecord, plan: IndexPlan) -> str:
+    """Say which index a space has now."""
+    return f"{space.folder}: index {found(record)}, {said(plan.disk)} in {some(len(record.files))}"
+
+
+def some(files: int) -> str:
+    """Say how many files there are."""
+    return f"{files} file{'s' * (files != 1)}"
+
+
+def found(record: IndexRecord) -> str:
+    """Say of what type an index is and what it finds."""
+    if record.recall is None or record.measured is None:
+        return f"{record.type}, exact"
+    looked = "rows held" if record.type == "hnsw" else "lists looked through"
+    return (
+        f"{record.type}, {record.effort} {looked}, finds {record.recall:.1%} of the "
+        f"{record.measured['k']} nearest of {record.measured['rows']} rows, scored exactly"
+    )
 
 
 def cards(every: Iterable[Card]) -> str:

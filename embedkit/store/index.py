@@ -7,14 +7,15 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from embedkit.errors import EmbedkitError, StoreError
-from embedkit.files import Buffer, sha256, sha256_of_file, write_parts, write_whole
-from embedkit.store.schema import INDEX, INDEX_RECORD, SCHEMA, sealed, unsealed
-from embedkit.vectors import DoubleArray, FloatArray, IntArray, check_unit_rows
+from embedkit.errors import EmbedkitError
+from embedkit.files import Buffer, write_parts
+from embedkit.rows import Rows
+from embedkit.store.index_files import IndexFile, IndexRecord
+from embedkit.store.schema import INDEX
+from embedkit.vectors import TIE_DECIMALS, DoubleArray, FloatArray, IntArray, check_unit_rows
 
 # FAISS returns float32 products that depend on the batch; this much apart, two are one.
 ROUNDING = 1e-6
-TIE_DECIMALS = 7  # of a similarity; those that agree in them are a tie
 SPARE = 16
 
 
@@ -42,7 +43,7 @@ def build_index(vectors: FloatArray) -> bytes:
 def write_index(
     folder: Path, shards: Iterable[FloatArray], n: int, dimension: int, vectors_sha256: str
 ) -> None:
-    """Write the index of a space beside its shards, and a record of what it was made from.
+    """Write the exact index of a space beside its shards, and a record of what it was made from.
 
     Args:
         folder: of the space.
@@ -51,17 +52,12 @@ def write_index(
         dimension: d.
         vectors_sha256: hash that stands for the vectors.
     """
-    index = write_parts(folder / INDEX, _index_parts(shards, n, dimension))
-    record = {
-        "schema": SCHEMA,
-        "faiss": faiss.__version__,
-        "sha256": index,
-        "vectors_sha256": vectors_sha256,
-    }
-    write_whole(folder / INDEX_RECORD, sealed(record))
+    hash_ = write_parts(folder / INDEX, flat_parts(shards, n, dimension))
+    files = (IndexFile(INDEX, n, hash_),)
+    IndexRecord(faiss.__version__, vectors_sha256, files).write(folder)
 
 
-def _index_parts(shards: Iterable[FloatArray], n: int, dimension: int) -> Iterator[Buffer]:
+def flat_parts(shards: Iterable[FloatArray], n: int, dimension: int) -> Iterator[Buffer]:
     """Yield the bytes that `build_index` would return for all shards together.
 
     FAISS's file of a flat index is a header and the vectors, so the whole need not be in memory.
@@ -81,37 +77,6 @@ def _flat_header(n: int, dimension: int) -> bytes:
     empty = bytes(faiss.serialize_index(faiss.IndexFlatIP(dimension)))
     rows, numbers = (count.to_bytes(8, "little") for count in (n, n * dimension))
     return empty[:8] + rows + empty[16:-8] + numbers
-
-
-def read_index(folder: Path, vectors_sha256: str) -> bytes | None:
-    """Return the bytes of a space's index, or None if it is missing, damaged or out of date.
-
-    FAISS files carry no checksum, and a third of damaged ones load and answer wrongly, so the
-    bytes are checked before FAISS sees them.
-    """
-    expected = _recorded(folder, vectors_sha256)
-    try:
-        data = (folder / INDEX).read_bytes()
-    except OSError:
-        return None
-    return data if sha256(data) == expected else None
-
-
-def has_index(folder: Path, vectors_sha256: str) -> bool:
-    """Say whether a space's index is there, whole and of these vectors."""
-    try:
-        return sha256_of_file(folder / INDEX) == _recorded(folder, vectors_sha256)
-    except OSError:
-        return False
-
-
-def _recorded(folder: Path, vectors_sha256: str) -> str | None:
-    """Return the hash that the index of these vectors must have, None if it is of others."""
-    try:
-        record = unsealed((folder / INDEX_RECORD).read_bytes(), folder / INDEX_RECORD)
-    except (OSError, StoreError):
-        return None
-    return record.get("sha256") if record.get("vectors_sha256") == vectors_sha256 else None
 
 
 class NeighbourIndex:
@@ -144,34 +109,62 @@ class NeighbourIndex:
         Raises:
             EmbedkitError: queries of another width, not finite or not of unit length.
         """
-        queries = check_unit_rows(queries, self._vectors.shape[1])
-        k = min(k, len(self._vectors))
-        rows = np.full((len(queries), k), -1, np.int64)
-        similarities = np.full((len(queries), k), -np.inf)
-        own = np.full(len(queries), -1) if exclude is None else exclude
-        pending = np.arange(len(queries))
-        fetch = k + 1 + SPARE
-        while len(pending):
-            fetch = min(fetch, len(self._vectors))
-            _, found = self._index.search(queries[pending], fetch)
-            open_ = []
-            for query, candidates in zip(pending, found, strict=True):
-                scores = self._scores(queries[query], candidates)
-                # Another row might tie with the last one wanted beyond what was fetched.
-                floor = scores.min(initial=np.inf)
-                keep = candidates != own[query]
-                order = np.lexsort((candidates[keep], -np.round(scores[keep], TIE_DECIMALS)))[:k]
-                best = scores[keep][order]
-                if fetch < len(self._vectors) and best[-1] <= floor + 2 * ROUNDING:
-                    open_.append(query)
-                    continue
-                rows[query, : len(order)] = candidates[keep][order]
-                similarities[query, : len(order)] = best
-            pending = np.array(open_, np.int64)
-            fetch *= 4
-        return Neighbours(rows, similarities)
+        return nearest(self._index, self._vectors, queries, k, exclude=exclude)
 
-    def _scores(self, query: FloatArray, rows: IntArray) -> DoubleArray:
-        near = self._vectors[rows].astype(np.float64)
-        # einsum and not a BLAS product: a row's sum must not depend on the rows beside it.
-        return np.asarray(np.clip(np.einsum("ij,j->i", near, query.astype(np.float64)), -1, 1))
+
+def nearest(
+    index: faiss.Index,
+    vectors: FloatArray | Rows,
+    queries: FloatArray,
+    k: int,
+    *,
+    exclude: IntArray | None = None,
+    spare: int = SPARE,
+    exact: bool = True,
+) -> Neighbours:
+    """Search an index of FAISS and score what it finds again; see `NeighbourIndex.search`.
+
+    Args:
+        index: over the vectors.
+        vectors: (n, d) unit rows.
+        queries: as `search`.
+        k: as `search`.
+        exclude: as `search`.
+        spare: candidates beyond those wanted.
+        exact: whether the index leaves nothing out, so that the list can be widened until no tie
+            is cut off; otherwise it is asked once.
+    """
+    queries = check_unit_rows(queries, vectors.shape[1])
+    n = len(vectors)
+    k = min(k, n)
+    rows = np.full((len(queries), k), -1, np.int64)
+    similarities = np.full((len(queries), k), -np.inf)
+    own = np.full(len(queries), -1) if exclude is None else exclude
+    pending = np.arange(len(queries))
+    fetch = k + 1 + spare
+    while len(pending):
+        fetch = min(fetch, n)
+        _, found = index.search(queries[pending], fetch)
+        open_ = []
+        for query, fetched in zip(pending, found, strict=True):
+            candidates = fetched[fetched >= 0]  # lists may hold fewer than were asked for
+            scores = _scores(vectors[candidates], queries[query])
+            # Another row might tie with the last one wanted beyond what was fetched.
+            floor = scores.min(initial=np.inf)
+            keep = candidates != own[query]
+            order = np.lexsort((candidates[keep], -np.round(scores[keep], TIE_DECIMALS)))[:k]
+            best = scores[keep][order]
+            if exact and fetch < n and best[-1] <= floor + 2 * ROUNDING:
+                open_.append(query)
+                continue
+            rows[query, : len(order)] = candidates[keep][order]
+            similarities[query, : len(order)] = best
+        pending = np.array(open_, np.int64)
+        fetch *= 4
+    return Neighbours(rows, similarities)
+
+
+def _scores(near: FloatArray, query: FloatArray) -> DoubleArray:
+    # einsum and not a BLAS product: a row's sum must not depend on the rows beside it.
+    sums = np.einsum("ij,j->i", near.astype(np.float64), query.astype(np.float64))
+    return np.asarray(np.clip(sums, -1, 1))

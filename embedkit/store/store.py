@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,12 @@ from embedkit.errors import InputError, StoreError, StoreSchemaError
 from embedkit.files import sha256, sha256_of_file
 from embedkit.items import ItemTable, Unreadable
 from embedkit.results import Result
+from embedkit.rows import Rows
 from embedkit.store.augmented import Augmented, read_augmented
-from embedkit.store.index import NeighbourIndex, build_index, has_index, read_index
+from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.index_files import IndexRecord, has_index, read_index
+from embedkit.store.index_files import read_record as read_index_record
+from embedkit.store.index_search import StoredIndex, open_index
 from embedkit.store.schema import (
     ITEMS,
     JOURNAL,
@@ -28,6 +32,7 @@ from embedkit.store.schema import (
 from embedkit.vectors import FloatArray, check_unit_rows
 
 READ_TRIES = 20
+HELD = 128  # shards mapped at once; each keeps a file open
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +76,27 @@ class Space:
         Raises:
             StoreError: a shard is missing or damaged.
         """
-        parts = list(self.shards())
-        if len(parts) == 1:
-            return parts[0]
-        rows = np.concatenate(parts) if parts else np.empty((0, self.record.dimension), np.float32)
+        if len(self.record.shards) == 1:
+            return self.shard(0)
+        rows = np.empty((self.record.n, self.record.dimension), np.float32)
+        start = 0
+        for part in self.shards():  # one at a time: each keeps a file open
+            rows[start : start + len(part)] = part
+            start += len(part)
         rows.flags.writeable = False
         return rows
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The same vectors, mapped into memory shard by shard where they are asked for.
+
+        Each shard is checked when it is first asked for, and again when it has been let go since.
+
+        Raises:
+            StoreError: on use: a shard is missing or damaged.
+        """
+        held = lru_cache(HELD)(self.shard)
+        return Rows(held, [shard.n for shard in self.record.shards], self.record.dimension)
 
     @property
     def vectors_sha256(self) -> str:
@@ -88,6 +108,20 @@ class Space:
         """Exact nearest neighbours; built in memory where its file is missing or damaged."""
         data = read_index(self.folder, self.vectors_sha256)
         return NeighbourIndex(build_index(self.vectors) if data is None else data, self.vectors)
+
+    @cached_property
+    def stored_index(self) -> StoredIndex | NeighbourIndex:
+        """What a search goes by: the index that was made for this space, or else the exact one.
+
+        Audits, maps and heads go by `index`, which leaves nothing out.
+        """
+        return open_index(self.folder, self.rows, self.vectors_sha256) or self.index
+
+    @property
+    def index_record(self) -> IndexRecord | None:
+        """What is known of the index of these vectors; its files are not looked at."""
+        record = read_index_record(self.folder)
+        return record if record and record.vectors_sha256 == self.vectors_sha256 else None
 
     @cached_property
     def augmented(self) -> Augmented | None:

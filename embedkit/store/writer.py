@@ -20,7 +20,7 @@ from embedkit import files
 from embedkit.errors import SpaceMismatchError, StoreError
 from embedkit.items import FACES, FACTS, Unreadable
 from embedkit.store.blocks import faces_name, facts_name
-from embedkit.store.index import write_index
+from embedkit.store.index_build import build_again
 from embedkit.store.journal import Entry, Journal, told
 from embedkit.store.lock import writer_lock
 from embedkit.store.schema import (
@@ -211,13 +211,7 @@ class StoreWriter:
         for space in store.spaces.values():
             if not space.has_index():
                 with told(space.folder):
-                    write_index(
-                        space.folder,
-                        space.shards(),
-                        space.record.n,
-                        space.record.dimension,
-                        space.vectors_sha256,
-                    )
+                    build_again(space)
         return store
 
     def abandon(self) -> None:
