@@ -25,7 +25,7 @@ LAYERS = (
     {"inputs"},
     {"store", "readers", "backbones", "engines", "synthetic"},
     {"items", "images", "fetch"},
-    {"statistics", "nuisance"},
+    {"statistics", "nuisance", "matrices"},
     {"vectors", "files", "interrupts", "workers", "ranges"},
     {"errors", "results"},
 )

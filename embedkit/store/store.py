@@ -11,6 +11,7 @@ import numpy as np
 from embedkit.errors import InputError, StoreError, StoreSchemaError
 from embedkit.files import sha256, sha256_of_file
 from embedkit.items import ItemTable, Unreadable
+from embedkit.matrices import Matrix, large
 from embedkit.results import Result
 from embedkit.store.augmented import Augmented, read_augmented
 from embedkit.store.index import NeighbourIndex, build_index, has_index, read_index
@@ -25,6 +26,7 @@ from embedkit.store.schema import (
     StoreRecord,
     parquet_table,
 )
+from embedkit.store.shards import Shards
 from embedkit.vectors import FloatArray, check_unit_rows
 
 READ_TRIES = 20
@@ -71,12 +73,21 @@ class Space:
         Raises:
             StoreError: a shard is missing or damaged.
         """
-        parts = list(self.shards())
-        if len(parts) == 1:
-            return parts[0]
-        rows = np.concatenate(parts) if parts else np.empty((0, self.record.dimension), np.float32)
+        if len(self.record.shards) == 1:
+            return self.shard(0)
+        rows, start = np.empty((self.record.n, self.record.dimension), np.float32), 0
+        for part in self.shards():
+            rows[start : start + len(part)] = part
+            start += len(part)
         rows.flags.writeable = False
         return rows
+
+    @cached_property
+    def matrix(self) -> Matrix:
+        """The same as `vectors`, but read from the shards row by row where they are too many."""
+        if not large(self.record.n):
+            return self.vectors
+        return Shards([one.n for one in self.record.shards], self.record.dimension, self.shard)
 
     @property
     def vectors_sha256(self) -> str:
