@@ -57,7 +57,9 @@ def write_store(folder: Path, n: int, *, seed: int = 0, planted: bool = True) ->
     axes = world.normal(size=(LATENT, DIMENSION)) / np.sqrt(LATENT)
     classes = SIGNAL * unit_rows(world.normal(size=(CLASSES, DIMENSION))).astype(np.float64)
     tables, exact, near, person = [], [], [], 0
-    record = SpaceRecord(SPACE, {}, sha256(b"drawn"), DIMENSION, 0, (), {"name": SPACE}, {})
+    contract = {"backbone": SPACE, "preprocessing": {}}
+    made = {"name": SPACE, "weights": ""}
+    record = SpaceRecord(SPACE, contract, sha256(SPACE.encode()), DIMENSION, 0, (), made, {})
     with StoreWriter(folder) as writer:
         for number, start in enumerate(range(0, n, BLOCK)):
             size = min(BLOCK, n - start)

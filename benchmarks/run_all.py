@@ -16,6 +16,7 @@ SCRIPTS = (
     "cases.py",
     "natural.py",
     "scale.py",
+    "million.py",
     "audit_cost.py",
     "parity.py",
     "labels.py",

@@ -81,9 +81,32 @@ def fit_logistic(
             originals=len(y) if originals is None else originals,
             emphasis=emphasis,
         )
+    return _fit_whole(
+        vectors[:],
+        y,
+        clusters,
+        n_classes=n_classes,
+        seed=seed,
+        value=value,
+        originals=originals,
+        emphasis=emphasis,
+    )
+
+
+def _fit_whole(
+    vectors: FloatArray,
+    y: IntArray,
+    clusters: IntArray,
+    *,
+    n_classes: int,
+    seed: int,
+    value: float | None,
+    originals: int | None,
+    emphasis: Emphasis,
+) -> Logistic:
     model, given, choice = fit_penalised(
         _Model,
-        vectors[:],
+        vectors,
         y,
         clusters,
         n_classes=n_classes,
@@ -109,13 +132,14 @@ def _fit_large(
     emphasis: Emphasis,
 ) -> Logistic:
     sample = sample_of(y[:originals], clusters[:originals], SAMPLE, seed=seed)
-    first = fit_logistic(
+    first = _fit_whole(
         vectors[sample],
         y[sample],
         clusters[sample],
         n_classes=n_classes,
         seed=seed,
         value=value,
+        originals=None,
         emphasis=emphasis.of(sample),
     )
     made = fit_blockwise(

@@ -92,7 +92,8 @@ def fit(
         )
     if head == CUMULATIVE:
         labels = _in_order(labels, label)
-    y = np.array([labels.index(name) for name in names], np.int64)
+    number = {name: place for place, name in enumerate(labels)}
+    y = np.array([number[name] for name in names], np.int64)
     clusters = clusters_in(store)[rows]
     ids = tuple(store.items.ids[row] for row in rows)
     vectors, copies = part_of(space.matrix, rows), space.augmented if augmented else None

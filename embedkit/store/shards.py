@@ -52,7 +52,9 @@ class Shards:
         places = np.searchsorted(self._starts, rows, side="right") - 1
         order = np.argsort(places, kind="stable")
         there, firsts = np.unique(places[order], return_index=True)
-        for place, asked in zip(there.tolist(), np.split(order, firsts[1:]), strict=True):
+        ends = [*firsts[1:].tolist(), len(rows)]
+        for place, first, end in zip(there.tolist(), firsts.tolist(), ends, strict=False):
+            asked = order[first:end]
             made[asked] = self._of(place)[rows[asked] - self._starts[place]]
         return made
 

@@ -1,12 +1,15 @@
 """Reading a store: nothing is believed before its checksum fits."""
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from embedkit.errors import InputError, StoreError, StoreSchemaError
 from embedkit.files import sha256, sha256_of_file
@@ -14,6 +17,7 @@ from embedkit.items import ItemTable, Unreadable
 from embedkit.matrices import Matrix, large
 from embedkit.results import Result
 from embedkit.store.augmented import Augmented, read_augmented
+from embedkit.store.columns import Columns
 from embedkit.store.index import NeighbourIndex, build_index, has_index, read_index
 from embedkit.store.schema import (
     ITEMS,
@@ -193,7 +197,7 @@ class Store(Result):
 
     @classmethod
     def _read(cls, folder: Path, record: StoreRecord) -> "Store":
-        rows = parquet_table(read_checked(folder / ITEMS, record.items["sha256"]))
+        rows = Columns(map_checked(folder / ITEMS, record.items["sha256"]))
         missing = parquet_table(read_checked(folder / UNREADABLE, record.unreadable["sha256"]))
         spaces = {}
         for name, expected in record.spaces.items():
@@ -285,17 +289,25 @@ def read_checked(path: Path, expected: str) -> bytes:
     Raises:
         StoreError: neither name holds the expected bytes.
     """
+    return bytes(map_checked(path, expected).to_pybytes())
+
+
+def map_checked(path: Path, expected: str) -> pa.Buffer:
+    """Map a file into memory whose hash is known; see `read_checked`."""
     reason = "is missing"
     for name in (path, path.with_name(path.name + NEXT), path):
         try:
-            data = name.read_bytes()
+            with name.open("rb") as file:
+                # What is mapped stays as it is when a writer gives its name to another file.
+                size = os.fstat(file.fileno()).st_size
+                data = memoryview(mmap(file.fileno(), size, access=ACCESS_READ) if size else b"")
         except FileNotFoundError:
             continue
         except OSError as error:
             reason = f"cannot be read: {error.strerror}"
             continue
         if sha256(data) == expected:
-            return data
+            return pa.py_buffer(data)
         reason = (
             "is damaged: its checksum does not fit; bring it back from a copy, or delete the store "
             "and run 'embedkit embed' again"
