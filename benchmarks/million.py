@@ -199,8 +199,8 @@ of the memory map and choices are made on samples; below it nothing has changed.
 {table(rows_of(found, sizes))}
 
 "Not run" is said of what was not measured, and of the ways for many images where a size has only
-one way. The exponent is that of a power law through the sizes that ran; one above 1 grows faster than the
-images. Heads change their way of fitting between 100,000 and 1,000,000.
+one way. The exponent is that of a power law through the sizes that ran; one above 1 grows faster
+than the images. Heads change their way of fitting between 100,000 and 1,000,000.
 
 ## Memory at the peak
 
