@@ -16,6 +16,7 @@ SCRIPTS = (
     "cases.py",
     "natural.py",
     "audit_scale.py",
+    "million.py",
     "audit_cost.py",
     "parity.py",
     "labels.py",

@@ -1,10 +1,12 @@
 """Rows: vectors that lie in several arrays, mapped files as a rule, read where they are needed."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from embedkit.vectors import FloatArray, IntArray
+from embedkit.vectors import FloatArray
 
 
 class Rows:
@@ -37,12 +39,17 @@ class Rows:
         """Return n."""
         return self.shape[0]
 
-    def __getitem__(self, rows: IntArray) -> FloatArray:
-        """Return some rows, in the order asked for."""
+    def __getitem__(self, rows: slice | npt.NDArray[Any]) -> FloatArray:
+        """Return rows by a slice, (m,) numbers or (n,) marks, in the order asked for: (m, d)."""
+        if isinstance(rows, slice):
+            rows = np.arange(len(self))[rows]
+        elif rows.dtype == bool:
+            rows = np.flatnonzero(rows)
         made = np.empty((len(rows), self.shape[1]), np.float32)
         places = np.searchsorted(self._starts, rows, side="right") - 1
-        for place in np.unique(places).tolist():
-            asked = places == place
+        order = np.argsort(places, kind="stable")
+        there, firsts = np.unique(places[order], return_index=True)
+        for place, asked in zip(there.tolist(), np.split(order, firsts[1:]), strict=True):
             made[asked] = self._part(place)[rows[asked] - self._starts[place]]
         return made
 

@@ -26,7 +26,7 @@ LAYERS = (
     {"store", "readers", "backbones", "engines", "synthetic"},
     {"items", "images", "fetch"},
     {"joins"},
-    {"statistics", "nuisance", "rows"},
+    {"statistics", "nuisance", "rows", "matrices"},
     {"vectors", "files", "interrupts", "workers", "ranges", "remote", "hardware"},
     {"errors", "results"},
 )

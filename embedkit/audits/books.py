@@ -12,14 +12,17 @@ from embedkit.audits.base import MATERIAL, Verdict
 from embedkit.audits.clues import Clues
 from embedkit.audits.controls import run_controls
 from embedkit.audits.crossval import cross_validate
+from embedkit.audits.extracts import Extract, extract_of
 from embedkit.audits.floor import random_label_floor
 from embedkit.audits.lines import HeadLedger, Line, Shares, ShortcutLine
 from embedkit.audits.novelty import novelty_curve
+from embedkit.audits.prices import Price, Prices
 from embedkit.audits.refits import Bench
 from embedkit.audits.reliance import Reliance
 from embedkit.audits.siblings import Siblings
 from embedkit.audits.suspicions import followed, sighted, suspected, unfollowed, untold
 from embedkit.audits.twins import Twins
+from embedkit.matrices import Matrix, large
 from embedkit.statistics import (
     Estimate,
     benjamini_hochberg,
@@ -30,7 +33,7 @@ from embedkit.statistics import (
     sign_flip,
     widened,
 )
-from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
+from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
 
 def levels_of(twins: Twins, siblings: Siblings | None) -> list[tuple[str, IntArray]]:
@@ -61,6 +64,7 @@ class _Worth:
         mixed: whether related images were among those that the control leaves out.
         spread: variance that the effect has by which images are left out, from one draw of the
             control to another.
+        price: what the control rests on where training images are too many for one of all.
     """
 
     removed: BoolArray
@@ -72,6 +76,7 @@ class _Worth:
     control_answers: IntArray | None = None
     mixed: bool = False
     spread: float = 0.0
+    price: Price | None = None
 
 
 class Books:
@@ -110,6 +115,7 @@ class Books:
         ]
         self.clean = ~np.any(self.marks, axis=0)
         self._worths: dict[bytes, _Worth] = {}
+        self._prices = Prices(bench, material=material) if large(len(bench.train)) else None
 
     def _worth(self, removed: BoolArray) -> _Worth:
         key = removed.tobytes()
@@ -126,16 +132,27 @@ class Books:
             return _Worth(removed, reason, bench.first, first, effect)
         answers = bench.answers(bench.train[~removed])
         right = bench.right(answers)
+        if self._prices is not None:
+            price = self._prices.of(removed, self.clean)
+            mean, spread = first.astype(np.float64) - price.value, _spread(price.draws)
+            return _Worth(
+                removed, "", answers, right, mean - right, mean, None, price.mixed, spread, price
+            )
         control = bench.control(removed, self.clean)
         if control is None:
             return _Worth(removed, "", answers, right, first.astype(np.float64) - right)
         mean = control.right.mean(axis=0)
-        # The purged head is one draw, the control the mean of many.
-        draws = control.right.mean(axis=1)
-        spread = float(draws.var(ddof=1)) * (1 + 1 / len(draws))
+        spread = _spread(control.right.mean(axis=1))
         return _Worth(
             removed, "", answers, right, mean - right, mean, control.answers, control.mixed, spread
         )
+
+    @cached_property
+    def extract(self) -> Extract | None:
+        """What stands beside the lines where images are too many; None where they are not."""
+        if self._prices is None:
+            return None
+        return extract_of(self.bench, wanted=self.material)
 
     def shares(self) -> Shares:
         """Return what each test image gives to the ledger."""
@@ -189,7 +206,7 @@ class Books:
             reason = "the subject may look so, and then to follow it is honest"
         return ShortcutLine(one.cause, effect, verdict, one.p, one.adjusted, reason)
 
-    def ledger(self, pixels: FloatArray | None, *, missed: str) -> HeadLedger:
+    def ledger(self, pixels: Matrix | None, *, missed: str) -> HeadLedger:
         """Return the figures, the means of `shares`, with all that stands beside them.
 
         Args:
@@ -219,6 +236,7 @@ class Books:
                     self._p(effect, some=part),
                     float("nan"),
                     worth.reason,
+                    worth.price,
                 )
             )
         adjusted = benjamini_hochberg([line.p for line in lines])
@@ -228,12 +246,19 @@ class Books:
         by_control = float("nan") if last.removed.any() else 0.0
         if last.control_answers is not None:
             by_control = float((last.control_answers != bench.first).mean())
+        elif last.price is not None:
+            by_control = last.price.changed
         p = self._p(shares.total, some=self.marks[-1])
         shortcut = self.shortcut()
         honest = self._honest(first - shares.total, of=self.marks[-1])
         if shortcut is not None and shortcut.counted:  # see `HeadLedger.lost`
             honest = less(honest, shortcut.effect)
         novel = ~np.isin(bench.clusters[bench.test], bench.clusters[bench.train])
+        beside, strangers = bench, novel
+        if self.extract is not None:
+            beside = self.extract.bench
+            strangers = ~np.isin(beside.clusters[beside.test], beside.clusters[beside.train])
+            pixels = None if pixels is None else np.asarray(pixels[self.extract.rows])
         return HeadLedger(
             bench.kind,
             self._share(first),
@@ -247,12 +272,13 @@ class Books:
             novelty_curve(bench, first, novel),
             self._share(flipped, unknown=bool(last.reason)),
             by_control,
-            random_label_floor(bench, novel),
+            random_label_floor(beside, strangers),
             shares,
             effective_size(first, bench.clusters[bench.test]),
-            cross_validate(bench),
-            run_controls(bench, pixels),
+            cross_validate(beside),
+            run_controls(beside, None if pixels is None else pixels[:]),
             missed,
+            self.extract,
         )
 
     def _shapley(self) -> list[float]:
@@ -304,3 +330,8 @@ class Books:
         if unknown:
             return Estimate(np.nan, np.nan, np.nan, len(values))
         return proportion(values, self.bench.clusters[self.bench.test], seed=self.bench.seed)
+
+
+def _spread(draws: DoubleArray) -> float:
+    """Return the variance between a purged head, which is one draw, and the mean of many."""
+    return float(draws.var(ddof=1)) * (1 + 1 / len(draws))

@@ -97,14 +97,15 @@ def keep_ledger(
         Bench(store, kind, related, split=split, label=label, backbone=backbone, seed=seed)
         for kind in heads
     ]
-    pixels = store.spaces[PIXELS].vectors if PIXELS in store.spaces else None
-    ledgers = []
+    pixels = store.spaces[PIXELS].matrix if PIXELS in store.spaces else None
+    ledgers, besides = [], []
     for kind, bench in zip(heads, benches, strict=True):
         books = Books(bench, levels, clues, heads=len(heads), material=material)
         made = books.ledger(pixels, missed=twins.missed)
         check_floor(kind, made.floor)
         check_controls(kind, made.controls)
         ledgers.append(made)
+        besides.append(bench if books.extract is None else books.extract.bench)
     adjusted = holm([ledger.p for ledger in ledgers])
     ledgers = [replace(one, adjusted=p) for one, p in zip(ledgers, adjusted, strict=True)]
     verdicts = [ledger.verdict for ledger in ledgers]
@@ -130,6 +131,6 @@ def keep_ledger(
         split=split,
         heads=tuple(ledgers),
         # The bench of kNN, if there is one, knows the neighbours already.
-        resplits=compare_with_resplits(min(benches, key=lambda b: b.kind != "knn"), split),
+        resplits=compare_with_resplits(min(besides, key=lambda b: b.kind != "knn"), split),
         yours=yours,
     )

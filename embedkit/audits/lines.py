@@ -8,8 +8,10 @@ import numpy as np
 from embedkit.audits.base import Statement, Verdict, effect_verdict, rounded
 from embedkit.audits.controls import Controls
 from embedkit.audits.crossval import CrossValidation
+from embedkit.audits.extracts import Extract
 from embedkit.audits.floor import Floor
 from embedkit.audits.novelty import Novelty
+from embedkit.audits.prices import Price
 from embedkit.audits.refits import CONTROLS
 from embedkit.statistics import Estimate, detectable, plus
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
@@ -37,6 +39,7 @@ class Line:
         p: of the effect, by signs drawn for each cluster; NaN where nothing was taken out.
         adjusted: the same by Benjamini and Hochberg over the lines.
         reason: why the head could not be trained again; empty if it was.
+        price: what the control rests on where it is of a sample; None where it is of all images.
     """
 
     cause: str
@@ -52,12 +55,15 @@ class Line:
     p: float
     adjusted: float
     reason: str = ""
+    price: Price | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
-        control = None
+        control: dict[str, Any] | None = None
         if self.control is not None:
             control = self.control.to_dict() | {"draws": CONTROLS, "mixed": self.mixed}
+        if control is not None and self.price is not None:
+            control["sample"] = self.price.to_dict()
         return {
             "cause": self.cause,
             **self.effect.to_dict(),
@@ -161,6 +167,7 @@ class HeadLedger:
         folds: grouped beside plain cross-validation.
         controls: the same head with vectors that know nothing.
         missed: why relatives may have been missed, and nothing found would mean little.
+        extract: what the floor, the folds and the controls are of; None where of all images.
         shares: of each test image; too many for the JSON, see `explain`.
     """
 
@@ -182,6 +189,7 @@ class HeadLedger:
     folds: CrossValidation
     controls: Controls
     missed: str = ""
+    extract: Extract | None = field(default=None, repr=False, compare=False)
 
     @property
     def of_relatives(self) -> Verdict:
@@ -225,7 +233,8 @@ class HeadLedger:
         """Say what stands beside the lines, a sentence each."""
         n, size = self.reported.n, round(self.effective)
         count = (f"The {n} test images count as {size} independent ones.",) if size < n else ()
-        return (*count, self.folds.sentence(), self.controls.sentence())
+        sample = () if self.extract is None else (self.extract.sentence(),)
+        return (*count, *sample, self.folds.sentence(), self.controls.sentence())
 
     def sentence(self, split: str) -> str:
         """Sum it up, in a sentence or two.
@@ -258,6 +267,8 @@ class HeadLedger:
             if last.control is not None
             else "what fewer images cost included"
         )
+        if last.price is not None:
+            beyond += f" ({last.price.sentence()})"
         unsure = ""
         if self.of_relatives is Verdict.INCONCLUSIVE:
             unsure = f" Four of five such tests would find {self.detectable:.1f} points."
@@ -293,4 +304,4 @@ class HeadLedger:
             "effective_test_size": rounded(self.effective),
             "cross_validation": self.folds.to_dict(),
             "controls": self.controls.to_dict(),
-        }
+        } | ({} if self.extract is None else {"sample": self.extract.to_dict()})

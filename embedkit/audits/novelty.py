@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 
 from embedkit.audits.refits import Bench
+from embedkit.heads.samples import sample_of
+from embedkit.matrices import large
 from embedkit.statistics import Estimate, proportion
 from embedkit.vectors import BoolArray
 
 BINS = 5
 FEWEST = 10  # test images in a bin
+ASKED = 10_000  # test images whose nearest is looked up where training images are many
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,15 @@ def novelty_curve(bench: Bench, right: BoolArray, novel: BoolArray) -> Novelty:
         right: (n,) whether each test image is answered rightly.
         novel: (n,) whether it has no relative in train.
     """
-    nearest = bench.nearest
     clusters = bench.clusters[bench.test]
     n = max(1, min(BINS, len(right) // FEWEST))
-    order = np.argsort(nearest, kind="stable")
+    places = np.arange(len(right))
+    if large(len(bench.train)):
+        places = sample_of(bench.y[bench.test], clusters, ASKED, seed=bench.seed)
+    nearest = np.full(len(right), np.nan)
+    sampled = len(places) < len(right)
+    nearest[places] = bench.nearest_of(bench.test[places]) if sampled else bench.nearest
+    order = places[np.argsort(nearest[places], kind="stable")]
     bins = [
         (
             float(nearest[part].min()),

@@ -11,10 +11,11 @@ import numpy as np
 from embedkit.audits.neighbourhood import Neighbourhood
 from embedkit.heads.classifier import Classifier
 from embedkit.heads.fitting import HEADS
+from embedkit.heads.knn import index_of
 from embedkit.heads.training import clusters_in, labelled_rows
+from embedkit.matrices import Matrix, large, part_of
 from embedkit.statistics import Estimate, bootstrap, clusters_of, weighted_mean
 from embedkit.store import Store
-from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
 
 CONTROLS = 10
@@ -92,22 +93,22 @@ class Bench:
         """
         self.kind = kind
         self.seed = seed
-        self.vectors = store.space(backbone).vectors
+        space = store.space(backbone)
+        self.vectors = space.matrix if large(len(store.items.ids)) else space.vectors
         self.train = labelled_rows(store, label, "train")
         self.test = labelled_rows(store, label, split)
         names = store.items.label_column(label)
         used = np.concatenate([self.train, self.test])
         self.labels = sorted({names[row] or "" for row in used})
-        self.y = np.array(
-            [self.labels.index(name) if name in self.labels else -1 for name in names], np.int64
-        )
+        number = {name: place for place, name in enumerate(self.labels)}
+        self.y = np.array([number.get(name or "", -1) for name in names], np.int64)
         sides = np.array([side is not None for side in store.items.splits])
         self.pool = np.flatnonzero((self.y >= 0) & sides)
         self.clusters = clusters_of(clusters_in(store), *related)
         self.chosen = 0.0
         self._answers: dict[bytes, IntArray] = {}
 
-    def seeing(self, vectors: FloatArray) -> Self:
+    def seeing(self, vectors: Matrix) -> Self:
         """Return the same bench with other vectors: (n, d) float32, unit rows."""
         other = copy(self)
         given = {k for k in vars(self) if not isinstance(getattr(Bench, k, None), cached_property)}
@@ -123,6 +124,16 @@ class Bench:
         )
         return other
 
+    def of(self, rows: IntArray) -> Self:
+        """Return a bench of some images only, numbered anew: (m,) rows in ascending order."""
+        other = self.seeing(np.asarray(self.vectors[rows]))
+        other.y, other.clusters = self.y[rows], self.clusters[rows]
+        other.train, other.test, other.pool = (
+            np.searchsorted(rows, part[np.isin(part, rows)])
+            for part in (self.train, self.test, self.pool)
+        )
+        return other
+
     @cached_property
     def neighbourhood(self) -> Neighbourhood:
         """The nearest images of each image of the pool, which it numbers from 0."""
@@ -135,9 +146,12 @@ class Bench:
     @cached_property
     def nearest(self) -> DoubleArray:
         """Cosine of each test image with the nearest training image."""
-        vectors = self.vectors[self.train]
-        index = NeighbourIndex(build_index(vectors), vectors)
-        return index.search(self.vectors[self.test], 1).similarities[:, 0]
+        return self.nearest_of(self.test)
+
+    def nearest_of(self, rows: IntArray) -> DoubleArray:
+        """Return the cosine of images, none of them in train, with the nearest training image."""
+        index = index_of(part_of(self.vectors, self.train))
+        return index.search(self.vectors[rows], 1).similarities[:, 0]
 
     @cached_property
     def whole(self) -> Refit:
@@ -155,7 +169,7 @@ class Bench:
         """Train on some rows; see `answers`."""
         classes, numbers = np.unique((self.y if y is None else y)[rows], return_inverse=True)
         fitted = HEADS[self.kind](
-            self.vectors[rows],
+            part_of(self.vectors, rows),
             numbers.ravel().astype(np.int64),
             self.clusters[rows],
             n_classes=len(classes),
@@ -192,7 +206,7 @@ class Bench:
         value: float | None = None,
     ) -> IntArray:
         """Train on some rows and return the class number answered for others; see `answers`."""
-        if self.kind == "knn" and value is not None:
+        if self.kind == "knn" and value is not None and not large(len(self.pool)):
             classes, numbers = np.unique((self.y if y is None else y)[rows], return_inverse=True)
             places = self.in_pool(asked), self.in_pool(rows)
             p = self.neighbourhood.vote(*places, numbers.ravel(), int(value))

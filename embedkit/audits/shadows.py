@@ -83,7 +83,9 @@ def with_pictures(
             rows.append({name: row.get(name) for name in schema.names})
         if prepared:
             parts.append(embed_prepared(network, prepared))
-    table = pa.concat_tables([store.items.rows, pa.Table.from_pylist(rows, schema=schema)])
+    table = pa.concat_tables(
+        [store.items.rows.select(schema.names), pa.Table.from_pylist(rows, schema=schema)]
+    )
     longer = _space(space, np.concatenate(parts))
     return _store(store, replace(store.items, rows=table), {space.name: longer}), refused
 

@@ -96,7 +96,7 @@ def _cumulative(made: _Graph, unit: str, head: Cumulative) -> str:
 
 def _nearest(made: _Graph, unit: str, head: NearestNeighbours) -> str:
     """Return the votes of the k nearest training vectors; see `heads.knn.vote`."""
-    vectors = head.index.vectors
+    vectors = head.index.vectors[:]
     k = min(int(head.choice.value), len(vectors))
     every = made.add("Cast", [made.constant(vectors.T, np.float32)], to=TensorProto.DOUBLE)
     cosine = made.add("MatMul", [unit, every])

@@ -13,6 +13,7 @@ from embedkit.exports.base import PERSONAL, in_python, quoted
 from embedkit.exports.places import new_file, with_suffix
 from embedkit.heads import Head
 from embedkit.heads.knn import NearestNeighbours
+from embedkit.matrices import Matrix
 from embedkit.reports.exported import Exported
 from embedkit.vectors import FloatArray, unit_rows
 
@@ -148,7 +149,7 @@ def _difference(head: Head, data: bytes, probes: FloatArray) -> float:
 def _probes(head: Head, dimension: int) -> FloatArray:
     """Return training vectors, or drawn ones where the head was trained on none that are there."""
     generator = np.random.default_rng(0)
-    vectors = unit_rows(generator.normal(size=(PROBES, dimension)))
+    vectors: Matrix = unit_rows(generator.normal(size=(PROBES, dimension)))
     if isinstance(head.classifier, NearestNeighbours):
         vectors = head.classifier.index.vectors
     elif head.training.ids:

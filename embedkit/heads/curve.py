@@ -67,14 +67,15 @@ def learning_curve(head: Head, *, split: str | None = None, seed: int = 0) -> Le
     given = store.items.label_column(head.label)
     number = {label: place for place, label in enumerate(head.labels)}
     truth = np.array([number.get(given[row] or "", -1) for row in rows])
-    queries = store.space(head.training.space).vectors[rows]
+    queries = store.space(head.training.space).matrix[rows]
     every = clusters_in(store)
     row_of = {id_: row for row, id_ in enumerate(store.items.ids)}
     copies, origin = head.training.copies
     place = np.concatenate([np.arange(len(head.training.ids)), origin])
     trained = np.array([row_of[id_] for id_ in head.training.ids], np.int64)
+    vectors = head.training.vectors
     whole = Rows(
-        np.concatenate([head.training.vectors, copies]),
+        np.concatenate([vectors[:], copies]) if len(copies) else vectors,
         head.training.y[place],
         every[trained][place],
         groups_in(store, head.balance.by, trained)[0][place],
@@ -116,11 +117,9 @@ def _part(y: IntArray, clusters: IntArray, share: float, *, seed: int) -> IntArr
     chosen = []
     for label in np.unique(y):
         rows = np.flatnonzero(y == label)
-        wanted, held = max(1, round(share * len(rows))), 0
-        for cluster in generator.permutation(np.unique(clusters[rows])):
-            if held >= wanted:
-                break
-            members = rows[clusters[rows] == cluster]
-            chosen.append(members)
-            held += len(members)
+        names, member, sizes = np.unique(clusters[rows], return_inverse=True, return_counts=True)
+        order = generator.permutation(len(names))
+        before = np.cumsum(sizes[order]) - sizes[order]
+        taken = order[before < max(1, round(share * len(rows)))]
+        chosen.append(rows[np.isin(member.ravel(), taken)])
     return np.sort(np.concatenate(chosen))

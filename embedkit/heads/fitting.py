@@ -12,7 +12,8 @@ from embedkit.heads.classifier import Classifier
 from embedkit.heads.cumulative import fit_cumulative
 from embedkit.heads.knn import fit_knn
 from embedkit.heads.logistic import fit_logistic
-from embedkit.vectors import FloatArray, IntArray
+from embedkit.matrices import Matrix, part_of
+from embedkit.vectors import IntArray
 
 CUMULATIVE = "cumulative"
 # What audits ask, whatever the classes are.
@@ -33,7 +34,7 @@ class Rows:
         originals: rows that are no copies.
     """
 
-    vectors: FloatArray
+    vectors: Matrix
     y: IntArray
     clusters: IntArray
     groups: IntArray
@@ -45,7 +46,7 @@ class Rows:
         copies = np.flatnonzero(np.isin(self.origin[self.originals :], places))
         kept = np.concatenate([places, self.originals + copies])
         return Rows(
-            self.vectors[kept],
+            part_of(self.vectors, kept),
             self.y[kept],
             self.clusters[kept],
             self.groups[kept],

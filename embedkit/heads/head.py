@@ -13,15 +13,21 @@ from embedkit.errors import HeadError, SpaceMismatchError
 from embedkit.files import sha256
 from embedkit.heads.balance import PLAIN_BALANCE, Balance
 from embedkit.heads.classifier import Classifier
+from embedkit.heads.knn import index_of
+from embedkit.matrices import Matrix, blocks, large, part_of
 from embedkit.results import Result
 from embedkit.store import Neighbour, Space, Store
-from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.index import NeighbourIndex
+from embedkit.store.scan import Scan
 from embedkit.store.schema import STORE
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
     from embedkit.heads.predict import Prediction, Predictions
     from embedkit.inputs import Input
+
+
+ASKED = 65_536  # rows whose probabilities are computed at once where there are too many
 
 
 @dataclass(frozen=True)
@@ -76,10 +82,11 @@ class Training:
         return store
 
     @cached_property
-    def vectors(self) -> FloatArray:
+    def vectors(self) -> Matrix:
         """The training vectors, (n, d) float32, unit rows."""
         row_of = {id_: row for row, id_ in enumerate(self.opened.items.ids)}
-        return self.opened.space(self.space).vectors[[row_of[id_] for id_ in self.ids]]
+        rows = np.array([row_of[id_] for id_ in self.ids], np.int64)
+        return part_of(self.opened.space(self.space).matrix, rows)
 
     @cached_property
     def copies(self) -> tuple[FloatArray, IntArray]:
@@ -100,9 +107,9 @@ class Training:
         return copies.of(hashed(self.opened, self.ids))
 
     @cached_property
-    def index(self) -> NeighbourIndex:
+    def index(self) -> NeighbourIndex | Scan:
         """Nearest neighbours among the training images."""
-        return NeighbourIndex(build_index(self.vectors), self.vectors)
+        return index_of(self.vectors)
 
 
 def hashed(store: Store, ids: Sequence[str]) -> list[tuple[str, str]]:
@@ -172,7 +179,11 @@ class Head(Result):
             SpaceMismatchError: the space is another than the one that the head was trained in.
         """
         check_space(self.training, space)
-        return self.classifier.probabilities(space.vectors[np.asarray(rows, np.int64)])
+        asked = part_of(space.matrix, np.asarray(rows, np.int64))
+        if not large(len(asked)):
+            return self.classifier.probabilities(asked[:])
+        parts = blocks(len(asked), ASKED)
+        return np.concatenate([self.classifier.probabilities(asked[part]) for part in parts])
 
     def nearest(self, vectors: FloatArray, k: int) -> list[tuple[Neighbour, ...]]:
         """Return the k nearest training images of each vector, closest first."""

@@ -8,9 +8,13 @@ import numpy.typing as npt
 
 from embedkit.heads.classifier import Choice
 from embedkit.heads.emphasis import PLAIN, Emphasis
+from embedkit.heads.samples import sample_of
+from embedkit.matrices import Matrix, large
 from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.scan import Scan
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
+SAMPLE = 10_000  # images that are left out in turn where there are too many
 GRID = (1, 3, 5, 9, 15, 25, 51, 101)
 # Two vectors nearer than this are one; without it a copy's weight would be a division by zero.
 NEAREST = 1e-6
@@ -28,7 +32,7 @@ class NearestNeighbours:
         weights: (n,) of the training images' votes; None where all count alike.
     """
 
-    index: NeighbourIndex
+    index: NeighbourIndex | Scan
     y: IntArray
     n_classes: int
     choice: Choice
@@ -81,7 +85,7 @@ def vote(
 
 
 def fit_knn(
-    vectors: FloatArray,
+    vectors: Matrix,
     y: IntArray,
     clusters: IntArray,
     *,
@@ -93,39 +97,55 @@ def fit_knn(
 ) -> NearestNeighbours:
     """Choose k by leaving out each training image with its cluster; ties go to the larger k.
 
+    Where training images are too many to be copied, only a sample of them is left out in turn.
+
     Args:
-        vectors: (n, d) float32, unit rows.
+        vectors: (n, d) float32, unit rows; a `Matrix` where they are many.
         y: (n,) class numbers.
         clusters: (n,) images that must not vote for one another while k is chosen.
         n_classes: number of classes.
-        seed: not needed; every head is fitted by the same call.
+        seed: of the sample.
         value: of k, to fit without choosing; all images where there are fewer.
         originals: rows beyond these are copies, which vote but are never scored.
         emphasis: of the images.
     """
     weights = emphasis.weights
-    index = NeighbourIndex(build_index(vectors), vectors)
+    index = index_of(vectors)
     if value is not None:
         return NearestNeighbours(
             index, y, n_classes, Choice("k", min(value, len(vectors)), "given", ()), weights
         )
-    sizes = np.bincount(np.unique(clusters, return_inverse=True)[1].ravel())
+    member = np.unique(clusters, return_inverse=True)[1].ravel()
+    sizes = np.bincount(member)[member]
     grid = [k for k in GRID if k < len(y)] or [1]
-    widest = min(len(y), grid[-1] + int(sizes.max()) - 1)
-    found = index.search(vectors, widest, exclude=np.arange(len(y)))
-    rows, similarities = _of_other_clusters(found.rows, found.similarities, clusters, grid[-1])
+    own, note = np.arange(len(y))[:originals], ""
+    if large(len(y)):
+        own = sample_of(y[:originals], clusters[:originals], SAMPLE, seed=seed)
+        note = f"k chosen on {len(own)} of {len(y[:originals])} images, each left out in turn"
+    widest = min(len(y), grid[-1] + int(sizes[own].max()) - 1)
+    found = index.search(vectors[own], widest, exclude=own)
+    rows, similarities = _of_other_clusters(
+        found.rows, found.similarities, clusters, clusters[own], grid[-1]
+    )
     prior = class_frequencies(y, n_classes, weights)
     tried: list[tuple[float, float]] = []
-    scored = slice(originals)
-    judged = emphasis.of(np.arange(len(y))[scored])
+    judged = emphasis.of(own)
     for k in grid:
-        answers = vote(rows[scored, :k], similarities[scored, :k], y, prior, weights).argmax(axis=1)
-        tried.append((float(k), 1 - judged.loss((answers != y[scored]).astype(np.float64))))
+        answers = vote(rows[:, :k], similarities[:, :k], y, prior, weights).argmax(axis=1)
+        tried.append((float(k), 1 - judged.loss((answers != y[own]).astype(np.float64))))
     best = max(tried, key=lambda pair: (pair[1], pair[0]))[0]
     criterion = f"{emphasis.named('accuracy')}, each image left out with its cluster"
     return NearestNeighbours(
-        index, y, n_classes, Choice("k", best, criterion, tuple(tried)), weights
+        index, y, n_classes, Choice("k", best, criterion, tuple(tried), note), weights
     )
+
+
+def index_of(vectors: Matrix) -> NeighbourIndex | Scan:
+    """Return exact search over training vectors, (n, d): without a copy where they are many."""
+    if large(len(vectors)):
+        return Scan(vectors)
+    whole = vectors[:]
+    return NeighbourIndex(build_index(whole), whole)
 
 
 def class_frequencies(y: IntArray, n_classes: int, weights: DoubleArray | None) -> DoubleArray:
@@ -135,10 +155,10 @@ def class_frequencies(y: IntArray, n_classes: int, weights: DoubleArray | None) 
 
 
 def _of_other_clusters(
-    rows: IntArray, similarities: DoubleArray, clusters: IntArray, k: int
+    rows: IntArray, similarities: DoubleArray, clusters: IntArray, own: IntArray, k: int
 ) -> tuple[IntArray, DoubleArray]:
     """Keep each row's k nearest neighbours that are not of its own cluster."""
-    other = (clusters[rows] != clusters[:, None]) & (rows >= 0)
+    other = (clusters[rows] != own[:, None]) & (rows >= 0)
     order = np.argsort(~other, axis=1, kind="stable")[:, :k]
     kept = np.take_along_axis(other, order, axis=1)
     return (

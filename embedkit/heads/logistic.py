@@ -10,9 +10,12 @@ from scipy import special
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from embedkit.heads.blockwise import fit_blockwise
 from embedkit.heads.classifier import Choice
 from embedkit.heads.emphasis import PLAIN, Emphasis
 from embedkit.heads.penalty import ITERATIONS, fit_penalised
+from embedkit.heads.samples import SAMPLE, sample_of
+from embedkit.matrices import Matrix, large
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
 
@@ -41,7 +44,7 @@ class Logistic:
 
 
 def fit_logistic(
-    vectors: FloatArray,
+    vectors: Matrix,
     y: IntArray,
     clusters: IntArray,
     *,
@@ -53,8 +56,12 @@ def fit_logistic(
 ) -> Logistic:
     """Fit multinomial logistic regression with an L2 penalty; see `fit_penalised`.
 
+    Training images that are too many to be copied are fitted over blocks, with a C that is chosen
+    on a sample of them: the penalty is a prior of the weights, so its best strength does not grow
+    with the images.
+
     Args:
-        vectors: (n, d) float32.
+        vectors: (n, d) float32; a `Matrix` where they are many.
         y: (n,) class numbers; every class below `n_classes` occurs.
         clusters: (n,) images that must stay together.
         n_classes: number of classes, at least two.
@@ -63,6 +70,40 @@ def fit_logistic(
         originals: rows beyond these are copies, which are fitted on but never scored.
         emphasis: of the images.
     """
+    if large(len(y)):
+        return _fit_large(
+            vectors,
+            y,
+            clusters,
+            n_classes=n_classes,
+            seed=seed,
+            value=value,
+            originals=len(y) if originals is None else originals,
+            emphasis=emphasis,
+        )
+    return _fit_whole(
+        vectors[:],
+        y,
+        clusters,
+        n_classes=n_classes,
+        seed=seed,
+        value=value,
+        originals=originals,
+        emphasis=emphasis,
+    )
+
+
+def _fit_whole(
+    vectors: FloatArray,
+    y: IntArray,
+    clusters: IntArray,
+    *,
+    n_classes: int,
+    seed: int,
+    value: float | None,
+    originals: int | None,
+    emphasis: Emphasis,
+) -> Logistic:
     model, given, choice = fit_penalised(
         _Model,
         vectors,
@@ -77,6 +118,45 @@ def fit_logistic(
     coefficients, shift = given.back(_all_rows(model.own.coef_.astype(np.float64)))
     intercepts = _all_rows(model.own.intercept_.astype(np.float64)[:, None])[:, 0] + shift
     return Logistic(coefficients, intercepts, choice)
+
+
+def _fit_large(
+    vectors: Matrix,
+    y: IntArray,
+    clusters: IntArray,
+    *,
+    n_classes: int,
+    seed: int,
+    value: float | None,
+    originals: int,
+    emphasis: Emphasis,
+) -> Logistic:
+    sample = sample_of(y[:originals], clusters[:originals], SAMPLE, seed=seed)
+    first = _fit_whole(
+        vectors[sample],
+        y[sample],
+        clusters[sample],
+        n_classes=n_classes,
+        seed=seed,
+        value=value,
+        originals=None,
+        emphasis=emphasis.of(sample),
+    )
+    made = fit_blockwise(
+        vectors,
+        y,
+        emphasis.weights,
+        n_classes=n_classes,
+        c=first.choice.value,
+        start=(first.coefficients, first.intercepts),
+    )
+    chosen = "" if value is not None else f"C chosen on {len(sample)} of {originals} images; "
+    choice = first.choice.noting(
+        f"{chosen}fitted by L-BFGS in float32 over blocks of the memory map, {made.passes} passes"
+    )
+    if not made.converged:
+        choice = choice.noting(f"not converged after {ITERATIONS} iterations")
+    return Logistic(made.coefficients, made.intercepts, choice)
 
 
 class _Model:

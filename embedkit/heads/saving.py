@@ -22,9 +22,8 @@ from embedkit.heads.classifier import Choice, Classifier
 from embedkit.heads.cumulative import Cumulative
 from embedkit.heads.fitting import CUMULATIVE
 from embedkit.heads.head import Head, Training
-from embedkit.heads.knn import NearestNeighbours
+from embedkit.heads.knn import NearestNeighbours, index_of
 from embedkit.heads.logistic import Logistic
-from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.store.schema import SCHEMA, sealed, unsealed
 
 SUFFIX = ".safetensors"
@@ -123,9 +122,9 @@ def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:
             classifier = Logistic(arrays["coefficients"], arrays["intercepts"], choice)
         else:
             vectors, origin = training.copies
-            every = np.concatenate([training.vectors, vectors])
+            every = np.concatenate([training.vectors[:], vectors]) if len(origin) else None
             classifier = NearestNeighbours(
-                NeighbourIndex(build_index(every), every) if len(origin) else training.index,
+                training.index if every is None else index_of(every),
                 np.concatenate([training.y, training.y[origin]]),
                 len(labels),
                 choice,

@@ -13,6 +13,7 @@ from embedkit.heads.fitting import CUMULATIVE, KINDS, Rows, fit_rows
 from embedkit.heads.head import Head, Training, hashed, training_hash
 from embedkit.heads.metrics import Evaluation, score
 from embedkit.heads.ordered import ordered_classes
+from embedkit.matrices import part_of
 from embedkit.statistics import clusters_of
 from embedkit.store import Store
 from embedkit.store.schema import HEADS as HEADS_FOLDER
@@ -91,14 +92,15 @@ def fit(
         )
     if head == CUMULATIVE:
         labels = _in_order(labels, label)
-    y = np.array([labels.index(name) for name in names], np.int64)
+    number = {name: place for place, name in enumerate(labels)}
+    y = np.array([number[name] for name in names], np.int64)
     clusters = clusters_in(store)[rows]
     ids = tuple(store.items.ids[row] for row in rows)
-    vectors, copies = space.vectors[rows], space.augmented if augmented else None
+    vectors, copies = part_of(space.matrix, rows), space.augmented if augmented else None
     place = np.arange(len(rows))
     if copies is not None:
         extra, origin = copies.of(hashed(store, ids))
-        vectors = np.concatenate([vectors, extra])
+        vectors = np.concatenate([vectors[:], extra])
         place = np.concatenate([place, origin])
     groups, _ = groups_in(store, balance.by, rows)
     check_groups(balance.by, label, groups)

@@ -1,19 +1,24 @@
 """Reading a store: nothing is believed before its checksum fits."""
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from embedkit.errors import InputError, StoreError, StoreSchemaError
 from embedkit.files import sha256, sha256_of_file
 from embedkit.items import ItemTable, Unreadable
+from embedkit.matrices import Matrix, large
 from embedkit.results import Result
 from embedkit.rows import Rows
 from embedkit.store.augmented import Augmented, read_augmented
+from embedkit.store.columns import Columns
 from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.store.index_files import IndexRecord, has_index, read_index
 from embedkit.store.index_files import read_record as read_index_record
@@ -32,6 +37,7 @@ from embedkit.store.schema import (
 from embedkit.vectors import FloatArray, check_unit_rows
 
 READ_TRIES = 20
+_Identity = tuple[int, int, int]
 HELD = 128  # shards mapped at once; each keeps a file open
 
 
@@ -78,8 +84,7 @@ class Space:
         """
         if len(self.record.shards) == 1:
             return self.shard(0)
-        rows = np.empty((self.record.n, self.record.dimension), np.float32)
-        start = 0
+        rows, start = np.empty((self.record.n, self.record.dimension), np.float32), 0
         for part in self.shards():  # one at a time: each keeps a file open
             rows[start : start + len(part)] = part
             start += len(part)
@@ -90,13 +95,32 @@ class Space:
     def rows(self) -> Rows:
         """The same vectors, mapped into memory shard by shard where they are asked for.
 
-        Each shard is checked when it is first asked for, and again when it has been let go since.
+        Each shard is checked when it is first asked for, and again if it is another file when it
+        has been let go since.
 
         Raises:
             StoreError: on use: a shard is missing or damaged.
         """
-        held = lru_cache(HELD)(self.shard)
+        checked: dict[int, _Identity] = {}
+
+        @lru_cache(HELD)
+        def held(place: int) -> FloatArray:
+            path = self.folder / self.record.shards[place].file
+            now = _identity(path)
+            if now is None or checked.get(place) != now:
+                rows = self.shard(place)
+                if now is not None:
+                    checked[place] = now
+                return rows
+            made: FloatArray = np.load(path, mmap_mode="r", allow_pickle=False)
+            return made
+
         return Rows(held, [shard.n for shard in self.record.shards], self.record.dimension)
+
+    @property
+    def matrix(self) -> Matrix:
+        """The same as `vectors`, but read from the shards row by row where they are too many."""
+        return self.rows if large(self.record.n) else self.vectors
 
     @property
     def vectors_sha256(self) -> str:
@@ -216,7 +240,7 @@ class Store(Result):
 
     @classmethod
     def _read(cls, folder: Path, record: StoreRecord) -> "Store":
-        rows = parquet_table(read_checked(folder / ITEMS, record.items["sha256"]))
+        rows = Columns(map_checked(folder / ITEMS, record.items["sha256"]))
         missing = parquet_table(read_checked(folder / UNREADABLE, record.unreadable["sha256"]))
         spaces = {}
         for name, expected in record.spaces.items():
@@ -282,6 +306,15 @@ class Store(Result):
         return faults
 
 
+def _identity(path: Path) -> _Identity | None:
+    """Return what tells a file from another one of its name; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def read_record(folder: Path) -> StoreRecord:
     """Read and check `store.json`.
 
@@ -314,17 +347,25 @@ def read_checked(path: Path, expected: str) -> bytes:
     Raises:
         StoreError: neither name holds the expected bytes.
     """
+    return bytes(map_checked(path, expected).to_pybytes())
+
+
+def map_checked(path: Path, expected: str) -> pa.Buffer:
+    """Map a file into memory whose hash is known; see `read_checked`."""
     reason = "is missing"
     for name in (path, path.with_name(path.name + NEXT), path):
         try:
-            data = name.read_bytes()
+            with name.open("rb") as file:
+                # What is mapped stays as it is when a writer gives its name to another file.
+                size = os.fstat(file.fileno()).st_size
+                data = memoryview(mmap(file.fileno(), size, access=ACCESS_READ) if size else b"")
         except FileNotFoundError:
             continue
         except OSError as error:
             reason = f"cannot be read: {error.strerror}"
             continue
         if sha256(data) == expected:
-            return data
+            return pa.py_buffer(data)
         reason = (
             "is damaged: its checksum does not fit; bring it back from a copy, or delete the store "
             "and run 'embedkit embed' again"

@@ -1,0 +1,130 @@
+"""Logistic regression over blocks: training vectors are read again and again, and never copied."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize
+from threadpoolctl import threadpool_limits
+
+from embedkit.heads.penalty import ITERATIONS
+from embedkit.matrices import Matrix, blocks
+from embedkit.vectors import DoubleArray, IntArray
+
+TOLERANCE = 1e-4  # of the mean loss's steepest slope, as scikit-learn's solver has it
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What was found.
+
+    Attributes:
+        coefficients: (k, d) float64, for vectors as they are; zeros first where there are two
+            classes.
+        intercepts: (k,) float64.
+        passes: over all vectors.
+        converged: whether the slope fell below `TOLERANCE` within `ITERATIONS`.
+    """
+
+    coefficients: DoubleArray
+    intercepts: DoubleArray
+    passes: int
+    converged: bool
+
+
+def fit_blockwise(
+    vectors: Matrix,
+    y: IntArray,
+    weights: DoubleArray | None,
+    *,
+    n_classes: int,
+    c: float,
+    start: tuple[DoubleArray, DoubleArray],
+) -> Fitted:
+    """Fit multinomial logistic regression with an L2 penalty on standardised vectors.
+
+    It has the optimum that `fit_logistic` has for the same C. L-BFGS needs the loss and its slope
+    only, and both are sums over blocks: products in float32, sums of blocks in float64 and in one
+    order, by one thread, so that no figure depends on the machine's cores. Nothing is standardised
+    in memory: the weights are scaled instead.
+
+    Args:
+        vectors: (n, d) float32.
+        y: (n,) class numbers; every class below `n_classes` occurs.
+        weights: (n,) of the images; None where all count alike.
+        n_classes: number of classes, at least two.
+        c: inverse of the penalty's strength.
+        start: coefficients and intercepts to begin with, as `Fitted` has them.
+    """
+    d = vectors.shape[1]
+    k = 1 if n_classes == 2 else n_classes  # two classes have one row; the other's is zero
+    with threadpool_limits(1, user_api="blas"):
+        mean, scale = _mean_and_scale(vectors)
+        total = float(len(y) if weights is None else weights.sum())
+
+        def loss(parameters: DoubleArray) -> tuple[float, DoubleArray]:
+            w, b = parameters[: k * d].reshape(k, d), parameters[k * d :]
+            value, slope, shift = _sums(vectors, y, weights, *_as_they_are(w, b, mean, scale))
+            slope = (slope - shift[:, None] * mean) / scale + w / c
+            value += float((w * w).sum()) / (2 * c)
+            return value / total, np.concatenate([slope.ravel(), shift]) / total
+
+        coefficients, intercepts = (one[-k:] - (one[:1] if k == 1 else 0) for one in start)
+        begin = [(coefficients * scale).ravel(), intercepts + coefficients @ mean]
+        found = optimize.minimize(
+            loss,
+            np.concatenate(begin),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": ITERATIONS, "gtol": TOLERANCE, "ftol": 64 * np.finfo(float).eps},
+        )
+    w, b = _as_they_are(found.x[: k * d].reshape(k, d), found.x[k * d :], mean, scale)
+    if k == 1:
+        w, b = np.concatenate([np.zeros_like(w), w]), np.concatenate([[0.0], b])
+    return Fitted(w, b, int(found.nfev), bool(found.nit < ITERATIONS))
+
+
+def _mean_and_scale(vectors: Matrix) -> tuple[DoubleArray, DoubleArray]:
+    n, d = vectors.shape
+    mean, squares = np.zeros(d), np.zeros(d)
+    for part in blocks(n):
+        mean += vectors[part].sum(axis=0, dtype=np.float64)
+    mean /= n
+    for part in blocks(n):
+        squares += ((vectors[part] - mean) ** 2).sum(axis=0)
+    spread = np.sqrt(squares / n)
+    return mean, np.where(spread > 1e-8, spread, 1.0)
+
+
+def _as_they_are(
+    w: DoubleArray, b: DoubleArray, mean: DoubleArray, scale: DoubleArray
+) -> tuple[DoubleArray, DoubleArray]:
+    """Return weights for vectors that are not standardised."""
+    w = w / scale
+    return w, b - w @ mean
+
+
+def _sums(
+    vectors: Matrix, y: IntArray, weights: DoubleArray | None, w: DoubleArray, b: DoubleArray
+) -> tuple[float, DoubleArray, DoubleArray]:
+    """Return the loss, (k, d) its slope by weight and (k,) by intercept, all summed over images."""
+    value, slope, shift = 0.0, np.zeros(w.shape), np.zeros(len(b))
+    narrow = w.astype(np.float32)
+    for part in blocks(len(y)):
+        x, own = vectors[part], y[part]
+        z = x @ narrow.T + b  # (m, k) float64 from here on: there are few classes
+        if len(b) == 1:
+            z = np.concatenate([np.zeros_like(z), z], axis=1)
+        place = np.arange(len(own)), own
+        z -= z.max(axis=1, keepdims=True)
+        p = np.exp(z)
+        sums = p.sum(axis=1)
+        losses = np.log(sums) - z[place]
+        p /= sums[:, None]
+        p[place] -= 1
+        if weights is not None:
+            losses, p = losses * weights[part], p * weights[part][:, None]
+        p = p[:, -len(b) :]
+        value += float(losses.sum())
+        slope += p.T.astype(np.float32) @ x
+        shift += p.sum(axis=0)
+    return value, slope, shift

@@ -1,0 +1,98 @@
+"""Exact nearest neighbours in a matrix that is read block by block; nothing is built beforehand."""
+
+import numpy as np
+
+from embedkit.matrices import Matrix, blocks
+from embedkit.store.index import ROUNDING, SPARE, Neighbours
+from embedkit.vectors import TIE_DECIMALS, DoubleArray, FloatArray, IntArray, check_unit_rows
+
+ROWS, QUERIES = 8192, 2048  # of a table of cosines that is held at once
+SCORED = 128  # queries whose candidates are held at once
+
+
+class Scan:
+    """Exact search over the rows of a matrix, n * n * d multiplications; answers as an index does.
+
+    Each row is read once for each `QUERIES` queries.
+    """
+
+    def __init__(self, vectors: Matrix) -> None:
+        self._vectors = vectors
+
+    @property
+    def vectors(self) -> Matrix:
+        """The rows that are searched, (n, d) float32, unit rows."""
+        return self._vectors
+
+    def search(self, queries: Matrix, k: int, *, exclude: IntArray | None = None) -> Neighbours:
+        """Find the k nearest rows of each query; see `NeighbourIndex.search`."""
+        k = min(k, len(self._vectors))
+        own = np.full(len(queries), -1) if exclude is None else exclude
+        parts = [self._some(queries[part], k, own[part]) for part in blocks(len(queries), QUERIES)]
+        return Neighbours(
+            np.concatenate([np.empty((0, k), np.int64), *(rows for rows, _ in parts)]),
+            np.concatenate([np.empty((0, k)), *(similarities for _, similarities in parts)]),
+        )
+
+    def _some(self, queries: FloatArray, k: int, own: IntArray) -> tuple[IntArray, DoubleArray]:
+        queries = check_unit_rows(queries, self._vectors.shape[1])
+        rows = np.full((len(queries), k), -1, np.int64)
+        similarities = np.full((len(queries), k), -np.inf)
+        pending, fetch = np.arange(len(queries)), k + 1 + SPARE
+        while len(pending):
+            fetch = min(fetch, len(self._vectors))
+            candidates = self._candidates(queries[pending], fetch)
+            scores = self._scores(queries[pending], candidates)
+            # Another row might tie with the last one wanted beyond what was fetched.
+            floor = scores.min(axis=1, initial=np.inf)
+            scores[candidates == own[pending][:, None]] = -np.inf
+            order = np.lexsort((candidates, -np.round(scores, TIE_DECIMALS)))[:, :k]
+            best = np.take_along_axis(scores, order, axis=1)
+            found = np.where(best > -np.inf, np.take_along_axis(candidates, order, axis=1), -1)
+            done = np.full(len(pending), fetch == len(self._vectors))
+            done |= best[:, -1] > floor + 2 * ROUNDING
+            rows[pending[done]], similarities[pending[done]] = found[done], best[done]
+            pending = pending[~done]
+            fetch *= 4
+        return rows, similarities
+
+    def _candidates(self, queries: FloatArray, fetch: int) -> IntArray:
+        """Return (m, fetch) rows that are nearest to each query, to float32's precision."""
+        m = len(queries)
+        nearest, cosines = np.empty((m, 0), np.int64), np.empty((m, 0), np.float32)
+        for part in blocks(len(self._vectors), ROWS):
+            table = queries @ self._vectors[part].T
+            if cosines.shape[1] == fetch:
+                fresh, found = _above(table, cosines.min(axis=1))
+            else:
+                fresh, found = np.broadcast_to(np.arange(table.shape[1]), table.shape), table
+            nearest = np.concatenate([nearest, part.start + fresh], axis=1)
+            cosines = np.concatenate([cosines, found], axis=1)
+            if nearest.shape[1] > fetch:
+                kept = np.argpartition(-cosines, fetch - 1, axis=1)[:, :fetch]
+                nearest = np.take_along_axis(nearest, kept, axis=1)
+                cosines = np.take_along_axis(cosines, kept, axis=1)
+        return nearest
+
+    def _scores(self, queries: FloatArray, rows: IntArray) -> DoubleArray:
+        made = np.empty(rows.shape)
+        for part in blocks(len(rows), SCORED):
+            near = self._vectors[rows[part].ravel()].astype(np.float64)
+            near = near.reshape(*rows[part].shape, -1)
+            # einsum and not a BLAS product: a row's sum must not depend on the rows beside it.
+            made[part] = np.einsum("qij,qj->qi", near, queries[part].astype(np.float64))
+        return np.clip(made, -1, 1)
+
+
+def _above(table: FloatArray, floor: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Return the columns of each row whose value is above its floor, and the values.
+
+    Returns:
+        (m, w) columns and values, as many as the row with the most; -inf beside what fills up.
+    """
+    rows, columns = np.nonzero(table > floor[:, None])
+    width = int(np.bincount(rows, minlength=len(table)).max(initial=0))
+    place = np.arange(len(rows)) - np.searchsorted(rows, np.arange(len(table)))[rows]
+    made, values = np.zeros((len(table), width), np.int64), np.full((len(table), width), -np.inf)
+    made[rows, place], values[rows, place] = columns, table[rows, columns]
+    return made, values.astype(np.float32)

@@ -1,0 +1,230 @@
+"""Many images: the ways that are taken beyond a bound, held against those taken below it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from embedkit import matrices
+from embedkit.audits import extracts, prices
+from embedkit.audits.extracts import extract_of
+from embedkit.audits.ledger import keep_ledger
+from embedkit.audits.refits import Bench
+from embedkit.heads import evaluate, knn, load_head, logistic
+from embedkit.heads.blockwise import fit_blockwise
+from embedkit.heads.curve import learning_curve
+from embedkit.heads.logistic import fit_logistic
+from embedkit.heads.samples import sample_of
+from embedkit.heads.training import fit
+from embedkit.matrices import Part, part_of
+from embedkit.rows import Rows
+from embedkit.statistics import clusters_of
+from embedkit.store import Store
+from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.scan import Scan
+from embedkit.vectors import unit_rows
+
+CLASSES, D = 3, 12
+
+
+@pytest.fixture
+def small_bound(monkeypatch):
+    """Take the ways for many images from 60 images on."""
+    monkeypatch.setattr(matrices, "LARGE", 60)
+    monkeypatch.setattr(matrices, "BLOCK", 32)
+    monkeypatch.setattr(logistic, "SAMPLE", 50)
+    monkeypatch.setattr(knn, "SAMPLE", 50)
+
+
+def drawn(n=400, *, classes=CLASSES, seed=0):
+    generator = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    centres = generator.normal(size=(classes, D))
+    return unit_rows(centres[y] + 2 * generator.normal(size=(n, D))), y, np.arange(n) // 2
+
+
+def world(*, people=160, seed=0):
+    """Draw people of two classes, two pictures each; half of the test people are in train too."""
+    generator = np.random.default_rng(seed)
+    person = np.repeat(np.arange(people), 2)
+    label = generator.integers(2, size=people)[person]
+    centres = generator.normal(size=(people, D))
+    vectors = unit_rows(centres[person] + 0.3 * generator.normal(size=(2 * people, D)))
+    test = (person % 3 == 0) & ((person % 2 == 0) | (np.arange(2 * people) % 2 == 0))
+    columns = {"label": ["ab"[one] for one in label], "pixel_sha256": list(range(2 * people))}
+    items = SimpleNamespace(
+        ids=[str(row) for row in range(2 * people)],
+        splits=["test" if one else "train" for one in test],
+        groups=[f"p{one}" for one in person],
+        column=columns.__getitem__,
+        label_column=columns.__getitem__,
+        attributes=(),
+    )
+    space = SimpleNamespace(vectors=vectors, matrix=vectors)
+    alone = np.arange(2 * people)
+    twins = SimpleNamespace(exact=alone, near=alone, calibration=None, missed="")
+    identity = clusters_of(items.groups)
+    siblings = SimpleNamespace(identity=identity)
+    store = SimpleNamespace(items=items, path="drawn", spaces={}, space=lambda _: space)
+    return store, twins, siblings
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_blocks_have_the_optimum_of_the_whole(classes, weighted, monkeypatch):
+    monkeypatch.setattr(matrices, "BLOCK", 64)
+    vectors, y, clusters = drawn(classes=classes)
+    weights = np.where(y == 0, 1.5, 0.8) if weighted else None
+    emphasis = logistic.Emphasis(weights)
+    whole = fit_logistic(
+        vectors, y, clusters, n_classes=classes, seed=0, value=0.1, emphasis=emphasis
+    )
+    start = np.zeros((classes, D)), np.zeros(classes)
+    made = fit_blockwise(vectors, y, weights, n_classes=classes, c=0.1, start=start)
+    assert made.converged
+    mine = logistic.Logistic(made.coefficients, made.intercepts, whole.choice)
+    difference = mine.probabilities(vectors) - whole.probabilities(vectors)
+    assert np.abs(difference).max() < 5e-3  # both stop at a slope of 1e-4
+
+
+def test_blocks_give_the_same_bytes_with_two_threads(monkeypatch):
+    vectors, y, _ = drawn()
+    start = np.zeros((CLASSES, D)), np.zeros(CLASSES)
+    made = []
+    for threads in ("1", "2"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        with logistic_threads(int(threads)):
+            made.append(fit_blockwise(vectors, y, None, n_classes=CLASSES, c=1.0, start=start))
+    assert made[0].coefficients.tobytes() == made[1].coefficients.tobytes()
+
+
+def logistic_threads(n):
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(n, user_api="blas")
+
+
+def test_a_part_is_what_it_stands_for(small_bound):
+    vectors, _, _ = drawn()
+    rows = np.random.default_rng(0).permutation(400)[:100]
+    part = part_of(vectors, rows)
+    assert isinstance(part, Part)
+    assert part.shape == (100, D)
+    assert np.array_equal(part[:], vectors[rows])
+    inner = np.arange(99, 10, -1)
+    assert np.array_equal(part_of(part, inner)[3:70], vectors[rows][inner][3:70])
+    assert isinstance(part_of(part, inner[:60]), np.ndarray)
+
+
+def test_parts_are_one_matrix():
+    vectors, _, _ = drawn(90)
+    cuts = [vectors[:40], vectors[40:41], vectors[41:]]
+    parts = Rows(lambda place: cuts[place], [40, 1, 49], D)
+    rows = np.random.default_rng(1).integers(90, size=200)
+    assert np.array_equal(parts[rows], vectors[rows])
+    assert np.array_equal(parts[35:60:3], vectors[35:60:3])
+    marks = np.arange(90) % 7 == 0
+    assert np.array_equal(parts[marks], vectors[marks])
+    assert parts[np.empty(0, np.int64)].shape == (0, D)
+
+
+@pytest.mark.parametrize("k", [1, 7, 500])
+def test_a_scan_answers_as_the_index_does(k, monkeypatch):
+    monkeypatch.setattr("embedkit.store.scan.ROWS", 37)
+    monkeypatch.setattr("embedkit.store.scan.QUERIES", 11)
+    vectors, _, _ = drawn(300)
+    vectors[100:140] = vectors[0]  # more ties than are fetched at first
+    own = np.arange(60)
+    index = NeighbourIndex(build_index(vectors), vectors)
+    expected = index.search(vectors[:60], k, exclude=own)
+    found = Scan(vectors).search(vectors[:60], k, exclude=own)
+    assert np.array_equal(found.rows, expected.rows)
+    assert np.array_equal(found.similarities, expected.similarities)
+
+
+def test_a_sample_has_the_classes_in_proportion_and_splits_few_clusters():
+    y = np.repeat([0, 1], [9000, 1000])
+    clusters = np.arange(10_000) // 4
+    places = sample_of(y, clusters, 1000, seed=3)
+    assert np.array_equal(places, np.unique(places))
+    assert np.bincount(y[places]).tolist() == [900, 100]
+    sizes = np.unique(clusters[places], return_counts=True)[1]
+    assert (sizes < 4).sum() <= 2
+    assert np.array_equal(sample_of(y, clusters, 20_000, seed=3), np.arange(10_000))
+    rare = np.repeat([0, 1], [9990, 10])
+    assert np.bincount(rare[sample_of(rare, clusters, 100, seed=0)])[1] == 10
+
+
+@pytest.mark.parametrize("kind", ["logistic", "knn"])
+def test_a_head_of_many_images_says_how_it_was_fitted_and_is_read_again(
+    kind, small_bound, store_copy
+):
+    store = Store.open(store_copy)
+    head = fit(store, head=kind, backbone="pixels")
+    if len(head.training.ids) <= 60:
+        pytest.skip("the store is too small")
+    assert f"of {len(head.training.ids)} images" in head.classifier.choice.note
+    again = load_head(head.save(store_copy / "heads" / "large"))
+    rows = np.arange(len(store.items))
+    space = Store.open(store_copy).space("pixels")
+    assert np.array_equal(again.probabilities(space, rows), head.probabilities(space, rows))
+    assert evaluate(again).n
+    assert learning_curve(again).points
+
+
+def test_the_ledger_of_many_images_says_what_its_controls_are_of(monkeypatch):
+    monkeypatch.setattr(matrices, "LARGE", 100)
+    monkeypatch.setattr(prices, "START", 50)
+    monkeypatch.setattr(prices, "MOST", 90)
+    monkeypatch.setattr(extracts, "MOST", 90)
+    store, twins, siblings = world()
+    made = keep_ledger(store, twins, siblings, split="test", heads=("logistic",), material=0.02)
+    (head,) = made.heads
+    document = head.to_dict()
+    line = document["lines"][-1]
+    sample = line["control"]["sample"]
+    assert sample["of"] == head.lines[-1].removed + head.lines[-1].left
+    assert sample["training_images"] < sample["of"]
+    assert f"controls from {sample['training_images']} of {sample['of']}" in made.summary
+    assert "chosen for ±2 points" in made.summary
+    assert document["sample"]["images"] <= 90
+    assert any("re-splits are of" in note for note in head.notes())
+    assert sum(one.effect.value for one in head.lines) == pytest.approx(head.total.value)
+    assert head.lines[-1].control.value == pytest.approx(
+        head.reported.value - head.lines[-1].price.value, abs=0.02
+    )
+
+
+def test_a_ledger_below_the_bound_knows_no_samples():
+    store, twins, siblings = world(people=60)
+    made = keep_ledger(store, twins, siblings, split="test", heads=("logistic",))
+    document = made.heads[0].to_dict()
+    assert "sample" not in document
+    assert all("sample" not in (line["control"] or {}) for line in document["lines"])
+    assert "controls from" not in made.summary
+
+
+def test_an_extract_keeps_relatives_together():
+    store, _, siblings = world()
+    bench = Bench(
+        store, "knn", [siblings.identity], split="test", label="label", backbone=None, seed=0
+    )
+    made = extract_of(bench, wanted=0.1)
+    assert made.clusters == 97  # 1.96 ** 2 / 4 / 0.1 ** 2, rounded up
+    inside = np.isin(bench.clusters, bench.clusters[made.rows])
+    assert np.array_equal(np.flatnonzero(inside), made.rows)
+    assert np.array_equal(made.bench.vectors, bench.vectors[made.rows])
+    assert np.array_equal(made.bench.y, bench.y[made.rows])
+    ours = made.rows[made.bench.test]
+    assert np.array_equal(ours, bench.test[np.isin(bench.test, made.rows)])
+
+
+def test_only_the_columns_that_are_asked_for_are_read(store_copy):
+    rows = Store.open(store_copy).items.rows
+    assert rows.num_rows == len(rows.column("id"))
+    assert list(rows._read) == ["id"]
+    whole = rows.slice(0)
+    assert whole.column_names == rows.column_names
+    assert whole.column("label").equals(rows.column("label"))
+    with pytest.raises(KeyError):
+        rows.column("nothing")
