@@ -38,15 +38,18 @@ class Measured:
 def measure(arguments: list[str], *, folder: Path) -> Measured:
     """Run a command to its end and take its time and memory from the operating system."""
     began = time.perf_counter()
-    with (folder / ".stdout").open("w+") as out:
-        process = subprocess.Popen(arguments, cwd=folder, stdout=out, stderr=subprocess.DEVNULL)
+    with (folder / ".stdout").open("w+") as out, (folder / ".stderr").open("w+") as talk:
+        process = subprocess.Popen(arguments, cwd=folder, stdout=out, stderr=talk)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         output = out.read()
+        talk.seek(0)
+        last = talk.read().strip().rpartition("\n")[2][-300:]
     if process.returncode:
-        raise SystemExit(f"{' '.join(arguments)} ended with status {process.returncode}")
+        status = f"ended with status {process.returncode}"
+        raise SystemExit(f"{' '.join(arguments)} {status}: {last or 'it says nothing'}")
     cpu = usage.ru_utime + usage.ru_stime
     return Measured(" ".join(arguments), output, wall, cpu, usage.ru_maxrss / 1024)
 
