@@ -74,20 +74,22 @@ def one_run(name: str, n: int, vectors: Path, rivals: Path | None) -> dict[str, 
     }
 
 
-def measure_size(n: int, names: list[str], rivals: Path | None, figures: dict[str, Any]) -> None:
+def measure_size(n: int, names: list[str], rivals: Path | None) -> None:
     """Measure programs at one size, in turn, and keep their figures after each."""
     with tempfile.TemporaryDirectory() as folder:
         vectors = Path(folder) / "vectors.npy"
         np.save(vectors, drawn(n))
         runs: dict[str, list[dict]] = {name: [] for name in names}
+        made: dict[str, dict] = {}
         for _ in range(ROUNDS[n]):
             for name, some in runs.items():
                 if some and NO_RESULT in some[-1]:
                     continue
                 some.append(one_run(name, n, vectors, rivals))
                 print(n, name, some[-1], flush=True)
-                figures.setdefault(str(n), {})[name] = summary(some)
-                keep("pairs", figures)
+                made[name] = summary(some)
+                figures = kept("pairs")
+                keep("pairs", figures | {str(n): figures.get(str(n), {}) | made})
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -106,11 +108,10 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--size", type=int, choices=tuple(ROUNDS), action="append")
     given = parser.parse_args()
-    figures = kept("pairs")
     # The truth comes first: the others are compared with it.
     names = [TRUTH, *(name for name in given.only or FIELD if name != TRUTH)]
     for n in given.size or ROUNDS:
-        measure_size(n, names, given.rivals, figures)
+        measure_size(n, names, given.rivals)
 
 
 if __name__ == "__main__":

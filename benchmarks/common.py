@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -92,10 +93,16 @@ def data_folder() -> Path:
     return folder.resolve()
 
 
-def table(rows: list[list[str]]) -> str:
-    """Return rows as a Markdown table; the first is the heading."""
+def table(rows: list[list[str]], *, words: Collection[int] = ()) -> str:
+    """Return rows as a Markdown table; the first is the heading.
+
+    Args:
+        rows: of cells.
+        words: columns that hold words, besides the first; the others are aligned as numbers.
+    """
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    lines.insert(1, "| --- |" + " ---: |" * (len(rows[0]) - 1))
+    rules = ["---" if column in (0, *words) else "---:" for column in range(len(rows[0]))]
+    lines.insert(1, "| " + " | ".join(rules) + " |")
     return "\n".join(lines)
 
 

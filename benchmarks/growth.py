@@ -27,7 +27,10 @@ def exponent(sizes: list[int], seconds: list[float]) -> float:
 
 def bytes_of(store: Path, space: str) -> dict[str, int]:
     """Return the bytes of the parts of a store."""
-    parts = {"vectors": store.glob(f"{space}/vectors-*.npy"), "index": store.glob(f"{space}/index.*")}
+    parts = {
+        "vectors": store.glob(f"{space}/vectors-*.npy"),
+        "index": store.glob(f"{space}/index.*"),
+    }
     sizes = {name: sum(path.stat().st_size for path in some) for name, some in parts.items()}
     every = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
     return sizes | {"labels and facts": every - sum(sizes.values())}

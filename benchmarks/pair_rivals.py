@@ -53,14 +53,14 @@ def of_nearest(rows: np.ndarray, distances: np.ndarray, least: float) -> Found:
 
 
 def embedkit_exact() -> Work:
-    """embedkit's join: every pair, exactly."""
+    """Embedkit's join: every pair, exactly."""
     from embedkit.joins import every_pair
 
     return lambda vectors, least: every_pair(vectors, least).rows
 
 
 def embedkit_cells() -> Work:
-    """embedkit's join of rows that share a cell."""
+    """Embedkit's join of rows that share a cell."""
     from embedkit.joins import pairs_in_cells
 
     return lambda vectors, least: pairs_in_cells(vectors, least).rows
@@ -159,7 +159,7 @@ def imagededup() -> Work:
 
 
 def fastdup() -> Work:
-    """fastdup's neighbours, given vectors."""
+    """Fastdup's neighbours, given vectors."""
     import fastdup as library
 
     def work(vectors: np.ndarray, least: float) -> Found:

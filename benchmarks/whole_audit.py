@@ -19,7 +19,7 @@ from audit_cost import WATCHED
 from audit_rivals import pictures as files
 from mixed import lay_out
 from pair_rivals import peak
-from rivals import HERE, ask, keep, kept, options
+from rivals import ask, keep, kept, options
 from scale import Clock
 
 from embedkit import pipeline
@@ -53,7 +53,9 @@ def audit_by_part(arguments: list[str]) -> None:
 
 def audit_ours(work: Path) -> dict[str, Any]:
     """Audit the pictures as a user does, embedding included."""
-    made = ask("embedkit", Path(__file__).name, "audit", "pictures", "--json", rivals=None, folder=work)
+    made = ask(
+        "embedkit", Path(__file__).name, "audit", "pictures", "--json", rivals=None, folder=work
+    )
     findings = made.pop("findings")
     parts = json.loads((work / PARTS).read_text())
     return {
