@@ -34,9 +34,9 @@ ANSWERED = [
     ["preprocessing that differs between train and test", YES, NO, NO, "part: non-iid order", NO],
 ]
 BESIDES = """What they do that embedkit does not: **fastdup** clusters pictures, shows galleries of
-them, reads videos and boxes, and is made for hundreds of millions of pictures. **cleanvision** needs
-no network at all and names each defect with a score. **cleanlab** works on tables, text, tokens,
-several labels a picture, boxes and masks as well, tests for non-iid order and null values, and
-estimates the worth of each example. **FiftyOne** is an application: browsing, tagging and querying
-pictures, videos, boxes and masks, sharing views, hardness and representativeness for choosing what
-to label next, and many integrations."""
+them, reads videos and boxes, and is made for hundreds of millions of pictures. **cleanvision**
+needs no network at all and names each defect with a score. **cleanlab** works on tables, text,
+tokens, several labels a picture, boxes and masks as well, tests for non-iid order and null values,
+and estimates the worth of each example. **FiftyOne** is an application: browsing, tagging and
+querying pictures, videos, boxes and masks, sharing views, hardness and representativeness for
+choosing what to label next, and many integrations."""

@@ -5,6 +5,7 @@ measures nothing.
 """
 
 import json
+import re
 import statistics
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,9 @@ NO_RESULT = "not run"
 AUDIT_MINUTES, GROWTH = 15, 1.1
 OURS = "embedkit"
 SUMMARY = ["what", "embedkit", "beside it", "", "times embedkit's", "the answers"]
+NO_AMX = (
+    " This machine has no AMX, which embedkit's bf16 blocks are made for: there they are faster."
+)
 TOOLS = {
     "fastdup": "fastdup",
     "cleanvision": "cleanvision",
@@ -44,6 +48,11 @@ def cpu_of(tool: dict[str, Any]) -> float:
     """Return the CPU seconds of a tool's command, its database included."""
     database = sum(value for name, value in tool["cpu"].items() if name.startswith("its database"))
     return float(tool["total"]["cpu"]) + database
+
+
+def processor(line: str) -> str:
+    """Return the processor that a line about the machine names."""
+    return re.search(r"cores of (.+?), ", line)[1]
 
 
 def target(value: float, limit: float) -> str:
@@ -82,6 +91,7 @@ def embedding_summary(embedding: dict[str, Any]) -> Rows:
             note = "its own network" if peer == "fastdup" else "same network, vectors compared"
             if peer == "imagededup":
                 note = "same network"
+            note += f"; on {processor(one['machine'])}"
             cells = f"{own:.0f} ms", peer, f"{theirs:.0f} ms", f"{theirs / own:.2g}", note
             yield [f"embedding a picture, {network}", *cells]
 
@@ -231,6 +241,7 @@ def pairs_section(pairs: dict[str, Any]) -> str:
                 ]
             )
     load = f"{min(loads):.0f} to {max(loads):.0f}" if loads else "no figures"
+    amx = "" if "AMX" in pairs.get("machine", "AMX") else NO_AMX
     return f"""## All pairs
 
 Rows of 512 numbers in clusters, variances falling off as 1/i, one in fifty a near copy of another;
@@ -242,7 +253,7 @@ removes duplicates, by usearch. Settings are each tool's own; “wider” double
 building, “fp32” is usearch in full precision at twice its breadth of search. From the array in
 memory to the pairs: imports and loading are left out. Two threads for whoever takes them; load
 {load}. Peak memory is the main process's, the vectors and its libraries included. At 1,000,000 the
-others were not run: their graphs alone would take most of an hour of CPU here.
+others were not run: their graphs alone would take most of an hour of CPU here.{amx}
 
 {table(rows)}"""
 
@@ -335,8 +346,9 @@ def write() -> None:
         f"""# embedkit beside other tools
 
 One table of what was compared, then how. Every tool runs in a virtual environment of its own, on
-the same pictures or the same vectors. The machine has two slow cores and is shared: figures are
-**CPU time** of all cores (user and system), for the clock depends on what else ran. A number above
+the same pictures or the same vectors. The machines have two slow cores and are shared: figures are
+**CPU time** of all cores (user and system), for the clock depends on what else ran; compare within
+a row, for not all rows come from one processor. A number above
 1 in the fifth column says that the other took longer. Figures are kept as JSON in
 [benchmarks/](benchmarks) with the machine and the versions.
 

@@ -1,7 +1,7 @@
 """UMAP from the neighbours that the store's index finds, beside UMAP that searches itself.
 
-12,420 real pictures (`mixed.py`, space of `mtcnn`), one process, everything compiled before: that is
-measured too, for every process pays it. Figures are kept in `docs/benchmarks/layouts.json`;
+12,420 real pictures (`mixed.py`, space of `mtcnn`), one process, everything compiled before: that
+is measured too, for every process pays it. Figures are kept in `docs/benchmarks/layouts.json`;
 `--store STORE` takes a store of these pictures that is there already.
 """
 

@@ -1,4 +1,4 @@
-"""A folder of 12,420 real pictures, divided into splits and classes, for `whole_audit.py` and others.
+"""A folder of 12,420 real pictures, divided into splits and classes, for several scripts.
 
 The class is the sample that a picture comes from. FER2013 and CIFAR-10 keep the split that they
 were published with; of the others each fifth picture is a test picture. Faces come first; CIFAR-10

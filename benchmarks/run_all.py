@@ -32,6 +32,11 @@ SCRIPTS = (
     "finetune.py",
     "embedding_speed.py",
     "embedding.py",
+    "whole_audit.py",
+    "all_pairs.py",
+    "growth.py",
+    "heads.py",
+    "layouts.py",
 )
 
 
