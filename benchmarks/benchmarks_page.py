@@ -88,12 +88,16 @@ def embedding_summary(embedding: dict[str, Any]) -> Rows:
             if peer.startswith(OURS):
                 continue
             theirs = statistics.median(run["cpu"] for run in runs)
-            note = "its own network" if peer == "fastdup" else "same network, vectors compared"
-            if peer == "imagededup":
-                note = "same network"
-            note += f"; on {processor(one['machine'])}"
+            note = "its own network"
+            if peer != "fastdup":
+                note = f"same network; embedkit's in {one['precision']}, {agreement_of(one)}"
             cells = f"{own:.0f} ms", peer, f"{theirs:.0f} ms", f"{theirs / own:.2g}", note
             yield [f"embedding a picture, {network}", *cells]
+
+
+def agreement_of(one: dict[str, Any]) -> str:
+    """Say how well embedkit's vectors of a network agree with the library's, means taken off."""
+    return f"cosine {one['bounds']['agreement']:.4f} or more with the library's fp32"
 
 
 def pairs_summary(pairs: dict[str, Any]) -> Rows:
@@ -326,6 +330,9 @@ def write() -> None:
         layouts_summary(layouts),
     ):
         summary.extend(rows)
+    first = next(iter(embedding["networks"].values()))["machine"]
+    machines = {processor(one["machine"]) for one in (audit, pairs, growth, heads, layouts) if one}
+    others = f"everything else on {' and '.join(sorted(machines))}" if machines else "alone so far"
     taken = "\n".join(
         f"- `{name}.json`: {figures_of(name)['taken']}. {figures_of(name)['machine']}"
         for name in NAMES
@@ -347,12 +354,13 @@ def write() -> None:
 
 One table of what was compared, then how. Every tool runs in a virtual environment of its own, on
 the same pictures or the same vectors. The machines have two slow cores and are shared: figures are
-**CPU time** of all cores (user and system), for the clock depends on what else ran; compare within
-a row, for not all rows come from one processor. A number above
-1 in the fifth column says that the other took longer. Figures are kept as JSON in
-[benchmarks/](benchmarks) with the machine and the versions.
+**CPU time** of all cores (user and system), for the clock depends on what else ran; compare
+within a row. A number above 1 in the fifth column says that the other took longer. Figures are kept
+as JSON in [benchmarks/](benchmarks) with the machine and the versions.
 
 {table(summary, words=(2, 5))}
+
+Embedding was measured on {processor(first)}, {others}.
 
 ## Targets
 
