@@ -18,6 +18,7 @@ NAMES = ("audit", "pairs", "growth", "heads", "layouts")
 NO_RESULT = "not run"
 AUDIT_MINUTES, GROWTH = 15, 1.1
 OURS = "embedkit"
+PAIR_SIZES = 10_000, 100_000
 SUMMARY = ["what", "embedkit", "beside it", "", "times embedkit's", "the answers"]
 NO_AMX = (
     " This machine has no AMX, which embedkit's bf16 blocks are made for: there they are faster."
@@ -118,6 +119,14 @@ def sizes_of(pairs: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
     for name, field in sorted(pairs.items(), key=lambda one: len(one[0])):
         if name.isdigit():
             yield int(name), field
+
+
+def missing_sizes(pairs: dict[str, Any]) -> str:
+    """Name the sizes that were asked for and have no figures."""
+    lacking = [f"{n:,}" for n in PAIR_SIZES if str(n) not in pairs]
+    return (
+        f" **{NO_RESULT}: {', '.join(lacking)}** (`all_pairs.py --size` does)." if lacking else ""
+    )
 
 
 def heads_summary(heads: dict[str, Any]) -> Rows:
@@ -257,7 +266,8 @@ removes duplicates, by usearch. Settings are each tool's own; “wider” double
 building, “fp32” is usearch in full precision at twice its breadth of search. From the array in
 memory to the pairs: imports and loading are left out. Two threads for whoever takes them; load
 {load}. Peak memory is the main process's, the vectors and its libraries included. At 1,000,000 the
-others were not run: their graphs alone would take most of an hour of CPU here.{amx}
+others were not run: their graphs alone would take most of an hour of CPU here.
+{amx}{missing_sizes(pairs)}
 
 {table(rows)}"""
 
