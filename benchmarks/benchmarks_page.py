@@ -163,7 +163,9 @@ def targets(
         met = target(minutes, AUDIT_MINUTES)
         rows.append([name, f"≤ {AUDIT_MINUTES} min of CPU", f"{minutes:.1f} min", met])
     else:
-        rows.append([name, f"≤ {AUDIT_MINUTES} min of CPU", NO_RESULT, ""])
+        minutes = sum(ours.get("so far", {}).values()) / 60
+        done = f"{NO_RESULT} to its end; stopped after {minutes:.1f} min" if minutes else NO_RESULT
+        rows.append([name, f"≤ {AUDIT_MINUTES} min of CPU", done, "not known"])
     for space, one in growth.get("spaces", {}).items():
         value = one["exponent without the start"]
         name = f"growth of embedding, `{space}`, 1,000 to 10,000 pictures"
@@ -176,6 +178,10 @@ def targets(
     return rows
 
 
+def parts_of(cpu: dict[str, float]) -> str:
+    return ", ".join(f"{part} {value:.1f} s" for part, value in cpu.items())
+
+
 def audit_section(audit: dict[str, Any]) -> str:
     """Write what each tool was asked, what that took and which questions it answers."""
     tools = audit.get("tools", {})
@@ -185,9 +191,11 @@ def audit_section(audit: dict[str, Any]) -> str:
         made = tools.get(name, {NO_RESULT: "no figures"})
         title = TOOLS.get(name, name)
         if NO_RESULT in made:
-            rows.append([title, NO_RESULT, "", "", made[NO_RESULT]])
+            done = parts_of(made.get("so far", {}))
+            why = f"{made[NO_RESULT]}{', so far: ' if done else ''}{done}"
+            rows.append([title, NO_RESULT, "", "", why])
             continue
-        parts = ", ".join(f"{part} {value:.1f} s" for part, value in made["cpu"].items())
+        parts = parts_of(made["cpu"])
         version = ", ".join(f"{k} {v}" for k, v in made.get("versions", {}).items())
         title += f" ({version})" if version else ""
         clock = seconds(made["total"]["wall"])
@@ -266,7 +274,7 @@ removes duplicates, by usearch. Settings are each tool's own; “wider” double
 building, “fp32” is usearch in full precision at twice its breadth of search. From the array in
 memory to the pairs: imports and loading are left out. Two threads for whoever takes them; load
 {load}. Peak memory is the main process's, the vectors and its libraries included. At 1,000,000 the
-others were not run: their graphs alone would take most of an hour of CPU here.
+others were not run.
 {amx}{missing_sizes(pairs)}
 
 {table(rows)}"""

@@ -1,7 +1,8 @@
 """How the cost of embedding grows with the number of pictures, and what a picture takes on disk.
 
 1,000, 3,000 and 10,000 real pictures, the same mixture at each size, embedded with `mtcnn` and with
-`pixels`, each by a command of its own, in turn. Figures are kept in `docs/benchmarks/growth.json`.
+`pixels`, each by a command of its own, in turn. Figures are kept in `docs/benchmarks/growth.json`;
+`--only NAME` measures one of the two anew.
 """
 
 import statistics
@@ -40,14 +41,15 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    made: dict[str, dict[str, dict[str, Any]]] = {space: {} for space in SPACES}
+    spaces = given.only or SPACES
+    made: dict[str, dict[str, dict[str, Any]]] = {space: {} for space in spaces}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         for n in (START, *SIZES):
             lay_out(given.data, work / str(n), n)
         for turn in range(given.rounds):
             for n in (START, *SIZES):
-                for space in SPACES:
+                for space in spaces:
                     store = work / f"{space}-{n}-{turn}"
                     command = [sys.executable, "-m", "embedkit_cli", "embed", str(work / str(n))]
                     done = measure([*command, "-o", str(store), "-b", space], folder=work)
@@ -57,7 +59,8 @@ def main() -> None:
                     cell["peak"] = done.peak
                     cell["bytes"] = bytes_of(store, space)
                     print(n, space, cell, flush=True)
-    keep("growth", kept("growth") | {"rounds": given.rounds, "spaces": fitted(made)})
+    before = kept("growth").get("spaces", {})
+    keep("growth", {"rounds": given.rounds, "spaces": before | fitted(made)})
 
 
 def fitted(made: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from audit_cost import WATCHED
 from audit_rivals import pictures as files
 from mixed import lay_out
 from pair_rivals import peak
-from rivals import ask, keep, kept, options
+from rivals import NO_RESULT, ask, keep, kept, options
 from scale import Clock
 
 from embedkit import pipeline
@@ -29,6 +29,7 @@ from embedkit.store import Store
 
 TOOLS = ("fastdup", "cleanvision", "cleanlab", "fiftyone")
 PARTS = "parts.json"
+SO_FAR = "so far"  # what the parts of an audit took that was stopped
 
 
 def audit_by_part(arguments: list[str]) -> None:
@@ -56,8 +57,10 @@ def audit_ours(work: Path) -> dict[str, Any]:
     made = ask(
         "embedkit", Path(__file__).name, "audit", "pictures", "--json", rivals=None, folder=work
     )
-    findings = made.pop("findings")
     parts = json.loads((work / PARTS).read_text())
+    if NO_RESULT in made:
+        return made | {SO_FAR: parts["cpu"]}
+    findings = made.pop("findings")
     return {
         **parts,
         "total": made["total"],
