@@ -219,8 +219,9 @@ same folder as they are delivered. Datalab and FiftyOne Brain are given embedkit
 FiftyOne's networks have to be downloaded and Datalab brings none: so embedding is **not** in their
 figures; they are also given the answers of scikit-learn's logistic regression, five-fold, which
 both ask for and which is in their figures. FiftyOne keeps its data in a MongoDB server, counted
-too. One run each, one after the other; the load when each began: {loads or "no figures"}. CPU
+too. One run each; the load when each began: {loads or "no figures"}. CPU
 seconds of a part are those of the main process; a tool's total counts its children.
+{audit.get("note", "")}
 
 {table(rows, words=(4,))}
 

@@ -26,6 +26,7 @@ def options(about: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--rivals", type=Path, help="folder of their virtual environments")
+    parser.add_argument("--note", help="what a reader should know of this run")
     parser.add_argument("--only", metavar="NAME", action="append", help="measure only these anew")
     return parser
 

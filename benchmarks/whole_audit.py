@@ -85,7 +85,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         pictures = work / "pictures"
-        figures["pictures"] = lay_out(given.data, pictures)
+        figures |= {"pictures": lay_out(given.data, pictures), "note": given.note or ""}
         if "embedkit" in wanted:
             tools["embedkit"] = audit_ours(work)
             keep("audit", figures)
