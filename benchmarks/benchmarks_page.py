@@ -302,7 +302,7 @@ def growth_section(growth: dict[str, Any]) -> str:
 The same mixture of real pictures at each size, each by a command of its own (`embedkit embed`),
 {growth.get("rounds", 0)} round(s), in turn. Exponents of CPU time between 1,000 and 10,000
 pictures, fitted: {"; ".join(fits) or "no figures"}. `mtcnn` has 1,536 numbers a picture, `pixels`
-fewer; the index is a second copy of the vectors, which can be deleted.
+1,344; the index is a second copy of the vectors, which can be deleted.
 
 {table(rows)}"""
 
