@@ -20,9 +20,7 @@ AUDIT_MINUTES, GROWTH = 15, 1.1
 OURS = "embedkit"
 PAIR_SIZES = 10_000, 100_000
 SUMMARY = ["what", "embedkit", "beside it", "", "times embedkit's", "the answers"]
-NO_AMX = (
-    " This machine has no AMX, which embedkit's bf16 blocks are made for: there they are faster."
-)
+NO_AMX = "This machine has no AMX, which embedkit's bf16 blocks are made for."
 TOOLS = {
     "fastdup": "fastdup",
     "cleanvision": "cleanvision",
