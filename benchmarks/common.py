@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -38,15 +39,18 @@ class Measured:
 def measure(arguments: list[str], *, folder: Path) -> Measured:
     """Run a command to its end and take its time and memory from the operating system."""
     began = time.perf_counter()
-    with (folder / ".stdout").open("w+") as out:
-        process = subprocess.Popen(arguments, cwd=folder, stdout=out, stderr=subprocess.DEVNULL)
+    with (folder / ".stdout").open("w+") as out, (folder / ".stderr").open("w+") as talk:
+        process = subprocess.Popen(arguments, cwd=folder, stdout=out, stderr=talk)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         output = out.read()
+        talk.seek(0)
+        last = talk.read().strip().rpartition("\n")[2][-300:]
     if process.returncode:
-        raise SystemExit(f"{' '.join(arguments)} ended with status {process.returncode}")
+        status = f"ended with status {process.returncode}"
+        raise SystemExit(f"{' '.join(arguments)} {status}: {last or 'it says nothing'}")
     cpu = usage.ru_utime + usage.ru_stime
     return Measured(" ".join(arguments), output, wall, cpu, usage.ru_maxrss / 1024)
 
@@ -89,10 +93,16 @@ def data_folder() -> Path:
     return folder.resolve()
 
 
-def table(rows: list[list[str]]) -> str:
-    """Return rows as a Markdown table; the first is the heading."""
+def table(rows: list[list[str]], *, words: Collection[int] = ()) -> str:
+    """Return rows as a Markdown table; the first is the heading.
+
+    Args:
+        rows: of cells.
+        words: columns that hold words, besides the first; the others are aligned as numbers.
+    """
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    lines.insert(1, "| --- |" + " ---: |" * (len(rows[0]) - 1))
+    rules = ["---" if column in (0, *words) else "---:" for column in range(len(rows[0]))]
+    lines.insert(1, "| " + " | ".join(rules) + " |")
     return "\n".join(lines)
 
 

@@ -36,6 +36,11 @@ SCRIPTS = (
     "embedding.py",
     "ray_faults.py",
     "plan.py",
+    "whole_audit.py",
+    "all_pairs.py",
+    "growth.py",
+    "heads.py",
+    "layouts.py",
 )
 
 
