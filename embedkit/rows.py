@@ -49,7 +49,8 @@ class Rows:
         places = np.searchsorted(self._starts, rows, side="right") - 1
         order = np.argsort(places, kind="stable")
         there, firsts = np.unique(places[order], return_index=True)
-        for place, asked in zip(there.tolist(), np.split(order, firsts[1:]), strict=True):
+        # Of no rows at all `split` makes one empty part.
+        for place, asked in zip(there.tolist(), np.split(order, firsts[1:]), strict=False):
             made[asked] = self._part(place)[rows[asked] - self._starts[place]]
         return made
 
