@@ -247,9 +247,11 @@ def test_every_answer_of_the_python_interface_is_a_result(results):
         "explain": "card",
         "load_head": "head",
         "map_of": "map",
+        "merge": "store",
         "read_source": "items",
         "search": "hits",
         "search_text": "hits",
+        "subset": "store",
         "train": "head",
     }
     assert sorted(answers) == sorted(embedkit.__all__)
