@@ -64,11 +64,11 @@ class Scene:
 
 @dataclass(eq=False)
 class Task:
-    """What a worker was asked for; done when `answer` or `died` is known."""
+    """What a worker was asked for, a block of some number or to get ready; done when it says so."""
 
     actor: "Actor"
     began: float
-    block: bool
+    block: int | None
     died: bool = False
 
 
@@ -85,8 +85,8 @@ class Actor:
     make: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        self.open = SimpleNamespace(remote=lambda _: self.cluster.begin(self, block=False))
-        self.make = SimpleNamespace(remote=lambda _: self.cluster.begin(self, block=True))
+        self.open = SimpleNamespace(remote=lambda _: self.cluster.begin(self, None))
+        self.make = SimpleNamespace(remote=lambda one: self.cluster.begin(self, one.number))
 
 
 class RayError(Exception):
@@ -104,7 +104,9 @@ class Cluster:
 
     def __init__(self, scene: Scene, seed: int = 0) -> None:
         self.now = self.busy = self.wasted = self.own_s = 0.0
-        self.repeated = self.finished = self.deaths = 0
+        self.repeated = self.deaths = 0
+        self._begun: set[int] = set()
+        self._made: set[int] = set()
         self._scene = scene
         self._draw = np.random.default_rng(seed)
         self._events: list[tuple[float, int, Any]] = []
@@ -114,6 +116,11 @@ class Cluster:
         self._actors: list[set[Actor]] = [set() for _ in self._up]
         for node in range(len(self._up)):
             self._later_node_goes(node)
+
+    @property
+    def finished(self) -> int:
+        """Return how many blocks are made, each counted once."""
+        return len(self._made)
 
     # What the engine calls.
 
@@ -155,15 +162,17 @@ class Cluster:
         """Return what a task came to."""
         if task.died:
             raise RayError("the worker died")
-        return None if not task.block else ()
+        return None if task.block is None else ()
 
     # What happens there.
 
-    def begin(self, actor: Actor, *, block: bool) -> Task:
+    def begin(self, actor: Actor, block: int | None) -> Task:
         """Start a task; its end, or its death, comes later."""
         scene = self._scene
         seconds = scene.start_s
-        if block:
+        if block is not None:
+            self.repeated += block in self._begun
+            self._begun.add(block)
             seconds = scene.block * scene.image_s * np.exp(scene.spread * self._draw.normal())
             seconds *= scene.slower if self._draw.random() < scene.slow else 1.0
             seconds *= scene.slower_node if actor.node < scene.slow_nodes else 1.0
@@ -178,9 +187,11 @@ class Cluster:
         if task.died:
             return
         task.actor.task = None
-        if task.block:
+        if task.block in self._made:
+            self.wasted += self.now - task.began
+        elif task.block is not None:
+            self._made.add(task.block)
             self.busy += self.now - task.began
-            self.finished += 1
         self._ready.append(task)
 
     def _hire(self) -> Actor:
@@ -205,8 +216,7 @@ class Cluster:
 
     def _lose(self, task: Task, known_after: float) -> None:
         task.died = True
-        if task.block:
-            self.repeated += 1
+        if task.block is not None:
             self.wasted += self.now - task.began
         if known_after >= 0:
             self._after(known_after, lambda: self._ready.append(task))
@@ -240,7 +250,7 @@ class Outcome:
         hours: by the fake clock.
         used: share of the workers' time that went into blocks that counted.
         repeated: blocks begun again.
-        wasted: share of the workers' seconds that dead workers had spent on them.
+        wasted: share of the workers' seconds that dead workers, or those that came second, spent.
         waiting: blocks finished and not yet committed, mean and most.
         deaths: of workers.
         lines: of the journal.

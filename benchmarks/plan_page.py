@@ -7,7 +7,7 @@ from common import table, write_page
 from plan_cluster import COMMIT_S, DETECTED, IMAGES, PER_NODE
 from plan_pieces import BLOCK, DIMENSION, PIECES
 
-from embedkit.engines.ray import AHEAD
+from embedkit.engines.ray import AHEAD, HANGS
 
 SIZES = (10_000_000, 100_000_000, 1_000_000_000)
 WORKERS = (16, 256, 4096)
@@ -130,11 +130,12 @@ def stuck(by_name: dict[str, dict[str, Any]]) -> str:
     long = by_name["1 block in 10,000 takes 100 times as long"]
     usual, larger = by_name["uneven blocks, workers and nodes die"], by_name[LARGER]
     dying = by_name["the same, ten times as often"]
-    return f"""What costs most is not what dies but what hangs: where 1 block in 10,000 takes
+    return f"""What hangs costs more than what dies: where 1 block in 10,000 takes
 100 times as long, {share(long["used"])} of the workers' time is used and the job takes
-{long["hours"]:.1f} h. No block is begun a second time while it runs, so when {AHEAD} blocks a
-worker wait for one, all wait. Beginning it again on another worker would end that: both write the
-same bytes under the same name. Deaths are cheap beside it: with {dying["deaths"]:,} of workers,
+{long["hours"]:.1f} h. A block hangs when {HANGS} blocks a worker were finished since it was
+begun; a worker with nothing else to do begins it again, and whichever is first counts. Only the
+block that all others wait for is begun again, and all wait until its second start is done. Deaths
+are cheap: with {dying["deaths"]:,} of workers,
 {share(dying["used"])} of the time is used. Blocks of {larger["scene"]["block"]:,} use
 {share(larger["used"])} of the time where those of {usual["scene"]["block"]:,} use
 {share(usual["used"])}: the last ones are waited for longer."""

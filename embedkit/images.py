@@ -30,6 +30,7 @@ from embedkit.errors import UnreadableImageError
 from embedkit.files import sha256
 from embedkit.nuisance import Header, read_header
 from embedkit.remote import is_url, read_url
+from embedkit.shards import read_member, shard_above
 from embedkit.vectors import Pixels
 
 MAX_BYTES = 64 * 2**20
@@ -111,17 +112,24 @@ def read_bytes(path: Path) -> bytes:
     """Read a picture's file, refusing what is no regular file or too large.
 
     Args:
-        path: of it, or its URL; see `embedkit.remote`.
+        path: of it, or its URL, or one that leads into a shard; see `embedkit.remote` and
+            `embedkit.shards`.
 
     Raises:
         UnreadableImageError: with the reason.
         FetchError: it lies behind a URL that does not answer as it should.
     """
     if is_url(path):
-        return _read_url(path)
+        shard = shard_above(path)
+        return _read_url(path) if shard is None else _read_member(shard, path)
     try:
         # O_NONBLOCK: opening a pipe that is called x.jpg must not wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except NotADirectoryError as error:  # there is a file where a folder should be
+        shard = shard_above(path)
+        if shard is None:
+            raise UnreadableImageError(_plain(error)) from None
+        return _read_member(shard, path)
     except OSError as error:
         raise UnreadableImageError(_plain(error)) from None
     try:
@@ -147,6 +155,14 @@ def _read_url(path: Path) -> bytes:
         data = read_url(path, MAX_BYTES + 1)
     except OSError as error:
         raise UnreadableImageError(_plain(error)) from None
+    return _of_allowed_size(data)
+
+
+def _read_member(shard: Path, path: Path) -> bytes:
+    return _of_allowed_size(read_member(shard, path, MAX_BYTES + 1))
+
+
+def _of_allowed_size(data: bytes) -> bytes:
     if not data:
         raise UnreadableImageError(EMPTY)
     if len(data) > MAX_BYTES:

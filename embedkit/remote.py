@@ -5,15 +5,18 @@ Such a URL is a `Path` whose first part is the scheme (`Path("s3://bucket/faces"
 one has to ask `is_url`.
 """
 
+import io
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from embedkit.errors import FetchError, InputError
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 _OF_THIS_MACHINE = ("file", "local")
+AHEAD = 4 * 2**20  # bytes that are fetched at once of a file that is read from its begin
 
 
 def is_url(path: Path) -> bool:
@@ -50,6 +53,83 @@ def read_url(path: Path, most: int) -> bytes:
     except Exception as error:  # noqa: BLE001 (each file system has its own)
         raise _failed(path, error) from None
     return data
+
+
+def read_range(path: Path, start: int, stop: int) -> bytes:
+    """Read the bytes from `start` to before `stop` of what lies behind a URL.
+
+    Raises:
+        OSError, FetchError, InputError: as `read_url`.
+    """
+    system, where = _opened(path)
+    try:
+        data: bytes = system.cat_file(where, start=start, end=stop)
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 (the same)
+        raise _failed(path, error) from None
+    return data
+
+
+def open_url(path: Path) -> BinaryIO:
+    """Open what lies behind a URL as a file in which one can move about.
+
+    Raises:
+        OSError, FetchError, InputError: as `read_url`; reading raises them too.
+    """
+    system, where = _opened(path)
+    try:
+        size = int(system.size(where))
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 (the same)
+        raise _failed(path, error) from None
+    return io.BufferedReader(_Ranges(path, size), AHEAD)
+
+
+@lru_cache
+def url_is_file(path: Path) -> bool:
+    """Return whether a file, and no folder, lies behind a URL; each is asked for once.
+
+    Raises:
+        FetchError: it could not be asked for this time.
+        InputError: nothing here opens such URLs.
+    """
+    system, where = _opened(path)
+    try:
+        return bool(system.isfile(where))
+    except Exception as error:  # noqa: BLE001 (the same)
+        raise _failed(path, error) from None
+
+
+class _Ranges(io.RawIOBase):
+    """A file behind a URL, fetched part by part; each file system's own would be another."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        super().__init__()
+        self._path = path
+        self._size = size
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        self._place = max(0, base + offset)
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        stop = min(self._place + len(buffer), self._size)
+        if stop <= self._place:
+            return 0
+        data = read_range(self._path, self._place, stop)
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
 
 
 def list_url(path: Path) -> list[str]:

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -121,11 +122,23 @@ def test_a_run_that_was_stopped_is_taken_up_by_either_engine(cluster, source, tm
 def test_the_order_of_the_blocks_is_kept_and_few_are_ahead(cluster, tmp_path):
     """The first block takes longest; what is behind it waits, and not all of it is begun."""
     log = tmp_path / "log"
+    log.touch()
     blocks = [Block(n, (str(n),)) for n in range(40)]
     results = cluster.make(blocks, Toy(str(log), slow=0))
     assert next(results) == 0
     assert len(log.read_text().splitlines()) < 40
     assert list(results) == list(range(1, 40))
+
+
+@pytest.mark.parametrize("place", [3, 33])
+def test_a_block_that_hangs_is_begun_a_second_time(cluster, tmp_path, place):
+    """In the midst of a run, and where nothing is left to begin."""
+    log = tmp_path / "log"
+    log.touch()
+    blocks = [Block(n, (str(n),)) for n in range(40)]
+    assert list(cluster.make(blocks, Toy(str(log), hangs=place))) == list(range(40))
+    begun = [int(line) for line in log.read_text().splitlines()]
+    assert sorted(begun) == sorted([*range(40), place])
 
 
 def test_an_error_of_embedkits_arrives_as_it_is(cluster, tmp_path):
@@ -151,8 +164,9 @@ class Toy:
 
     on_gpu = False
 
-    def __init__(self, log="", slow=None, bad=None, closed=False, deadly=False):
+    def __init__(self, log="", slow=None, bad=None, closed=False, deadly=False, hangs=None):
         self.log, self.slow, self.bad, self.closed, self.deadly = log, slow, bad, closed, deadly
+        self.hangs = hangs
 
     @property
     def recipe(self):
@@ -174,8 +188,11 @@ class Toy:
         if self.log:
             if block.number == self.slow:
                 time.sleep(2)
+            first = f"{block.number}\n" not in Path(self.log).read_text()
             with Path(self.log).open("a") as file:
                 file.write(f"{block.number}\n")
+            if block.number == self.hangs and first:
+                time.sleep(3600)
         return block.number
 
 
@@ -212,6 +229,18 @@ def test_without_ray_it_is_said_how_to_get_it(source, tmp_path, capsys, monkeypa
     given = ["embed", str(source), "-o", str(tmp_path / "s"), "-b", "pixels", "--engine", "ray"]
     assert main(given) == 2
     assert "pip install 'embedkit[ray]'" in capsys.readouterr().err
+
+
+def test_workers_read_shards_where_they_lie(cluster, source, tmp_path):
+    (tmp_path / "shards").mkdir()
+    for split in ("train", "test"):
+        with tarfile.open(tmp_path / f"shards/{split}-0.tar", "w") as archive:
+            archive.add(source / split, split)
+    a = by_itself(tmp_path / "shards", tmp_path / "a")
+    by_ray(tmp_path / "shards", tmp_path / "b")
+    assert len(a.items) == len(NAMES)
+    assert [one.id for one in a.unreadable] == ["train-0.tar/train/x/bad.jpg"]
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 
 def test_workers_read_behind_urls_too(cluster, source, tmp_path):

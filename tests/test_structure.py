@@ -25,7 +25,7 @@ LAYERS = (
     {"inputs"},
     {"store", "readers", "backbones", "engines", "synthetic"},
     {"items", "images", "fetch"},
-    {"joins"},
+    {"joins", "shards"},
     {"statistics", "nuisance", "rows", "matrices"},
     {"vectors", "files", "interrupts", "workers", "ranges", "remote", "hardware"},
     {"errors", "results"},

@@ -6,13 +6,16 @@ of the run (`docs/ray.md`). Blocks are committed in order, so all that was made 
 lost with the driver. Here a block that was lost is the next that a living worker gets.
 
 What travels is small: a block's ids to a worker, the names and checksums of its files back.
+
+A block that hangs is begun a second time, by a worker that has nothing else to do, and whichever is
+first counts: both write the same bytes under the same names.
 """
 
 import importlib
 import os
 import signal
 import socket
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -26,6 +29,7 @@ from embedkit.images import strict_pillow
 from embedkit.interrupts import held_back
 from embedkit.workers import usable_cores
 
+HANGS = 2  # blocks a worker that were finished since one was begun, which then is taken to hang
 AHEAD = 8  # blocks a worker that may be finished before the one that is to be committed next
 TRIES = 5  # deaths that one block may have been there at
 POLL = 0.5  # seconds
@@ -102,28 +106,38 @@ class RayEngine:
         todo = list(range(len(order)))  # a heap: what was lost comes before what was not begun
         deaths: Counter[int | None] = Counter()
         following = 0
+        answered = 0
+        begun: dict[int, int] = {}  # what was answered when a block was begun, by its place
         with held_back() as interrupted, _Pool(self._ray, self.threads, maker.recipe) as pool:
             while following < len(order):
                 interrupted()
                 pool.fill(len(order) - following)
-                for worker in pool.idle():
-                    if todo and todo[0] < following + AHEAD * len(pool.workers):
-                        worker.begin(heappop(todo), order)
+                idle = deque(pool.idle())
+                while idle and todo and todo[0] < following + AHEAD * len(pool.workers):
+                    begun[todo[0]] = answered
+                    idle.popleft().begin(heappop(todo), order)
+                hangs = answered - begun.get(following, answered) >= HANGS * len(pool.workers)
+                if idle and hangs and pool.making(following) == 1:
+                    idle.popleft().begin(following, order)
                 for place, answer in pool.answers():
+                    if place is not None and (place < following or place in made):
+                        continue  # another was first
                     if isinstance(answer, EmbedkitError):
                         raise answer
                     if isinstance(answer, _Death):
                         deaths[place] += 1
                         if deaths[place] == TRIES:
                             raise _gone(None if place is None else order[place], answer.reason)
-                        if place is not None:
+                        if place is not None and not pool.making(place):
                             heappush(todo, place)
                     elif place is None:
                         deaths[None] = 0
                     else:
                         made[place] = answer
+                        answered += 1
                 while following in made:
                     yield made.pop(following)
+                    del begun[following]
                     following += 1
 
     def _options(self) -> dict[str, Any]:
@@ -201,6 +215,10 @@ class _Pool:
     def idle(self) -> list[_Worker]:
         """Return those that are ready and have nothing to do."""
         return [worker for worker in self.workers if worker.doing is None]
+
+    def making(self, place: int) -> int:
+        """Return how many make the block of a place."""
+        return sum(one.place == place and one.doing is not None for one in self.workers)
 
     def answers(self) -> Iterator[tuple[int | None, Any]]:
         """Wait a little, and return what was answered, and of which place.

@@ -8,9 +8,11 @@ from embedkit.errors import InputError, LayoutError
 from embedkit.items import ItemTable, id_of_path, item_table
 from embedkit.readers.manifest import MANIFEST_SUFFIXES, read_columns
 from embedkit.readers.metadata import METADATA_NAMES, join_metadata
+from embedkit.readers.sharded import read_shards
 from embedkit.readers.splits import canonical_split, is_split_word
 from embedkit.readers.utkface import read_names
 from embedkit.readers.walk import walk
+from embedkit.shards import is_shard
 
 WORDS = {
     "split/class": "split folders with class folders in them",
@@ -50,7 +52,7 @@ def read_folder(
     split: str | None = None,
     group: str | None = None,
 ) -> ItemTable:
-    """Read a folder of images in any layout that data sets come in.
+    """Read a folder of images in any layout that data sets come in, or of shards.
 
     File names that say age, gender and race, as UTKFace's do, are read as such a table would be.
     Metadata files by the Hugging Face convention (`metadata.csv`, `.jsonl` or `.parquet` with a
@@ -72,12 +74,11 @@ def read_folder(
     """
     found = walk(root)
     if not found.images:
-        shards = [one for one in found.other if one.endswith((".tar", ".parquet"))]
+        shards = [one for one in found.other if is_shard(one)]
         if shards:
-            raise InputError(
-                f"{root} holds no image but {shards[0]}; 'embedkit unpack {root} FOLDER' makes "
-                "files of the pictures in it, which can be embedded"
-            )
+            if layout is not None:
+                raise InputError(f"--layout is for folders of images, but {root} holds {shards[0]}")
+            return read_shards(root, shards, label=label, split=split, group=group)
         raise InputError(
             f"{root} holds no image"
             + (f" ({len(found.other)} other files, e.g. {found.other[0]})" if found.other else "")

@@ -3,7 +3,7 @@
 import csv
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from embedkit.errors import InputError
 from embedkit.items import FACTS, GIVEN, ItemTable, Unreadable, id_of_path, item_table, path_of_id
 from embedkit.readers.splits import canonical_split
 from embedkit.remote import is_url
+from embedkit.shards.tables import holds_bytes
 
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 NO_NUMBER = frozenset({"na", "n/a", "nan", "null", "none"})
@@ -109,37 +110,74 @@ def read_columns(
         InputError: as `read_manifest`.
     """
     table = read_table(manifest)
-    if _holds_pictures(table):
+    if holds_pictures(table.schema):
         raise InputError(
             f"{manifest} holds pictures itself; 'embedkit unpack {manifest} FOLDER' makes files of "
             "them, which can be embedded"
         )
-    paths = _column(manifest, table, None, PATH_NAMES, "image paths", needed=True)
-    columns = {
-        "label": _column(manifest, table, label, LABEL_NAMES, "--label"),
-        "split": _column(manifest, table, split, SPLIT_NAMES, "--split"),
-        "group": _column(manifest, table, group, GROUP_NAMES, "--group"),
-    }
+    paths = _column(str(manifest), table, None, PATH_NAMES, "image paths", needed=True)
     ids = [_id(manifest, root, base, row, p) for row, p in enumerate(_strings(table, paths))]
     if not ids:
         raise InputError(f"{manifest} has no row")
     keep, missing = _rows_on_disk(manifest, root, table, ids)
     kept = table.take(pa.array(keep, type=pa.int64()))
-    attributes, notes = _attributes(kept, {paths, *columns.values()})
+    columns = understood(
+        str(manifest),
+        kept,
+        [ids[row] for row in keep],
+        image=paths,
+        label=label,
+        split=split,
+        group=group,
+    )
+    notes = list(columns.notes)
     repeated = len(ids) - len(keep) - len(missing)
     if repeated:
         notes.append(f"{repeated} rows of {manifest.name} repeat another and count once")
     if missing:
         notes.append(f"{len(missing)} images are named and not there, e.g. {missing[0].id}")
-    mapping = {"image": paths} | columns
-    splits = _values(kept, columns["split"])
+    return replace(columns, missing=tuple(missing), notes=tuple(notes))
+
+
+def understood(
+    name: str,
+    table: pa.Table,
+    ids: list[str],
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    split: str | None = None,
+    group: str | None = None,
+) -> ManifestColumns:
+    """Find what each column of a table of images is, by its usual name unless named here.
+
+    Args:
+        name: of the table, for messages.
+        table: a row an image.
+        ids: of the images, in order.
+        image: column with their paths, if there is one.
+        label: column with the class.
+        split: column with the split.
+        group: column with the person, video or patient.
+
+    Raises:
+        InputError: a named column is not there.
+    """
+    columns = {
+        "label": _column(name, table, label, LABEL_NAMES, "--label"),
+        "split": _column(name, table, split, SPLIT_NAMES, "--split"),
+        "group": _column(name, table, group, GROUP_NAMES, "--group"),
+    }
+    attributes, notes = _attributes(table, {image, *columns.values()})
+    mapping = {"image": image} | columns
+    splits = _values(table, columns["split"])
     return ManifestColumns(
-        ids=[ids[row] for row in keep],
-        labels=_values(kept, columns["label"]),
+        ids=ids,
+        labels=_values(table, columns["label"]),
         splits=splits and [None if word is None else canonical_split(word) for word in splits],
-        groups=_values(kept, columns["group"]),
+        groups=_values(table, columns["group"]),
         attributes=attributes,
-        missing=tuple(missing),
+        missing=(),
         mapping=", ".join(f"{what} = {name}" for what, name in mapping.items() if name),
         notes=tuple(notes),
     )
@@ -211,23 +249,16 @@ def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column
 
 
-def _holds_pictures(table: pa.Table) -> bool:
+def holds_pictures(schema: pa.Schema) -> bool:
     """Say whether pictures are in a table, as values or as files, rather than named by it."""
-    names = {field.name.lower(): holds_bytes(field.type) for field in table.schema}
+    names = {field.name.strip().lower(): holds_bytes(field.type) for field in schema}
     if any(names.get(name) is False for name in PATH_NAMES):
         return False
     return "pixels" in names or any(names.values())
 
 
-def holds_bytes(kind: pa.DataType) -> bool:
-    """Say whether a column holds files: bytes, or `{bytes, path}` as Hugging Face writes them."""
-    if pa.types.is_struct(kind):
-        return bool(kind.get_field_index("bytes") >= 0)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
 def _column(
-    manifest: Path,
+    manifest: str,
     table: pa.Table,
     named: str | None,
     usual: tuple[str, ...],

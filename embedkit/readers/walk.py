@@ -73,7 +73,7 @@ def _listed(root: Path) -> Walk:
             found.images.append(path)
         else:
             found.other.append(path)
-    if found.other:
+    if found.other and found.images:
         found.notes.append(
             f"{len(found.other)} other files were not read; a table of labels is read from a file "
             f"here, with --root {url_of(root)}"
