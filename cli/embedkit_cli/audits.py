@@ -98,7 +98,7 @@ def audit(
 ) -> None:
     """Run every audit that can run: how much of this accuracy is real?
 
-    With --engine ray the ledger's heads are trained side by side; the findings are the same.
+    With --engine ray, heads that the ledger trains again are trained by worker processes.
 
     \b
         embedkit audit indexes/faces --report faces.html --report faces.md
