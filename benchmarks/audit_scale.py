@@ -44,7 +44,7 @@ ASKED_MINUTES, ASKED_MIB = 5, 2048
 
 WATCHED = (
     (books.Books, "ledger", "the head on all of train, and after each purge"),
-    (Bench, "control", f"{CONTROLS} controls of each purge"),
+    (Bench, "controls", f"{CONTROLS} controls of each purge"),
     (Bench, "mean", "bootstraps over clusters"),
     (books.Books, "_p", "tests by drawn signs"),
     (books, "novelty_curve", "novelty curve"),

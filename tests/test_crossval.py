@@ -12,8 +12,9 @@ import embedkit.audits.neighbourhood as neighbourhood
 from embedkit.audits.base import Verdict
 from embedkit.audits.controls import check_controls, run_controls
 from embedkit.audits.crossval import REPEATS, cross_validate
+from embedkit.audits.fits import Answer, Refit
 from embedkit.audits.neighbourhood import Neighbourhood
-from embedkit.audits.refits import Bench, Refit
+from embedkit.audits.refits import Bench
 from embedkit.audits.resplits import compare_with_resplits
 from embedkit.errors import PipelineLeakError
 from embedkit.heads.fitting import HEADS
@@ -116,12 +117,20 @@ def test_a_plain_fold_has_as_many_of_each_class_as_the_grouped_one_beside_it():
     one = bench(world)
     seen = []
 
-    def answers(asked, rows, y=None, *, value=None):
-        seen.append((asked, rows))
-        return np.zeros(len(asked), np.int64)
+    def ask(questions):
+        seen.append([(question.asked, question.rows) for question in questions])
+        return [Answer(np.zeros(len(question.asked), np.int64), 7.0) for question in questions]
 
-    one.answers_for = answers
+    one.ask = ask
     folds = cross_validate(one)
+    first, others = seen  # of each repeat the fold that chooses, and then the others
+    step = 2 * folds.folds - 1
+    assert len(first) == REPEATS
+    seen = [
+        part
+        for place, lead in enumerate(first)
+        for part in (lead, *others[step * place : step * (place + 1)])
+    ]
     assert len(seen) == 2 * REPEATS * folds.folds
     for place in range(0, len(seen), 2 * folds.folds):
         grouped, plain = (

@@ -7,6 +7,7 @@ import pytest
 
 from embedkit.audits import audit
 from embedkit.audits.base import Verdict
+from embedkit.audits.fits import Answer
 from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.refits import CONTROLS, Bench
 from embedkit.audits.siblings import find_siblings
@@ -134,10 +135,13 @@ def test_a_control_removes_as_many_of_each_class_and_touches_no_relative():
     identity = clusters_of(world.items.groups, world.exact)
     clean = ~bench.related(identity)
     seen = []
-    bench.answers = lambda rows, y=None, **_: (
-        seen.append(rows) or np.zeros(len(bench.test), np.int64)
-    )
-    assert bench.control(removed, clean) is not None
+
+    def ask(questions):
+        seen.extend(one.rows for one in questions)
+        return [Answer(np.zeros(len(one.asked), np.int64), 7.0) for one in questions]
+
+    bench.ask = ask
+    assert None not in bench.controls([removed], clean)
     assert len(seen) == CONTROLS
     y = bench.y[bench.train]
     for rows in seen:
@@ -174,12 +178,11 @@ def test_where_too_few_are_unrelated_the_control_is_of_all_and_says_so():
 def test_controls_of_few_images_choose_their_own_hyper_parameter(monkeypatch):
     asked = []
 
-    def answers(self, rows, y=None, *, value=None):
-        asked.append(value)
-        self.chosen = 7.0
-        return np.zeros(len(self.test), np.int64)
+    def ask(self, questions):
+        asked.extend(one.value for one in questions)
+        return [Answer(np.zeros(len(one.asked), np.int64), 7.0) for one in questions]
 
-    monkeypatch.setattr(Bench, "answers", answers)
+    monkeypatch.setattr(Bench, "ask", ask)
     for people, shared in ((60, False), (400, True)):
         world = World(people=people, siblings=0, copies=0.2, signal=1, seed=3)
         bench = Bench(
@@ -187,7 +190,7 @@ def test_controls_of_few_images_choose_their_own_hyper_parameter(monkeypatch):
         )
         removed = bench.related(world.exact)
         asked.clear()
-        bench.control(removed, ~removed)
+        bench.controls([removed], ~removed)
         assert asked == [None, *([7.0] * 9 if shared else [None] * 9)]
 
 

@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from embedkit_cli import console
-from embedkit_cli.options import Backbone, BlurFaces, Json, Label, NoImages, Quiet, Seed
+from embedkit_cli.options import (
+    Backbone,
+    BlurFaces,
+    Engine,
+    Json,
+    Label,
+    NoImages,
+    Quiet,
+    RayAddress,
+    Seed,
+)
 from embedkit_cli.report import keep, write
 
 
@@ -80,11 +90,15 @@ def audit(
     format: Annotated[
         str, typer.Option(metavar="FORMAT", help="On stdout: text, github or junit.")
     ] = "text",
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Run every audit that can run: how much of this accuracy is real?
+
+    With --engine ray, heads that the ledger trains again are trained by worker processes.
 
     \b
         embedkit audit indexes/faces --report faces.html --report faces.md
@@ -93,6 +107,7 @@ def audit(
         embedkit audit indexes/faces --predictions mine.csv
         embedkit audit indexes/faces --check shortcuts --views
         embedkit audit indexes/faces --check bias --guessed gender=deepface.csv
+        embedkit audit /nfs/store --engine ray --ray-address 10.0.0.1:6379
     """
     from embedkit.audits import audit as run
     from embedkit.audits import baselines, gate
@@ -135,6 +150,8 @@ def audit(
             views=views,
             guessed=guessed or (),
             seed=seed,
+            engine=engine,
+            ray_address=ray_address,
             progress=update,
         )
     keep(result)

@@ -8,11 +8,13 @@ import typer
 from embedkit_cli import console
 from embedkit_cli.options import (
     Bins,
+    Engine,
     GroupColumn,
     Json,
     LabelColumn,
     Layout,
     Quiet,
+    RayAddress,
     Root,
     Seed,
     SplitColumn,
@@ -117,13 +119,8 @@ def embed(
         str | None,
         typer.Option(metavar="N|P%", help="Fail (status 3) if more images are unreadable."),
     ] = None,
-    engine: Annotated[
-        str, typer.Option(metavar="local|ray", help="ray: worker processes, here or on a cluster.")
-    ] = "local",
-    ray_address: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="Of a Ray cluster; default: start Ray here."),
-    ] = None,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
     threads: Threads = None,
     seed: Seed = 0,
     json: Json = False,

@@ -20,6 +20,20 @@ Threads: TypeAlias = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="Threads to use; the result does not depend on it."),
 ]
+Engine: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="local|ray", help="ray: worker processes, here or on a cluster."
+    ),
+]
+RayAddress: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="Of a Ray cluster; default: start Ray here.",
+    ),
+]
 StorePath: TypeAlias = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a store.")]
 HeadPath: TypeAlias = Annotated[Path, typer.Argument(metavar="HEAD", help="File of a head.")]
 MovedStore: TypeAlias = Annotated[

@@ -16,6 +16,7 @@ from embedkit.audits.labels import are_true
 from embedkit.audits.reviews import Reviewed, reviews_of
 from embedkit.audits.run import Run, relatives
 from embedkit.audits.ticks import ticks
+from embedkit.engines import choose_engine
 from embedkit.errors import InputError
 from embedkit.heads.fitting import HEADS
 from embedkit.pipeline.progress import OnProgress, Progress
@@ -111,6 +112,8 @@ def audit(
     views: bool = False,
     guessed: Iterable[str] = (),
     seed: int = 0,
+    engine: str = "local",
+    ray_address: str | None = None,
     progress: OnProgress | None = None,
 ) -> Audit:
     """Run every audit that can run, or those named.
@@ -132,11 +135,14 @@ def audit(
             for each of a dozen views, and keeps the vectors in the store.
         guessed: attributes for `bias` that nobody gave; see `read_guesses`.
         seed: of everything drawn.
+        engine: one of `engines.ENGINES`; the findings are the same.
+        ray_address: of the cluster; Ray is started on this machine where left out.
         progress: called before each audit, and while views are embedded.
 
     Raises:
-        InputError: no audit, column or space has that name, the points are none, or the prompts
-            or guesses are not of the form that they should have.
+        InputError: no audit, column, space or engine has that name, the points are none, the
+            prompts or guesses are not of the form that they should have, or Ray is not there.
+        WorkerError: the engine's processes end again and again.
     """
     if isinstance(store, str | Path):
         store = Store.open(store)
@@ -155,33 +161,37 @@ def audit(
     answers = None if predictions is None else Path(predictions)
     causes = with_own(() if prompts is None else read_causes(Path(prompts)))
     guessed = tuple(guessed)
-    run = Run(
-        store=store,
-        label=label,
-        backbone=space.name,
-        heads=heads,
-        predictions=answers,
-        causes=causes,
-        material=material / 100,
-        tolerance=tolerance / 100,
-        ground_truth=ground_truth and are_true(store.items, label),
-        guesses=read_guesses(store.items, guessed, label=label),
-        views=views,
-        seed=seed,
-        progress=progress,
-    )
+    truth = ground_truth and are_true(store.items, label)
+    guesses = read_guesses(store.items, guessed, label=label)
     wanted = [name for name in AUDITS if name in (tuple(checks) or AUDITS) and name not in skip]
     if not wanted:
         raise InputError("every audit that was asked for is left out again, so nothing would run")
     settings = {"label": label, "backbone": space.name, "heads": list(heads), "seed": seed}
     settings["material"] = material
     settings["tolerance"] = tolerance
-    settings["ground_truth"] = run.ground_truth
+    settings["ground_truth"] = truth
     settings["views"] = views
     settings["guessed"] = list(guessed)
     found = []
-    for place, name in enumerate(wanted):
-        if progress is not None:
-            progress(Progress(f"auditing: {name}", place, len(wanted), 0, 0, unit="audits"))
-        found.append(run.finding(name))
+    with choose_engine(engine, address=ray_address) as where:
+        run = Run(
+            store=store,
+            label=label,
+            backbone=space.name,
+            heads=heads,
+            predictions=answers,
+            causes=causes,
+            material=material / 100,
+            tolerance=tolerance / 100,
+            ground_truth=truth,
+            guesses=guesses,
+            views=views,
+            seed=seed,
+            engine=where,
+            progress=progress,
+        )
+        for place, name in enumerate(wanted):
+            if progress is not None:
+                progress(Progress(f"auditing: {name}", place, len(wanted), 0, 0, unit="audits"))
+            found.append(run.finding(name))
     return Audit(store, tuple(found), settings)

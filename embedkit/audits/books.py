@@ -13,11 +13,12 @@ from embedkit.audits.clues import Clues
 from embedkit.audits.controls import run_controls
 from embedkit.audits.crossval import cross_validate
 from embedkit.audits.extracts import Extract, extract_of
+from embedkit.audits.fits import Question
 from embedkit.audits.floor import random_label_floor
 from embedkit.audits.lines import HeadLedger, Line, Shares, ShortcutLine
 from embedkit.audits.novelty import novelty_curve
 from embedkit.audits.prices import Price, Prices
-from embedkit.audits.refits import Bench
+from embedkit.audits.refits import Bench, Control
 from embedkit.audits.reliance import Reliance
 from embedkit.audits.siblings import Siblings
 from embedkit.audits.suspicions import followed, sighted, suspected, unfollowed, untold
@@ -118,27 +119,39 @@ class Books:
         self._prices = Prices(bench, material=material) if large(len(bench.train)) else None
 
     def _worth(self, removed: BoolArray) -> _Worth:
-        key = removed.tobytes()
-        if key not in self._worths:
-            self._worths[key] = self._purge(removed)
-        return self._worths[key]
+        self._purge([removed])
+        return self._worths[removed.tobytes()]
 
-    def _purge(self, removed: BoolArray) -> _Worth:
+    def _purge(self, every: Sequence[BoolArray]) -> None:
+        """Find the worth of purges that are not known yet, side by side where the engine can."""
         bench = self.bench
+        new = {removed.tobytes(): removed for removed in every}
+        new = {key: removed for key, removed in new.items() if key not in self._worths}
+        if not new:
+            return
         first = bench.right(bench.first)
-        reason = bench.too_little(removed)
-        if reason or not removed.any():
-            effect = np.full(len(first), np.nan if reason else 0.0)
-            return _Worth(removed, reason, bench.first, first, effect)
-        answers = bench.answers(bench.train[~removed])
-        right = bench.right(answers)
+        reasons = {key: bench.too_little(removed) for key, removed in new.items()}
+        for key, removed in new.items():
+            if reasons[key] or not removed.any():
+                effect = np.full(len(first), np.nan if reasons[key] else 0.0)
+                self._worths[key] = _Worth(removed, reasons[key], bench.first, first, effect)
+        new = {key: removed for key, removed in new.items() if key not in self._worths}
+        purged = bench.ask([Question(bench.test, bench.train[~one]) for one in new.values()])
+        controls: list[Control | None] = [None] * len(new)
+        if self._prices is None:
+            controls = bench.controls(list(new.values()), self.clean)
+        for (key, removed), made, control in zip(new.items(), purged, controls, strict=True):
+            self._worths[key] = self._measured(removed, made.classes, control)
+
+    def _measured(self, removed: BoolArray, answers: IntArray, control: Control | None) -> _Worth:
+        bench = self.bench
+        first, right = bench.right(bench.first), bench.right(answers)
         if self._prices is not None:
             price = self._prices.of(removed, self.clean)
             mean, spread = first.astype(np.float64) - price.value, _spread(price.draws)
             return _Worth(
                 removed, "", answers, right, mean - right, mean, None, price.mixed, spread, price
             )
-        control = bench.control(removed, self.clean)
         if control is None:
             return _Worth(removed, "", answers, right, first.astype(np.float64) - right)
         mean = control.right.mean(axis=0)
@@ -157,6 +170,7 @@ class Books:
     def shares(self) -> Shares:
         """Return what each test image gives to the ledger."""
         right = self.bench.right(self.bench.first)
+        self._purge(self.marks)
         worths = [self._worth(mark) for mark in self.marks]
         effects = np.stack([np.zeros(len(right)), *(worth.effect for worth in worths)])
         shortcuts = np.zeros(len(right))
@@ -213,6 +227,7 @@ class Books:
             pixels: (n, d) vectors that only know the pixels; None where there are none.
             missed: why relatives may have been missed; empty if they were not.
         """
+        self._purge([*self.marks, *self.parts, *self._unions()])
         bench, shares = self.bench, self.shares()
         first = shares.right
         lines = []
@@ -295,11 +310,23 @@ class Books:
                     shares[place] += weight * gain / factorial(len(present))
         return shares
 
-    def _value(self, parts: Sequence[int]) -> float:
+    def _unions(self) -> list[BoolArray]:
+        """Return every union of parts; all are in some order in which they could be taken away."""
+        places = range(len(self.parts))
+        return [
+            self._union(some)
+            for size in range(len(self.parts) + 1)
+            for some in combinations(places, size)
+        ]
+
+    def _union(self, parts: Sequence[int]) -> BoolArray:
         removed = np.zeros(len(self.bench.train), bool)
         for one in parts:
             removed |= self.parts[one]
-        return float(self._worth(removed).effect.mean())
+        return removed
+
+    def _value(self, parts: Sequence[int]) -> float:
+        return float(self._worth(self._union(parts)).effect.mean())
 
     def _effect(self, values: DoubleArray, *, some: BoolArray, of: BoolArray) -> Estimate:
         """Estimate what some of the images that a purge takes out are worth."""

@@ -1,15 +1,17 @@
 """Grouped against plain cross-validation: what relatives are worth, with every image tested."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from embedkit.audits.base import Statement
+from embedkit.audits.fits import Question
 from embedkit.audits.refits import Bench
 from embedkit.heads.classifier import fold_numbers
 from embedkit.statistics import Estimate, corrected_resampled
-from embedkit.vectors import BoolArray, DoubleArray, IntArray
+from embedkit.vectors import DoubleArray, IntArray
 
 REPEATS = 3
 
@@ -77,7 +79,7 @@ def cross_validate(bench: Bench) -> CrossValidation:
     if reason:
         nothing = Estimate(np.nan, np.nan, np.nan, len(rows))
         return CrossValidation(nothing, nothing, nothing, 0, n_clusters, reason)
-    plain, grouped, folds = [], [], 0
+    repeats = []
     for repeat in range(REPEATS):
         generator = np.random.default_rng([bench.seed, repeat])
         whole = fold_numbers(y, clusters, seed=int(generator.integers(2**31)))
@@ -85,13 +87,11 @@ def cross_validate(bench: Bench) -> CrossValidation:
         for label in np.unique(y):
             of_label = np.flatnonzero(y == label)
             split[of_label] = generator.permutation(whole[of_label])
-        right, value = _right(bench, rows, whole, None)
-        beside, _ = _right(bench, rows, split, value)
-        folds = int(whole.max()) + 1
-        for fold in range(folds):
-            grouped.append(right[whole == fold].mean())
-            plain.append(beside[split == fold].mean())
-    first, second = np.array(plain), np.array(grouped)
+        repeats.append(_questions(rows, whole) + _questions(rows, split))
+    folds = len(repeats[0]) // 2
+    shares = _shares(bench, repeats)
+    first = np.array([share for one in shares for share in one[folds:]])
+    second = np.array([share for one in shares for share in one[:folds]])
 
     def mean(figures: DoubleArray, lowest: float = 0.0) -> Estimate:
         return corrected_resampled(
@@ -109,18 +109,38 @@ def _why_not(y: IntArray, clusters: IntArray) -> str:
     return ""
 
 
-def _right(
-    bench: Bench, rows: IntArray, folds: IntArray, value: float | None
-) -> tuple[BoolArray, float]:
-    """Return whether each row is answered rightly by a head that was trained on other folds."""
-    right = np.zeros(len(rows), bool)
-    for fold in np.unique(folds):
-        asked = folds == fold
-        learned = np.unique(bench.y[rows[~asked]])
-        if len(learned) < 2:  # the fold holds all of the other classes
-            right[asked] = bench.y[rows[asked]] == learned[0]
-            continue
-        answers = bench.answers_for(rows[asked], rows[~asked], value=value)
-        right[asked] = answers == bench.y[rows[asked]]
-        value = bench.chosen if value is None else value
-    return right, bench.chosen if value is None else value
+def _questions(rows: IntArray, folds: IntArray) -> list[Question]:
+    return [Question(rows[folds == one], rows[folds != one]) for one in np.unique(folds)]
+
+
+def _learnable(bench: Bench, question: Question) -> bool:
+    return len(np.unique(bench.y[question.rows])) > 1
+
+
+def _shares(bench: Bench, repeats: Sequence[Sequence[Question]]) -> list[list[float]]:
+    """Return the share of each fold that is answered rightly.
+
+    The first fold of a repeat that leaves two classes to learn chooses for all of them.
+    """
+    places = [
+        next((place for place, one in enumerate(folds) if _learnable(bench, one)), 0)
+        for folds in repeats
+    ]
+    leads = bench.ask([folds[place] for folds, place in zip(repeats, places, strict=True)])
+    others = iter(
+        bench.ask(
+            [
+                replace(one, value=lead.value)
+                for folds, first, lead in zip(repeats, places, leads, strict=True)
+                for place, one in enumerate(folds)
+                if place != first
+            ]
+        )
+    )
+    return [
+        [
+            float(np.mean((lead if place == first else next(others)).classes == bench.y[one.asked]))
+            for place, one in enumerate(folds)
+        ]
+        for folds, first, lead in zip(repeats, places, leads, strict=True)
+    ]

@@ -23,9 +23,10 @@ from embedkit.audits.cards import (
 )
 from embedkit.audits.clues import find_clues
 from embedkit.audits.decisions import Decision, Seen, decide
+from embedkit.audits.fits import Refit
 from embedkit.audits.lines import CAUSES, Shares
 from embedkit.audits.nuisance import nuisance_columns
-from embedkit.audits.refits import Bench, Refit
+from embedkit.audits.refits import Bench
 from embedkit.audits.run import held_out
 from embedkit.audits.shadows import Added, with_pictures
 from embedkit.audits.siblings import Siblings, find_siblings

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 from embedkit.audits.base import rounded
+from embedkit.audits.fits import Question
 from embedkit.audits.refits import CONTROLS, Bench
 from embedkit.errors import PipelineLeakError
 from embedkit.statistics import Estimate
@@ -54,17 +55,19 @@ def random_label_floor(bench: Bench, novel: BoolArray) -> Floor:
     used = np.concatenate([bench.train, bench.test])
     names, member = np.unique(bench.clusters[used], return_inverse=True)
     shares = np.bincount(bench.y[bench.train], minlength=len(bench.labels))
-    right, chance, value = [], [], None
+    right, chance, drawings = [], [], []
     for draw in range(CONTROLS):
         generator = np.random.default_rng([bench.seed, draw])
         drawn = generator.choice(len(bench.labels), len(names), p=shares / shares.sum())
         y = np.full(len(bench.y), -1, np.int64)
         y[used] = drawn[member.ravel()]
+        if len(np.unique(y[bench.train])) > 1:
+            drawings.append(y)
+    made = bench.ask([Question(bench.test, bench.train, y) for y in drawings[:1]])
+    made += bench.ask([Question(bench.test, bench.train, y, made[0].value) for y in drawings[1:]])
+    for y, answer in zip(drawings, made, strict=True):
         truth = y[bench.test]
-        if len(np.unique(y[bench.train])) < 2:
-            continue
-        right.append(bench.answers(bench.train, y, value=value) == truth)
-        value = bench.chosen
+        right.append(answer.classes == truth)
         commonest = np.bincount(y[bench.train], minlength=len(bench.labels)).argmax()
         chance.append(truth == commonest)
     nothing = (Estimate(np.nan, np.nan, np.nan, 0), float("nan"))

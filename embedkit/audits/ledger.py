@@ -17,6 +17,7 @@ from embedkit.audits.refits import Bench
 from embedkit.audits.resplits import Resplits, compare_with_resplits
 from embedkit.audits.siblings import Siblings
 from embedkit.audits.twins import Twins
+from embedkit.engines import Engine
 from embedkit.heads.fitting import HEADS
 from embedkit.statistics import Estimate, holm
 from embedkit.store import Store
@@ -59,6 +60,7 @@ def keep_ledger(
     predictions: Path | None = None,
     material: float = MATERIAL,
     seed: int = 0,
+    engine: Engine | None = None,
 ) -> Ledger:
     """Train each head with and without the training images that are related to test images.
 
@@ -80,6 +82,7 @@ def keep_ledger(
         predictions: file of answers of a model that embedkit did not train; see `judge`.
         material: least accuracy, 0 to 1, that is worth a headline.
         seed: of folds, draws and bootstraps.
+        engine: where refits that do not wait for one another run; None for this process.
 
     Raises:
         InputError: a split has no labelled image.
@@ -94,7 +97,16 @@ def keep_ledger(
         )
     related = [clusters for _, clusters in levels]
     benches = [
-        Bench(store, kind, related, split=split, label=label, backbone=backbone, seed=seed)
+        Bench(
+            store,
+            kind,
+            related,
+            split=split,
+            label=label,
+            backbone=backbone,
+            seed=seed,
+            engine=engine,
+        )
         for kind in heads
     ]
     pixels = store.spaces[PIXELS].matrix if PIXELS in store.spaces else None

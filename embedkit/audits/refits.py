@@ -8,15 +8,15 @@ from typing import Self
 
 import numpy as np
 
+from embedkit.audits.fits import Answer, Images, Question, Refit, answer
 from embedkit.audits.neighbourhood import Neighbourhood
-from embedkit.heads.classifier import Classifier
-from embedkit.heads.fitting import HEADS
+from embedkit.engines import Engine, LocalEngine
 from embedkit.heads.knn import index_of
 from embedkit.heads.training import clusters_in, labelled_rows
 from embedkit.matrices import Matrix, large, part_of
 from embedkit.statistics import Estimate, bootstrap, clusters_of, weighted_mean
 from embedkit.store import Store
-from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
+from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
 CONTROLS = 10
 FEW = 300  # training images; with fewer, each control chooses its own hyper-parameter
@@ -38,21 +38,16 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True)
-class Refit:
-    """A head trained on some rows.
+class _Draws:
+    """Training rows that the draws of a control leave.
 
     Attributes:
-        classes: (k,) class numbers that occur among them.
-        classifier: of those.
+        rows: of each draw, all as many.
+        mixed: see `Control`.
     """
 
-    classes: IntArray
-    classifier: Classifier
-
-    def answers(self, vectors: FloatArray) -> IntArray:
-        """Return the (n,) class numbers answered."""
-        best = self.classifier.probabilities(vectors).argmax(axis=1)
-        return np.asarray(self.classes[best], np.int64)
+    rows: tuple[IntArray, ...]
+    mixed: bool
 
 
 class Bench:
@@ -76,6 +71,7 @@ class Bench:
         label: str,
         backbone: str | None,
         seed: int,
+        engine: Engine | None = None,
     ) -> None:
         """Prepare a bench.
 
@@ -87,12 +83,14 @@ class Bench:
             label: column with the class.
             backbone: which space.
             seed: of folds, draws and bootstraps.
+            engine: where refits that do not wait for one another run; None for this process.
 
         Raises:
             InputError: a split has no labelled image.
         """
         self.kind = kind
         self.seed = seed
+        self.engine = engine or LocalEngine()
         space = store.space(backbone)
         self.vectors = space.matrix if large(len(store.items.ids)) else space.vectors
         self.train = labelled_rows(store, label, "train")
@@ -106,14 +104,13 @@ class Bench:
         self.pool = np.flatnonzero((self.y >= 0) & sides)
         self.clusters = clusters_of(clusters_in(store), *related)
         self.chosen = 0.0
-        self._answers: dict[bytes, IntArray] = {}
 
     def seeing(self, vectors: Matrix) -> Self:
         """Return the same bench with other vectors: (n, d) float32, unit rows."""
         other = copy(self)
         given = {k for k in vars(self) if not isinstance(getattr(Bench, k, None), cached_property)}
         other.__dict__ = {k: v for k, v in vars(self).items() if k in given}
-        other.vectors, other._answers = vectors, {}
+        other.vectors = vectors
         return other
 
     def within(self, kept: BoolArray) -> Self:
@@ -163,58 +160,51 @@ class Bench:
         """Answers of the head that is trained on all of train."""
         return self.whole.answers(self.vectors[self.test])
 
+    @property
+    def images(self) -> Images:
+        """What every refit is given."""
+        return Images(self.kind, self.vectors, self.y, self.clusters, self.seed)
+
     def fit(
         self, rows: IntArray, y: IntArray | None = None, *, value: float | None = None
     ) -> Refit:
-        """Train on some rows; see `answers`."""
-        classes, numbers = np.unique((self.y if y is None else y)[rows], return_inverse=True)
-        fitted = HEADS[self.kind](
-            part_of(self.vectors, rows),
-            numbers.ravel().astype(np.int64),
-            self.clusters[rows],
-            n_classes=len(classes),
-            seed=self.seed,
-            value=value,
-        )
-        return Refit(classes, fitted)
+        """Train on some rows, in this process; see `Question`."""
+        return self.images.fit(rows, y, value=value)
 
-    def answers(
-        self, rows: IntArray, y: IntArray | None = None, *, value: float | None = None
+    def answers_for(
+        self, asked: IntArray, rows: IntArray, *, value: float | None = None
     ) -> IntArray:
-        """Train on some rows and return the class number answered for each test image.
+        """Train on some rows and return the class number answered for others.
 
         Args:
+            asked: rows that the head is asked about.
             rows: of training images.
-            y: (n,) class of every image, where the labels are not to be those given.
             value: of the hyper-parameter; chosen inside the rows where left out, and then found in
                 `chosen`.
         """
-        key = rows.tobytes()
-        if y is None and value is None and key in self._answers:
-            return self._answers[key]
-        made = self.answers_for(self.test, rows, y, value=value)
-        if y is None and value is None:
-            self._answers[key] = made
-        return made
+        made = self._answer(Question(asked, rows, value=value))
+        self.chosen = made.value or 0.0
+        return made.classes
 
-    def answers_for(
-        self,
-        asked: IntArray,
-        rows: IntArray,
-        y: IntArray | None = None,
-        *,
-        value: float | None = None,
-    ) -> IntArray:
-        """Train on some rows and return the class number answered for others; see `answers`."""
-        if self.kind == "knn" and value is not None and not large(len(self.pool)):
-            classes, numbers = np.unique((self.y if y is None else y)[rows], return_inverse=True)
-            places = self.in_pool(asked), self.in_pool(rows)
-            p = self.neighbourhood.vote(*places, numbers.ravel(), int(value))
-            self.chosen = value
-            return np.asarray(classes[p.argmax(axis=1)], np.int64)
-        refit = self.fit(rows, y, value=value)
-        self.chosen = refit.classifier.choice.value
-        return refit.answers(self.vectors[asked])
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """Train a head for each question, where the engine runs; answers in their order."""
+        if large(len(self.vectors)) or all(map(self._known, questions)):
+            return [self._answer(one) for one in questions]
+        images = self.images
+        return self.engine.map(answer, [(images, one) for one in questions])
+
+    def _known(self, question: Question) -> bool:
+        """Say whether the neighbours of all images, once found, hold the answer."""
+        return self.kind == "knn" and question.value is not None and not large(len(self.pool))
+
+    def _answer(self, question: Question) -> Answer:
+        if not self._known(question) or question.value is None:
+            return answer(self.images, question)
+        y = self.y if question.y is None else question.y
+        classes, numbers = np.unique(y[question.rows], return_inverse=True)
+        places = self.in_pool(question.asked), self.in_pool(question.rows)
+        p = self.neighbourhood.vote(*places, numbers.ravel(), int(question.value))
+        return Answer(np.asarray(classes[p.argmax(axis=1)], np.int64), question.value)
 
     def right(self, answers: IntArray) -> BoolArray:
         """Return whether answers are right; (n,) or (draws, n)."""
@@ -230,11 +220,11 @@ class Bench:
         gone = [self.labels[place] for place in np.setdiff1d(before, after)]
         return f"the purge leaves no training image of {', '.join(gone)}" if gone else ""
 
-    def control(self, removed: BoolArray, clean: BoolArray) -> Control | None:
-        """Train without as many random images of each class as a purge removes.
+    def controls(self, purges: Sequence[BoolArray], clean: BoolArray) -> list[Control | None]:
+        """Train without as many random images of each class as each of some purges removes.
 
         Args:
-            removed: (m,) training rows that the purge takes out.
+            purges: (m,) training rows that a purge takes out.
             clean: (m,) those that are related to no test image: the draw is from them, or from
                 all where a class has not that many to spare.
 
@@ -242,8 +232,31 @@ class Bench:
         images, take it over. Where few images are left that choice is luck, and each makes its own.
 
         Returns:
-            `CONTROLS` draws; None where a class would be left without an image.
+            `CONTROLS` draws for each purge; None where a class would be left without an image.
         """
+        drawn = [self._draws(removed, clean) for removed in purges]
+        first = iter(self.ask([Question(self.test, one.rows[0]) for one in drawn if one]))
+        leads = [next(first) if one else None for one in drawn]
+        others = iter(
+            self.ask(
+                [
+                    Question(self.test, rows, value=lead.value if len(rows) > FEW else None)
+                    for one, lead in zip(drawn, leads, strict=True)
+                    if one and lead
+                    for rows in one.rows[1:]
+                ]
+            )
+        )
+        made: list[Control | None] = []
+        for one, lead in zip(drawn, leads, strict=True):
+            if one is None or lead is None:
+                made.append(None)
+                continue
+            answers = np.stack([lead.classes, *(next(others).classes for _ in one.rows[1:])])
+            made.append(Control(self.right(answers), answers, one.mixed))
+        return made
+
+    def _draws(self, removed: BoolArray, clean: BoolArray) -> "_Draws | None":
         y = self.y[self.train]
         wanted = np.bincount(y[removed], minlength=len(self.labels))
         pools = [np.flatnonzero(clean & (y == label)) for label in range(len(self.labels))]
@@ -253,17 +266,14 @@ class Bench:
         mixed = any(len(p) < n for p, n in zip(pools, wanted, strict=True))
         if mixed:
             pools = [np.flatnonzero(y == label) for label in range(len(self.labels))]
-        made: list[IntArray] = []
-        value = None
+        drawn: list[IntArray] = []
         for draw in range(CONTROLS):
             generator = np.random.default_rng([self.seed, draw, int(removed.sum())])
             keep = np.ones(len(y), bool)
             for pool, n in zip(pools, wanted, strict=True):
                 keep[generator.choice(pool, n, replace=False)] = False
-            made.append(self.answers(self.train[keep], value=value))
-            value = self.chosen if keep.sum() > FEW else None
-        answers = np.stack(made)
-        return Control(self.right(answers), answers, mixed)
+            drawn.append(self.train[keep])
+        return _Draws(tuple(drawn), mixed)
 
     def mean(self, values: BoolArray | DoubleArray, *, lowest: float = 0.0) -> Estimate:
         """Estimate the mean of a figure of each test image, by a bootstrap over clusters."""

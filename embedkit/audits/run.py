@@ -22,6 +22,7 @@ from embedkit.audits.shortcuts import find_shortcuts
 from embedkit.audits.siblings import Siblings, find_siblings
 from embedkit.audits.twins import Twins, find_twins
 from embedkit.audits.views import Views, look_at_views
+from embedkit.engines import Engine
 from embedkit.heads.training import held_out_split
 from embedkit.pipeline.progress import OnProgress
 from embedkit.statistics import Estimate
@@ -54,6 +55,7 @@ class Run:
         tolerance: largest gap between two groups, 0 to 1, that counts as none.
         causes: in words, that the label may go with.
         guesses: of attributes.
+        engine: where work runs that can be divided.
         reported: accuracies by the ledger, once it has run.
     """
 
@@ -69,6 +71,7 @@ class Run:
     guesses: tuple[Guess, ...]
     views: bool
     seed: int
+    engine: Engine
     progress: OnProgress | None
     reported: list[tuple[str, Estimate]] = field(default_factory=list, init=False)
 
@@ -119,6 +122,7 @@ class Run:
             label=self.label,
             backbone=self.backbone,
             seed=self.seed,
+            engine=self.engine,
         )
 
     @cached_property
@@ -186,6 +190,7 @@ class Run:
             predictions=self.predictions,
             material=self.material,
             seed=self.seed,
+            engine=self.engine,
         )
         self.reported = made.reported()
         return made

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from embedkit.audits.base import ALPHA, Statement, rounded
+from embedkit.audits.fits import Refit
 from embedkit.audits.makes import Make, make_of
-from embedkit.audits.refits import Bench, Refit
+from embedkit.audits.refits import Bench
 from embedkit.audits.relabellings import relabellings
 from embedkit.errors import InputError
 from embedkit.files import sha256

@@ -2,7 +2,7 @@
 
 import ctypes
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from embedkit.workers import usable_cores, workers
 
 Loaded = TypeVar("Loaded")
 Result = TypeVar("Result")
+Shared = TypeVar("Shared")
+Own = TypeVar("Own")
 WINDOW = 128
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 
@@ -89,6 +91,17 @@ class Engine(Protocol):
             maker: what to do with each.
         """
 
+    def map(
+        self, function: Callable[[Shared, Own], Result], tasks: Sequence[tuple[Shared, Own]]
+    ) -> list[Result]:
+        """Call a function for every task, and return the results in the order of the tasks.
+
+        Args:
+            function: of a module, where another process finds it by name; what it returns depends
+                on nothing but its arguments, for a task may be done again.
+            tasks: what a task shares with others, which a process is given once, and its own.
+        """
+
 
 class LocalEngine:
     """Decodes on some threads and runs the network on as many others, a bounded way ahead."""
@@ -99,6 +112,12 @@ class LocalEngine:
     def make(self, blocks: Iterable[Block], maker: Maker) -> Generator[Any]:
         """See `Engine.make`."""
         return self.run(blocks, maker.load, maker.finish)
+
+    def map(
+        self, function: Callable[[Shared, Own], Result], tasks: Sequence[tuple[Shared, Own]]
+    ) -> list[Result]:
+        """See `Engine.map`; one after the other, in this process."""
+        return [function(shared, own) for shared, own in tasks]
 
     def run(
         self,

@@ -5,7 +5,9 @@ whose cores are all there is, the block waits until another actor has nothing le
 of the run (`docs/ray.md`). Blocks are committed in order, so all that was made meanwhile would be
 lost with the driver. Here a block that was lost is the next that a living worker gets.
 
-What travels is small: a block's ids to a worker, the names and checksums of its files back.
+What travels is small: a block's ids to a worker, the names and checksums of its files back. What
+is only calculated (`map`) goes by Ray's own tasks instead: nothing of theirs is committed, and Ray
+does a task again whose worker is gone.
 
 A block that hangs is begun a second time, by a worker that has nothing else to do, and whichever is
 first counts: both write the same bytes under the same names.
@@ -16,14 +18,14 @@ import os
 import signal
 import socket
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from logging import ERROR
 from types import TracebackType
 from typing import Any, Self
 
-from embedkit.engines.local import Block, LocalEngine, Maker, Opens
+from embedkit.engines.local import Block, LocalEngine, Maker, Opens, Own, Result, Shared
 from embedkit.errors import EmbedkitError, InputError, WorkerError
 from embedkit.images import strict_pillow
 from embedkit.interrupts import held_back
@@ -31,7 +33,7 @@ from embedkit.workers import usable_cores
 
 HANGS = 2  # blocks a worker that were finished since one was begun, which then is taken to hang
 AHEAD = 8  # blocks a worker that may be finished before the one that is to be committed next
-TRIES = 5  # deaths that one block may have been there at
+TRIES = 5  # deaths that one block, or one task, may have been there at
 POLL = 0.5  # seconds
 MEMORY = 128 * 2**20  # bytes; of Ray's object store, which only ids and names pass through
 
@@ -140,6 +142,49 @@ class RayEngine:
                     del begun[following]
                     following += 1
 
+    def map(
+        self, function: Callable[[Shared, Own], Result], tasks: Sequence[tuple[Shared, Own]]
+    ) -> list[Result]:
+        """See `Engine.map`.
+
+        Raises:
+            WorkerError: there is room for none, or they die again and again at the same task.
+        """
+        _check_room(_room(self._ray, self.threads), self.threads)
+        shared = {
+            id(one): self._ray.put(one) for one in {id(one): one for one, _ in tasks}.values()
+        }
+        call = self._ray.remote(_called).options(num_cpus=self.threads, max_retries=TRIES - 1)
+        begun = [call.remote(function, shared[id(one)], own) for one, own in tasks]
+        answers: dict[Any, Any] = {}
+        waiting = begun
+        with held_back() as interrupted:
+            try:
+                while waiting:
+                    interrupted()
+                    done, waiting = self._ray.wait(waiting, timeout=POLL)
+                    for reference in done:
+                        answers[reference] = self._answer(reference)
+            finally:
+                for reference in waiting:
+                    self._ray.cancel(reference, force=True)
+        return [answers[reference] for reference in begun]
+
+    def _answer(self, reference: Any) -> Any:
+        """Return what a task returned, or raise what ended it."""
+        try:
+            answer = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError:
+            raise
+        except self._ray.exceptions.RayError as error:
+            raise WorkerError(
+                f"{TRIES} workers ended over the same task: {_plain(error)}. Run the same command "
+                "with the local engine to see what ends them"
+            ) from None
+        if isinstance(answer, EmbedkitError):
+            raise answer
+        return answer
+
     def _options(self) -> dict[str, Any]:
         if self._address is not None:
             return {"address": self._address}
@@ -200,13 +245,9 @@ class _Pool:
         Raises:
             WorkerError: there is room nowhere.
         """
-        room = self._room()
-        if not room and not self.workers:
-            gpu = " and a GPU" if self._gpus else ""
-            raise WorkerError(
-                f"no machine of the Ray cluster has {self._threads} cores{gpu} for a worker; "
-                "--threads says how many cores it takes"
-            )
+        room = _room(self._ray, self._threads, self._gpus)
+        if not self.workers:
+            _check_room(room, self._threads, self._gpus)
         kind = self._ray.remote(Making).options(num_cpus=self._threads, num_gpus=self._gpus)
         for _ in range(min(most, room) - len(self.workers)):
             actor = kind.remote(self._threads)
@@ -240,15 +281,6 @@ class _Pool:
             worker.doing = None
             yield worker.place, answer
 
-    def _room(self) -> int:
-        """Return how many workers the cluster can hold when nothing else runs there."""
-        room = 0
-        for node in self._ray.nodes():
-            has = node["Resources"] if node["Alive"] else {}
-            fit = has.get("CPU", 0) // self._threads
-            room += int(min(fit, has.get("GPU", 0)) if self._gpus else fit)
-        return room
-
 
 class Making:
     """What runs in a worker: one block at a time, by the local engine."""
@@ -272,6 +304,34 @@ class Making:
         except EmbedkitError as error:
             return error
         return made
+
+
+def _called(function: Callable[[Any, Any], Any], shared: Any, own: Any) -> Any:
+    """Return what a function returns, or the error of embedkit's that it ended with."""
+    try:
+        return function(shared, own)
+    except EmbedkitError as error:
+        return error
+
+
+def _room(ray: Any, threads: int, gpus: int = 0) -> int:
+    """Return how many workers the cluster can hold when nothing else runs there."""
+    room = 0
+    for node in ray.nodes():
+        has = node["Resources"] if node["Alive"] else {}
+        fit = has.get("CPU", 0) // threads
+        room += int(min(fit, has.get("GPU", 0)) if gpus else fit)
+    return room
+
+
+def _check_room(room: int, threads: int, gpus: int = 0) -> None:
+    """Refuse a cluster that has room for no worker."""
+    if not room:
+        gpu = " and a GPU" if gpus else ""
+        raise WorkerError(
+            f"no machine of the Ray cluster has {threads} cores{gpu} for a worker; "
+            "--threads says how many cores it takes"
+        )
 
 
 def _check_address(address: str) -> None:
