@@ -209,8 +209,12 @@ def test_an_extract_keeps_relatives_together():
     bench = Bench(
         store, "knn", [siblings.identity], split="test", label="label", backbone=None, seed=0
     )
-    made = extract_of(bench, wanted=0.1)
-    assert made.clusters == 97  # 1.96 ** 2 / 4 / 0.1 ** 2, rounded up
+    made = extract_of(bench, wanted=0.15)
+    tests = np.unique(made.bench.clusters[made.bench.test], return_counts=True)[1]
+    assert made.effective == pytest.approx(tests.sum() ** 2 / (tests**2).sum())
+    # 1.96 ** 2 / 4 / 0.15 ** 2 is 42.7, and the last cluster drawn reaches it
+    assert 42.7 < made.effective < 44
+    assert made.to_dict()["half_width"] == pytest.approx(0.98 / made.effective**0.5, abs=1e-4)
     inside = np.isin(bench.clusters, bench.clusters[made.rows])
     assert np.array_equal(np.flatnonzero(inside), made.rows)
     assert np.array_equal(made.bench.vectors, bench.vectors[made.rows])
