@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -90,21 +91,21 @@ def test_blocks_have_the_optimum_of_the_whole(classes, weighted, monkeypatch):
     assert np.abs(difference).max() < 5e-3  # both stop at a slope of 1e-4
 
 
-# Of a size at which BLAS divides a product among its threads; without a limit the bytes differ.
+# Of a size at which BLAS divides a product among its threads: without the limit of threads in
+# `fit_blockwise` the bytes of the seven classes differ.
 FIT = """
 import hashlib
 import numpy as np
-from embedkit import matrices
-from embedkit.heads.logistic import fit_logistic
+from embedkit.heads.blockwise import fit_blockwise
 from embedkit.vectors import unit_rows
 
-matrices.LARGE = 5000
 generator = np.random.default_rng(0)
-y = np.arange(6000) % 7
-vectors = unit_rows(generator.normal(size=(7, 512))[y] + 4 * generator.normal(size=(6000, 512)))
-made = fit_logistic(vectors, y, np.arange(6000), n_classes=7, seed=0, value=1.0)
-assert "over blocks" in made.choice.note
-print(hashlib.sha256(made.coefficients.tobytes()).hexdigest())
+for k in (2, 7):
+    y = np.arange(9000) % k
+    vectors = unit_rows(generator.normal(size=(k, 512))[y] + 4 * generator.normal(size=(9000, 512)))
+    start = np.zeros((k, 512)), np.zeros(k)
+    made = fit_blockwise(vectors, y, None, n_classes=k, c=1.0, start=start)
+    print(hashlib.sha256(made.coefficients.tobytes()).hexdigest())
 """
 
 
@@ -206,11 +207,22 @@ def test_the_ledger_of_many_images_says_what_its_controls_are_of(monkeypatch):
     assert f"controls from {sample['training_images']} of {sample['of']}" in made.summary
     assert "chosen for ±2 points" in made.summary
     assert document["sample"]["images"] <= 90
+    assert sample["of_test_images"] == head.reported.n
+    assert f"on {sample['test_images']} of {sample['of_test_images']} test images" in made.summary
     assert any("re-splits are of" in note for note in head.notes())
     assert sum(one.effect.value for one in head.lines) == pytest.approx(head.total.value)
     assert head.lines[-1].control.value == pytest.approx(
         head.reported.value - head.lines[-1].price.value, abs=0.02
     )
+
+
+def test_an_effect_reaches_up_by_what_a_sample_may_pay_too_much():
+    draws = np.array([0.01, 0.03])
+    price = prices.Price(0.02, draws, 3e-4, 0.1, False, 50, 500, 40, 40, 0.02, 0.1)
+    assert price.excess == pytest.approx(0.02)
+    assert price.spread == pytest.approx(2e-4 * 1.5 + 3e-4)
+    assert replace(price, value=-0.02).excess == 0
+    assert price.to_dict()["price"] == 0.02
 
 
 def test_a_ledger_below_the_bound_knows_no_samples():
