@@ -70,7 +70,7 @@ class Drawn:
 
     def space(self, _: str | None) -> SimpleNamespace:
         """Return the only space."""
-        return SimpleNamespace(vectors=self.vectors)
+        return SimpleNamespace(vectors=self.vectors, matrix=self.vectors)
 
 
 class World(Drawn):

@@ -11,6 +11,7 @@ SCRIPTS = (
     "twins.py",
     "siblings.py",
     "planted_truth.py",
+    "sampled_controls.py",
     "shortcuts.py",
     "associations.py",
     "cases.py",

@@ -297,6 +297,20 @@ def effective_size(successes: BoolArray, clusters: npt.NDArray[np.generic]) -> f
     return min(float(n), n * n * p * (1 - p) / float(sums @ sums)) if sums.any() else float(n)
 
 
+def variance_of_mean(values: DoubleArray, clusters: npt.NDArray[np.generic]) -> float:
+    """Return the variance that a mean has by which clusters were drawn.
+
+    It is what a bootstrap over clusters would show with infinitely many draws.
+
+    Args:
+        values: (n,) of each image.
+        clusters: (n,) images that were drawn together.
+    """
+    _, member = np.unique(clusters, return_inverse=True)
+    sums = np.bincount(member.ravel(), weights=values - values.mean())
+    return float(sums @ sums) / len(values) ** 2
+
+
 def widened(estimate: Estimate, variance: float) -> Estimate:
     """Widen an interval by a variance that the images tell nothing of.
 

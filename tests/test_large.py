@@ -1,5 +1,9 @@
 """Many images: the ways that are taken beyond a bound, held against those taken below it."""
 
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -87,21 +91,36 @@ def test_blocks_have_the_optimum_of_the_whole(classes, weighted, monkeypatch):
     assert np.abs(difference).max() < 5e-3  # both stop at a slope of 1e-4
 
 
-def test_blocks_give_the_same_bytes_with_two_threads(monkeypatch):
-    vectors, y, _ = drawn()
-    start = np.zeros((CLASSES, D)), np.zeros(CLASSES)
-    made = []
-    for threads in ("1", "2"):
-        monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        with logistic_threads(int(threads)):
-            made.append(fit_blockwise(vectors, y, None, n_classes=CLASSES, c=1.0, start=start))
-    assert made[0].coefficients.tobytes() == made[1].coefficients.tobytes()
+# Of a size at which BLAS divides a product among its threads: without the limit of threads in
+# `fit_blockwise` the bytes of the seven classes differ.
+FIT = """
+import hashlib
+import numpy as np
+from embedkit.heads.blockwise import fit_blockwise
+from embedkit.vectors import unit_rows
+
+generator = np.random.default_rng(0)
+for k in (2, 7):
+    y = np.arange(9000) % k
+    vectors = unit_rows(generator.normal(size=(k, 512))[y] + 4 * generator.normal(size=(9000, 512)))
+    start = np.zeros((k, 512)), np.zeros(k)
+    made = fit_blockwise(vectors, y, None, n_classes=k, c=1.0, start=start)
+    print(hashlib.sha256(made.coefficients.tobytes()).hexdigest())
+"""
 
 
-def logistic_threads(n):
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(n, user_api="blas")
+def test_blocks_give_the_same_bytes_in_a_process_of_one_thread_and_in_one_of_two():
+    made = [
+        subprocess.run(
+            [sys.executable, "-c", FIT],
+            env=os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    ]
+    assert made[0] == made[1]
 
 
 def test_a_part_is_what_it_stands_for(small_bound):
@@ -188,11 +207,22 @@ def test_the_ledger_of_many_images_says_what_its_controls_are_of(monkeypatch):
     assert f"controls from {sample['training_images']} of {sample['of']}" in made.summary
     assert "chosen for ±2 points" in made.summary
     assert document["sample"]["images"] <= 90
+    assert sample["of_test_images"] == head.reported.n
+    assert f"on {sample['test_images']} of {sample['of_test_images']} test images" in made.summary
     assert any("re-splits are of" in note for note in head.notes())
     assert sum(one.effect.value for one in head.lines) == pytest.approx(head.total.value)
     assert head.lines[-1].control.value == pytest.approx(
         head.reported.value - head.lines[-1].price.value, abs=0.02
     )
+
+
+def test_an_effect_reaches_up_by_what_a_sample_may_pay_too_much():
+    draws = np.array([0.01, 0.03])
+    price = prices.Price(0.02, draws, 3e-4, 0.1, False, 50, 500, 40, 40, 0.02, 0.1)
+    assert price.excess == pytest.approx(0.02)
+    assert price.spread == pytest.approx(2e-4 * 1.5 + 3e-4)
+    assert replace(price, value=-0.02).excess == 0
+    assert price.to_dict()["price"] == 0.02
 
 
 def test_a_ledger_below_the_bound_knows_no_samples():
@@ -209,8 +239,12 @@ def test_an_extract_keeps_relatives_together():
     bench = Bench(
         store, "knn", [siblings.identity], split="test", label="label", backbone=None, seed=0
     )
-    made = extract_of(bench, wanted=0.1)
-    assert made.clusters == 97  # 1.96 ** 2 / 4 / 0.1 ** 2, rounded up
+    made = extract_of(bench, wanted=0.15)
+    tests = np.unique(made.bench.clusters[made.bench.test], return_counts=True)[1]
+    assert made.effective == pytest.approx(tests.sum() ** 2 / (tests**2).sum())
+    # 1.96 ** 2 / 4 / 0.15 ** 2 is 42.7, and the last cluster drawn reaches it
+    assert 42.7 < made.effective < 44
+    assert made.to_dict()["half_width"] == pytest.approx(0.98 / made.effective**0.5, abs=1e-4)
     inside = np.isin(bench.clusters, bench.clusters[made.rows])
     assert np.array_equal(np.flatnonzero(inside), made.rows)
     assert np.array_equal(made.bench.vectors, bench.vectors[made.rows])

@@ -79,6 +79,11 @@ class _Worth:
     spread: float = 0.0
     price: Price | None = None
 
+    @property
+    def excess(self) -> float:
+        """Accuracy by which the control may be too low."""
+        return 0.0 if self.price is None else self.price.excess
+
 
 class Books:
     """The purges of one head, each made once."""
@@ -148,9 +153,9 @@ class Books:
         first, right = bench.right(bench.first), bench.right(answers)
         if self._prices is not None:
             price = self._prices.of(removed, self.clean)
-            mean, spread = first.astype(np.float64) - price.value, _spread(price.draws)
+            mean, mixed = first.astype(np.float64) - price.value, price.mixed
             return _Worth(
-                removed, "", answers, right, mean - right, mean, None, price.mixed, spread, price
+                removed, "", answers, right, mean - right, mean, None, mixed, price.spread, price
             )
         if control is None:
             return _Worth(removed, "", answers, right, first.astype(np.float64) - right)
@@ -166,6 +171,12 @@ class Books:
         if self._prices is None:
             return None
         return extract_of(self.bench, wanted=self.material)
+
+    @property
+    def total(self) -> Estimate:
+        """What all purges carry; NaN where that could not be measured."""
+        mark = self.marks[-1]
+        return self._effect(self._worth(mark).effect, some=mark, of=mark)
 
     def shares(self) -> Shares:
         """Return what each test image gives to the ledger."""
@@ -279,7 +290,7 @@ class Books:
             self._share(first),
             tuple(lines),
             shortcut,
-            self._effect(shares.total, some=self.marks[-1], of=self.marks[-1]),
+            self.total,
             p,
             p,
             self.material,
@@ -335,8 +346,10 @@ class Books:
         if not some.any():  # nothing was taken away: no uncertainty about that
             return Estimate(0.0, 0.0, 0.0, len(values))
         share = float(some.sum() / of.sum())
-        made = widened(self.bench.mean(values, lowest=-1.0), share * self._worth(of).spread)
-        return replace(made, low=max(-1.0, made.low), high=min(1.0, made.high))
+        worth = self._worth(of)
+        made = widened(self.bench.mean(values, lowest=-1.0), share * worth.spread)
+        high = made.high + share * worth.excess
+        return replace(made, low=max(-1.0, made.low), high=min(1.0, high))
 
     def _p(self, values: DoubleArray, *, some: BoolArray) -> float:
         """Test an effect; NaN where nothing was taken out, for that is no test."""
@@ -349,7 +362,9 @@ class Books:
             return Estimate(np.nan, np.nan, np.nan, len(values))
         if set(np.unique(values)) <= {0.0, 1.0}:
             return self._share(values.astype(bool))
-        made = widened(self.bench.mean(values), self._worth(of).spread)
+        worth = self._worth(of)
+        made = widened(self.bench.mean(values), worth.spread)
+        made = replace(made, low=made.low - worth.excess)
         value, low, high = (min(1.0, max(0.0, x)) for x in (made.value, made.low, made.high))
         return Estimate(value, low, high, made.n)
 

@@ -22,6 +22,7 @@ class Extract:
         rows: (n,) of these images in the bench that they are from.
         of: labelled images there are.
         clusters: of related images, that were drawn.
+        effective: independent images that tell as much as the test images among them.
         wanted: half-width, 0 to 1, that a share of them was to have.
     """
 
@@ -29,6 +30,7 @@ class Extract:
     rows: IntArray
     of: int
     clusters: int
+    effective: float
     wanted: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -38,36 +40,47 @@ class Extract:
             "of": self.of,
             "clusters": self.clusters,
             "chosen_for": round(self.wanted, 6),
-            "half_width": round(_half_width(self.clusters), 6),
+            "test_images": len(self.bench.test),
+            "half_width": round(_half_width(self.effective), 6),
         }
 
     def sentence(self) -> str:
         """Say what was measured on it."""
-        reached = _half_width(self.clusters)
+        reached = _half_width(self.effective)
         kept = f"; they reach ±{100 * reached:.1f}" if reached > self.wanted + 1e-4 else ""
         return (
             "Random labels, cross-validation, random vectors and re-splits are of "
-            f"{len(self.rows)} of {self.of} images, {self.clusters} clusters that were chosen for "
-            f"±{100 * self.wanted:g} points{kept}."
+            f"{len(self.rows)} of {self.of} images in {self.clusters} clusters, "
+            f"{len(self.bench.test)} of them test images, chosen for ±{100 * self.wanted:g} points "
+            f"of these{kept}."
         )
 
 
 def extract_of(bench: Bench, *, wanted: float) -> Extract:
-    """Draw as many clusters as show a share with the half-width that is wanted.
+    """Draw as many clusters as show a share of test images with the half-width that is wanted.
+
+    Clusters of many test images count as fewer than that many of one (L. Kish, 1965).
 
     Args:
         bench: of more images than can be fitted again and again.
-        wanted: half-width of a 95% interval, 0 to 1; no more than `MOST` images are drawn for it.
+        wanted: half-width of a 95% interval, 0 to 1; no more than `MOST` images are drawn for it,
+            unless there is no test image among them.
     """
     names, member = np.unique(bench.clusters[bench.pool], return_inverse=True)
     turn = np.random.default_rng([bench.seed, len(names)]).permutation(len(names))
-    images = np.cumsum(np.bincount(turn[member.ravel()], minlength=len(names)))
-    enough = int(np.ceil((_half_width(1) / wanted) ** 2))
-    n = max(1, min(enough, int(np.searchsorted(images, MOST, side="right"))))
-    rows = bench.pool[turn[member.ravel()] < n]
-    return Extract(bench.of(rows), rows, len(bench.pool), n, wanted)
+    place = turn[member.ravel()]
+    images = np.cumsum(np.bincount(place, minlength=len(names)))
+    tests = np.bincount(place[np.isin(bench.pool, bench.test)], minlength=len(names))
+    seen, squares = np.cumsum(tests), np.cumsum(tests**2)
+    effective = seen**2 / np.maximum(squares, 1)
+    # The number may fall where a large cluster is drawn, but is never far from growing.
+    enough = int(np.searchsorted(np.maximum.accumulate(effective), (_half_width(1) / wanted) ** 2))
+    n = min(enough + 1, int(np.searchsorted(images, MOST, side="right")), len(names))
+    n = max(n, int(np.argmax(tests > 0)) + 1)
+    rows = bench.pool[place < n]
+    return Extract(bench.of(rows), rows, len(bench.pool), n, float(effective[n - 1]), wanted)
 
 
-def _half_width(clusters: int) -> float:
-    """Return half the width of the interval of a share, where it is widest."""
-    return float(stats.norm.ppf((1 + CONFIDENCE) / 2) / 2 / np.sqrt(clusters))
+def _half_width(n: float) -> float:
+    """Return half the width of the interval of a share of n images, where it is widest."""
+    return float(stats.norm.ppf((1 + CONFIDENCE) / 2) / 2 / np.sqrt(n))

@@ -1,8 +1,10 @@
 """The price of fewer images, from samples of a training set too large to be fitted again and again.
 
 A control leaves as many random images out as a purge does. With many images that costs next to
-nothing, and less than it costs a smaller training set, for learning curves flatten; so a sample
-bounds the price, and is as large as it takes to bound it by what is wanted.
+nothing, and no more than it costs a smaller training set, for learning curves flatten; so a sample
+bounds the price, and is as large as it takes to bound it by what is wanted. What relatives are
+worth is told too low by as much as the sample pays too much, between nothing and all of its price:
+so far the interval of the effect reaches up.
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from scipy import stats
 
 from embedkit.audits.refits import CONTROLS, FEW, Bench
 from embedkit.heads.samples import sample_of
-from embedkit.statistics import CONFIDENCE
+from embedkit.statistics import CONFIDENCE, variance_of_mean
 from embedkit.vectors import BoolArray, DoubleArray, IntArray
 
 START, MOST = 10_000, 40_000  # training images of a sample
@@ -27,31 +29,47 @@ class Price:
     Attributes:
         value: accuracy.
         draws: (draws,) of which it is the mean.
+        variance: that its value has by the test images asked, which draws share.
         changed: share of answers that become others.
         mixed: whether related images were among those left out, for too few others were there.
         images: training images of each draw.
         of: training images there are.
         asked: test images that it is measured on.
+        askable: test images there are.
         wanted: accuracy, 0 to 1, that it was to be bounded by.
         bound: accuracy that it is bounded by: the farther end of its interval.
     """
 
     value: float
     draws: DoubleArray
+    variance: float
     changed: float
     mixed: bool
     images: int
     of: int
     asked: int
+    askable: int
     wanted: float
     bound: float
+
+    @property
+    def spread(self) -> float:
+        """Variance of an effect by this price and by which images the one purged head lacks."""
+        return float(self.draws.var(ddof=1)) * (1 + 1 / len(self.draws)) + self.variance
+
+    @property
+    def excess(self) -> float:
+        """Accuracy by which the price of a sample may be above that of all images."""
+        return max(0.0, self.value)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {
+            "price": round(self.value, 6),
             "training_images": self.images,
             "of": self.of,
             "test_images": self.asked,
+            "of_test_images": self.askable,
             "chosen_for": round(self.wanted, 6),
             "bound": round(self.bound, 6),
         }
@@ -60,8 +78,8 @@ class Price:
         """Say what the controls rest on."""
         kept = "" if self.bound <= self.wanted else f"; they reach ±{100 * self.bound:.1f}"
         return (
-            f"controls from {self.images} of {self.of} training images, chosen for "
-            f"±{100 * self.wanted:g} points{kept}"
+            f"controls from {self.images} of {self.of} training images on {self.asked} of "
+            f"{self.askable} test images, chosen for ±{100 * self.wanted:g} points{kept}"
         )
 
 
@@ -100,7 +118,7 @@ class Prices:
     def _price(self, removed: BoolArray, clean: BoolArray, size: int) -> Price:
         bench = self.bench
         truth, y = bench.y[self._asked], bench.y[bench.train]
-        costs, changed, mixed = [], [], False
+        gains, changed, mixed = [], [], False
         for draw in range(CONTROLS):
             places, before, value = self._sample(size, draw)
             generator = np.random.default_rng([bench.seed, draw, int(removed.sum())])
@@ -114,19 +132,22 @@ class Prices:
                     pool, mixed = own, True
                 kept[generator.choice(pool, n, replace=False)] = False
             after = bench.answers_for(self._asked, bench.train[places[kept]], value=value)
-            costs.append(np.mean(before == truth) - np.mean(after == truth))
+            gains.append((before == truth).astype(np.float64) - (after == truth))
             changed.append(np.mean(before != after))
-        drawn = np.array(costs)
-        error = drawn.std(ddof=1) / np.sqrt(len(drawn))
+        drawn = np.mean(gains, axis=1)
+        variance = variance_of_mean(np.mean(gains, axis=0), bench.clusters[self._asked])
+        error = np.sqrt(drawn.var(ddof=1) / len(drawn) + variance)
         spread = stats.t.ppf((1 + CONFIDENCE) / 2, len(drawn) - 1) * error
         return Price(
             float(drawn.mean()),
             drawn,
+            variance,
             float(np.mean(changed)),
             mixed,
             size,
             len(removed),
             len(self._asked),
+            len(bench.test),
             self.material,
             float(abs(drawn.mean()) + spread),
         )

@@ -242,15 +242,19 @@ def _auc(weights: DoubleArray, y: IntArray, probabilities: DoubleArray) -> Doubl
     classes = [1] if k == 2 else range(k)
     areas = np.full((len(weights), len(classes)), np.nan)
     for column, place in enumerate(classes):
-        positive = y == place
-        order = np.argsort(probabilities[:, place], kind="stable")
-        scores = probabilities[order, place]
-        starts = np.flatnonzero(np.diff(scores, prepend=-1.0))
-        up = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
-        down = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
-        below = np.cumsum(down, axis=1) - down
-        won = np.sum(up * (below + down / 2), axis=1)
-        pairs = up.sum(axis=1) * down.sum(axis=1)
+        positive, scores = y == place, probabilities[:, place]
+        others = np.flatnonzero(~positive)
+        others = others[np.argsort(scores[others], kind="stable")]
+        # Draws weigh by whole numbers, so every sum here is exact, in whatever order.
+        passed = np.zeros((len(weights), len(others) + 1))
+        np.cumsum(weights[:, others], axis=1, out=passed[:, 1:])
+        below, upto = (
+            passed[:, np.searchsorted(scores[others], scores[positive], side)]
+            for side in ("left", "right")
+        )
+        up = weights[:, positive]
+        won = np.einsum("mp,mp->m", up, below + upto) / 2
+        pairs = up.sum(axis=1) * passed[:, -1]
         areas[:, column] = np.divide(won, pairs, out=areas[:, column], where=pairs > 0)
     counted = np.isfinite(areas)
     total = np.where(counted, areas, 0).sum(axis=1)
@@ -259,14 +263,18 @@ def _auc(weights: DoubleArray, y: IntArray, probabilities: DoubleArray) -> Doubl
 
 
 def _calibration_error(
-    weights: DoubleArray, confidence: DoubleArray, right: BoolArray
+    weights: DoubleArray, confidence: DoubleArray, right: BoolArray, bins: BoolArray | None = None
 ) -> DoubleArray:
     """Return (m,) the mean distance between confidence and accuracy over bins of equal size."""
+    gap = (confidence - right)[:, None] * (_bins(confidence) if bins is None else bins)
+    return np.asarray(np.abs(weights @ gap).sum(axis=1) / weights.sum(axis=1))
+
+
+def _bins(confidence: DoubleArray) -> BoolArray:
+    """Return (n, BINS) which bin each image is in."""
     # Images of one confidence share a bin, or their order would decide the figure.
     rank = (stats.rankdata(confidence, method="average") - 0.5) / len(confidence)
-    bin_ = np.floor(rank * BINS)
-    gap = (confidence - right)[:, None] * (bin_[:, None] == np.arange(BINS))
-    return np.asarray(np.abs(weights @ gap).sum(axis=1) / weights.sum(axis=1))
+    return np.asarray(np.floor(rank * BINS)[:, None] == np.arange(BINS))
 
 
 def mirrored(resampled: Estimate) -> Estimate:
@@ -283,9 +291,9 @@ def mirrored(resampled: Estimate) -> Estimate:
 
 def _calibration_error_by_chance(confidence: DoubleArray, *, seed: int) -> float:
     generator = np.random.default_rng(seed)
-    one = np.ones((1, len(confidence)))
+    one, bins = np.ones((1, len(confidence))), _bins(confidence)
     drawn = [
-        _calibration_error(one, confidence, generator.random(len(confidence)) < confidence)[0]
+        _calibration_error(one, confidence, generator.random(len(confidence)) < confidence, bins)[0]
         for _ in range(NULL_DRAWS)
     ]
     return float(np.percentile(drawn, 95))

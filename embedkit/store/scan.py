@@ -6,7 +6,7 @@ from embedkit.matrices import Matrix, blocks
 from embedkit.store.index import ROUNDING, SPARE, Neighbours
 from embedkit.vectors import TIE_DECIMALS, DoubleArray, FloatArray, IntArray, check_unit_rows
 
-ROWS, QUERIES = 8192, 2048  # of a table of cosines that is held at once
+ROWS, QUERIES = 4096, 2048  # of a table of cosines that is held at once
 SCORED = 128  # queries whose candidates are held at once
 
 
@@ -60,19 +60,19 @@ class Scan:
         """Return (m, fetch) rows that are nearest to each query, to float32's precision."""
         m = len(queries)
         nearest, cosines = np.empty((m, 0), np.int64), np.empty((m, 0), np.float32)
+        floor = None  # (m,) that `fetch` rows are known to reach
         for part in blocks(len(self._vectors), ROWS):
             table = queries @ self._vectors[part].T
-            if cosines.shape[1] == fetch:
-                fresh, found = _above(table, cosines.min(axis=1))
-            else:
+            if floor is None:
                 fresh, found = np.broadcast_to(np.arange(table.shape[1]), table.shape), table
+            else:
+                fresh, found = _above(table, floor)
             nearest = np.concatenate([nearest, part.start + fresh], axis=1)
             cosines = np.concatenate([cosines, found], axis=1)
-            if nearest.shape[1] > fetch:
-                kept = np.argpartition(-cosines, fetch - 1, axis=1)[:, :fetch]
-                nearest = np.take_along_axis(nearest, kept, axis=1)
-                cosines = np.take_along_axis(cosines, kept, axis=1)
-        return nearest
+            if nearest.shape[1] >= 2 * fetch:
+                nearest, cosines = _best(nearest, cosines, fetch)
+                floor = cosines.min(axis=1)
+        return _best(nearest, cosines, fetch)[0]
 
     def _scores(self, queries: FloatArray, rows: IntArray) -> DoubleArray:
         made = np.empty(rows.shape)
@@ -84,15 +84,24 @@ class Scan:
         return np.clip(made, -1, 1)
 
 
+def _best(nearest: IntArray, cosines: FloatArray, fetch: int) -> tuple[IntArray, FloatArray]:
+    """Keep the `fetch` columns of each row whose cosines are highest."""
+    kept = np.argpartition(cosines, -fetch, axis=1)[:, -fetch:]
+    return np.take_along_axis(nearest, kept, axis=1), np.take_along_axis(cosines, kept, axis=1)
+
+
 def _above(table: FloatArray, floor: FloatArray) -> tuple[IntArray, FloatArray]:
     """Return the columns of each row whose value is above its floor, and the values.
 
     Returns:
         (m, w) columns and values, as many as the row with the most; -inf beside what fills up.
     """
-    rows, columns = np.nonzero(table > floor[:, None])
-    width = int(np.bincount(rows, minlength=len(table)).max(initial=0))
-    place = np.arange(len(rows)) - np.searchsorted(rows, np.arange(len(table)))[rows]
-    made, values = np.zeros((len(table), width), np.int64), np.full((len(table), width), -np.inf)
+    marks = table > floor[:, None]
+    counts = np.count_nonzero(marks, axis=1)
+    flat = np.flatnonzero(marks)  # two to three times as fast as both numbers of each at once
+    rows, columns = np.divmod(flat, table.shape[1])
+    place = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
+    shape = len(table), int(counts.max(initial=0))
+    made, values = np.zeros(shape, np.int64), np.full(shape, -np.inf, np.float32)
     made[rows, place], values[rows, place] = columns, table[rows, columns]
-    return made, values.astype(np.float32)
+    return made, values
