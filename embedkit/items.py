@@ -66,7 +66,8 @@ class ItemTable(Result):
     Attributes:
         root: the folder that ids are relative to.
         rows: columns `id`, `label`, `split`, `group` (strings; null where unknown), then the data
-            set's attributes and, once read, the facts of each picture.
+            set's attributes and, once read, the facts of each picture. Those of a store are read
+            where they are asked for; `table` has all of them.
         layout: how the source was read, in words.
         notes: what a user should know about that reading.
         unreadable: images that the source names and that are not there.
@@ -80,6 +81,11 @@ class ItemTable(Result):
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
+
+    @property
+    def table(self) -> pa.Table:
+        """All columns, in memory."""
+        return self.rows.select(self.rows.column_names)
 
     @cached_property
     def ids(self) -> list[str]:

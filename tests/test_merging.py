@@ -176,7 +176,7 @@ def altered(store, path, **contract):
     rows = np.arange(len(store.items))
     source = store.record.source | {"made_from": made_from("subset", [store])}
     return compose(
-        path, Plan((Part(store, rows),), store.items.rows, (), {record.name: record}, source)
+        path, Plan((Part(store, rows),), store.items.table, (), {record.name: record}, source)
     )
 
 

@@ -124,7 +124,7 @@ def test_a_second_backbone_stands_beside_the_first(source, tmp_path):
     shards = {p.name: p.read_bytes() for p in (tmp_path / "store/pixels").iterdir()}
     store = embed(source, tmp_path / "store", backbone="mtcnn", block=6)
     assert list(store.spaces) == ["mtcnn", "pixels"]
-    assert store.items.rows.equals(first.items.rows)
+    assert store.items.table.equals(first.items.table)
     assert {p.name: p.read_bytes() for p in (tmp_path / "store/pixels").iterdir()} == shards
     assert np.array_equal(store.space("mtcnn").vectors, expected(store, "mtcnn"))
 

@@ -56,7 +56,7 @@ def test_the_store_is_that_of_the_same_files_on_disk(bucket, tmp_path):
     a = embed(folder, tmp_path / "a", backbone="pixels", block=5)
     b = embed(url, tmp_path / "b", backbone="pixels", block=5)
     assert b.record.source["path"] == "memory://faces"
-    assert b.items.rows.equals(a.items.rows)
+    assert b.items.table.equals(a.items.table)
     assert np.array_equal(b.space().vectors, a.space().vectors)
     assert {one.id: one.reason for one in b.unreadable} == {
         one.id: one.reason for one in a.unreadable

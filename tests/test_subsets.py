@@ -71,7 +71,7 @@ def test_a_condition_means_what_sql_means(store, tmp_path, where, wanted):
     rows = [place[id_] for id_ in made.items.ids]
     assert rows == sorted(rows)
     assert np.array_equal(made.space().vectors, store.space().vectors[rows])
-    assert made.items.rows.equals(store.items.take(rows).rows)
+    assert made.items.table.equals(store.items.take(rows).table)
     assert made.items.root == store.items.root
     assert made.record.source["split"] == store.record.source["split"]
 
@@ -121,7 +121,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("where", HOSTILE)
 def test_whatever_is_no_condition_is_refused_in_one_line(store, tmp_path, where):
-    secret = store.items.rows  # noqa: F841 (Python's variables are not tables)
+    secret = store.items.table  # noqa: F841 (Python's variables are not tables)
     with pytest.raises(InputError) as error:
         ek.subset(store, tmp_path / "part", where=where)
     assert "\n" not in str(error.value)

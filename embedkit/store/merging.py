@@ -162,7 +162,7 @@ def _differences(first: Any, second: Any, name: str = "") -> list[str]:
 
 def _rows(opened: Sequence[Store], root: Path) -> tuple[Rows, list[str]]:
     """Put the stores' rows under one another, with what had to be changed for that."""
-    tables, text = _alike([one.items.rows for one in opened])
+    tables, text = _alike([one.items.table for one in opened])
     table = pa.concat_tables(tables, promote_options="permissive")
     attributes = [name for name in table.column_names if name not in FACTS]
     table = table.select([*attributes, *FACTS])

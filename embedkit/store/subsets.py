@@ -44,7 +44,7 @@ def subset(
     # Of an unreadable image nothing is known but its id; all other columns are empty.
     listed = pa.table({"id": pa.array([one.id for one in refused], pa.string())})
     keep, numbers = fulfilled(
-        pa.concat_tables([items.rows, listed], promote_options="default"),
+        pa.concat_tables([items.table, listed], promote_options="default"),
         where,
         as_numbers=("label", "split", "group", *items.attributes),
     )
@@ -58,7 +58,7 @@ def subset(
         Path(path),
         Plan(
             parts=(Part(opened, rows),),
-            items=items.rows.take(pa.array(rows)),
+            items=items.table.take(pa.array(rows)),
             unreadable=unreadable,
             spaces={name: empty_space(one.record) for name, one in opened.spaces.items()},
             source=record
