@@ -3,13 +3,16 @@
 import re
 import shlex
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import typer
 from embedkit_cli.app import app, main
 from helpers import make_different
+from pyarrow import parquet
 
 import embedkit.demo
 
@@ -125,6 +128,20 @@ def names_that_speak() -> None:
     )
 
 
+def shards() -> None:
+    names = [f"{n}.png" for n in range(12)]
+    make_different(Path("files"), *names)
+    Path("shards").mkdir()
+    with tarfile.open("shards/train-00000.tar", "w") as shard:
+        for n, name in enumerate(names):
+            Path(f"files/{n}.cls").write_text("ab"[n % 2])
+            shard.add(f"files/{name}", name)
+            shard.add(f"files/{n}.cls", f"{n}.cls")
+    pictures = [Path("files", name).read_bytes() for name in names]
+    table = pa.table({"image": pictures, "label": ["a", "b"] * 6})
+    parquet.write_table(table, "train-00000-of-00002.parquet")
+
+
 def a_table_of_pixels() -> None:
     generator = np.random.default_rng(0)
     rows = ["emotion,pixels,Usage"]
@@ -135,14 +152,16 @@ def a_table_of_pixels() -> None:
 
 
 @pytest.mark.parametrize(
-    "prepare", [a_folder_by_class, a_manifest, names_that_speak, a_table_of_pixels]
+    "prepare", [a_folder_by_class, a_manifest, names_that_speak, shards, a_table_of_pixels]
 )
 def test_every_way_to_read_a_data_set_works_as_it_is_shown(prepare, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     prepare()
-    every = (a_folder_by_class, a_manifest, names_that_speak, a_table_of_pixels)
+    every = (a_folder_by_class, a_manifest, names_that_speak, shards, a_table_of_pixels)
     run_blocks(ROOT / "docs/data.md", numbers=[every.index(prepare)])
-    assert len([1 for _, language, _ in blocks(ROOT / "docs/data.md") if language == "sh"]) == 4
+    assert len([1 for _, language, _ in blocks(ROOT / "docs/data.md") if language == "sh"]) == len(
+        every
+    )
 
 
 def test_a_page_that_is_not_true_is_found():
