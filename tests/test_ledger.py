@@ -207,12 +207,15 @@ def test_a_pipeline_that_lets_train_see_test_is_stopped(monkeypatch):
     world = World(people=240, siblings=0, copies=1.0, signal=0, seed=6)
     own = np.arange(len(world.vectors))
 
-    real = Bench.answers
+    real = Bench.ask
 
-    def cheating(self, rows, y=None, **_):
-        return real(self, rows) if y is None else y[self.test]
+    def cheating(self, questions):
+        return [
+            real(self, [one])[0] if one.y is None else Answer(one.y[one.asked], None)
+            for one in questions
+        ]
 
-    monkeypatch.setattr(Bench, "answers", cheating)
+    monkeypatch.setattr(Bench, "ask", cheating)
     world.items.groups = [None] * len(own)
     world.twins = SimpleNamespace(exact=own, near=own, calibration=True, missed="")
     world.items._columns["pixel_sha256"] = [str(row) for row in own]
