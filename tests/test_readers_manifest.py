@@ -149,7 +149,7 @@ def test_a_table_that_is_none_is_one_clear_line(folder, content):
 
 def test_a_damaged_parquet_is_one_clear_line(folder):
     (folder / "x.parquet").write_bytes(b"PAR1 no parquet")
-    with pytest.raises(InputError, match="cannot be read as a table"):
+    with pytest.raises(InputError, match="x.parquet cannot be read: "):
         read_source(folder / "x.parquet")
 
 
