@@ -122,8 +122,13 @@ def test_one_shard_is_read_with_the_ids_that_it_has_in_its_folder(tmp_path):
 def test_what_asks_for_pictures_of_a_store_finds_them(tmp_path, capsys):
     store = str(embed(web_dataset(tmp_path / "s"), tmp_path / "store", backbone="pixels").path)
     one = Store.open(store).items.ids[0]
-    assert main(["search", store, f"{tmp_path}/s/{one}", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)
+    sheet = tmp_path / "found.png"
+    asked = ["search", store, f"{tmp_path}/s/{one}", "--json", "--sheet", str(sheet)]
+    assert main(asked) == 0
+    found = [hit["id"] for hit in json.loads(capsys.readouterr().out)["neighbours"]]
+    assert len(found) == 10
+    assert one not in found
+    assert sheet.exists()
     pictures = Pictures(Store.open(store).items)
     assert np.array_equal(pictures.pixels(one), decode(PICTURES[6]).pixels)  # of test-00001.tar
 
