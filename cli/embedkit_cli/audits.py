@@ -113,12 +113,15 @@ def audit(
     from embedkit.audits import baselines, gate
     from embedkit.audits.limits import parse_end, parse_limits
     from embedkit.audits.paths import figures_of
+    from embedkit.engines import choose_engine
     from embedkit.errors import InputError
     from embedkit.files import check_place
     from embedkit.pipeline import store_of
     from embedkit.reports import gates, text
     from embedkit.reports.outputs import check_report
 
+    # What cannot be had is refused before a data set is embedded.
+    choose_engine(engine, address=ray_address)
     for path in report or ():
         check_report(path)
     if write_baseline is not None:
