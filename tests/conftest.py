@@ -1,9 +1,10 @@
 """What the tests share: a small drawn data set, a store of it, the real data where it is."""
 
 import ipaddress
+import json
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,6 +19,41 @@ from embedkit.synthetic import Faults, Truth, make_faces
 from embedkit.vectors import IntArray
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+Figure = Callable[[str, str], None]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the promises of docs/reliability.md be tested at full length."""
+    parser.addoption("--thorough", action="store_true", help="long versions of tests that have one")
+    parser.addoption("--figures", type=Path, help="file that promises' figures are appended to")
+
+
+@pytest.fixture
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether a test that has a short and a long version is to run the long one."""
+    return bool(request.config.getoption("--thorough"))
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest, thorough: bool) -> Figure:
+    """Return what keeps the figure that a row of docs/reliability.md reached, where it is asked.
+
+    Called at the end of a test with the row (`A1`) and what was counted, in words.
+    """
+
+    def keep(row: str, counted: str) -> None:
+        place = request.config.getoption("--figures")
+        if place is not None:
+            kept = {
+                "row": row,
+                "test": request.node.nodeid.partition("[")[0],
+                "thorough": thorough,
+                "counted": counted,
+            }
+            with place.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(kept) + "\n")
+
+    return keep
 
 
 @pytest.fixture(autouse=True)
