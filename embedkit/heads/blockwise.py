@@ -6,6 +6,7 @@ import numpy as np
 from scipy import optimize
 from threadpoolctl import threadpool_limits
 
+from embedkit.heads.multinomial import sums
 from embedkit.heads.penalty import ITERATIONS
 from embedkit.matrices import Matrix, blocks
 from embedkit.vectors import DoubleArray, IntArray
@@ -63,7 +64,7 @@ def fit_blockwise(
 
         def loss(parameters: DoubleArray) -> tuple[float, DoubleArray]:
             w, b = parameters[: k * d].reshape(k, d), parameters[k * d :]
-            value, slope, shift = _sums(vectors, y, weights, *_as_they_are(w, b, mean, scale))
+            value, slope, shift = sums(vectors, y, weights, *_as_they_are(w, b, mean, scale))
             slope = (slope - shift[:, None] * mean) / scale + w / c
             value += float((w * w).sum()) / (2 * c)
             return value / total, np.concatenate([slope.ravel(), shift]) / total
@@ -101,30 +102,3 @@ def _as_they_are(
     """Return weights for vectors that are not standardised."""
     w = w / scale
     return w, b - w @ mean
-
-
-def _sums(
-    vectors: Matrix, y: IntArray, weights: DoubleArray | None, w: DoubleArray, b: DoubleArray
-) -> tuple[float, DoubleArray, DoubleArray]:
-    """Return the loss, (k, d) its slope by weight and (k,) by intercept, all summed over images."""
-    value, slope, shift = 0.0, np.zeros(w.shape), np.zeros(len(b))
-    narrow = w.astype(np.float32)
-    for part in blocks(len(y)):
-        x, own = vectors[part], y[part]
-        z = x @ narrow.T + b  # (m, k) float64 from here on: there are few classes
-        if len(b) == 1:
-            z = np.concatenate([np.zeros_like(z), z], axis=1)
-        place = np.arange(len(own)), own
-        z -= z.max(axis=1, keepdims=True)
-        p = np.exp(z)
-        sums = p.sum(axis=1)
-        losses = np.log(sums) - z[place]
-        p /= sums[:, None]
-        p[place] -= 1
-        if weights is not None:
-            losses, p = losses * weights[part], p * weights[part][:, None]
-        p = p[:, -len(b) :]
-        value += float(losses.sum())
-        slope += p.T.astype(np.float32) @ x
-        shift += p.sum(axis=0)
-    return value, slope, shift

@@ -67,7 +67,7 @@ def fit_cumulative(
         emphasis: of the images.
     """
     model, given, choice = fit_penalised(
-        partial(_Model, n_classes),
+        lambda _: partial(_Model, n_classes),
         vectors,
         y,
         clusters,

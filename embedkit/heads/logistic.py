@@ -1,18 +1,17 @@
 """Logistic regression on standardised vectors, its C chosen inside the training set."""
 
-import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from embedkit.heads.blockwise import fit_blockwise
 from embedkit.heads.classifier import Choice
 from embedkit.heads.emphasis import PLAIN, Emphasis
+from embedkit.heads.multinomial import Curvature, descend, sums
 from embedkit.heads.penalty import ITERATIONS, fit_penalised
 from embedkit.heads.samples import SAMPLE, sample_of
 from embedkit.matrices import Matrix, large
@@ -105,7 +104,7 @@ def _fit_whole(
     emphasis: Emphasis,
 ) -> Logistic:
     model, given, choice = fit_penalised(
-        _Model,
+        lambda x: partial(_Model, Curvature(x, n_classes), n_classes),
         vectors,
         y,
         clusters,
@@ -115,9 +114,9 @@ def _fit_whole(
         originals=originals,
         emphasis=emphasis,
     )
-    coefficients, shift = given.back(_all_rows(model.own.coef_.astype(np.float64)))
-    intercepts = _all_rows(model.own.intercept_.astype(np.float64)[:, None])[:, 0] + shift
-    return Logistic(coefficients, intercepts, choice)
+    weights, intercepts = model.weights
+    coefficients, shift = given.back(weights)
+    return Logistic(coefficients, intercepts + shift, choice)
 
 
 def _fit_large(
@@ -160,28 +159,40 @@ def _fit_large(
 
 
 class _Model:
-    """scikit-learn's logistic regression as a `Model`."""
+    """Multinomial logistic regression as a `Model`."""
 
-    def __init__(self, exact: bool) -> None:
-        tolerance = 1e-4 if exact else 1e-3
-        self.own = LogisticRegression(max_iter=ITERATIONS, tol=tolerance, warm_start=True)
+    def __init__(self, curvature: Curvature, n_classes: int, exact: bool) -> None:
+        self._curvature, self._k = curvature, n_classes
+        self._share = 1e-5 if exact else 1e-3
+        self._found: tuple[DoubleArray, DoubleArray] | None = None
+
+    @property
+    def weights(self) -> tuple[DoubleArray, DoubleArray]:
+        """(k, d) coefficients and (k,) intercepts."""
+        if self._found is None:
+            raise RuntimeError("the model was not fitted")
+        w, b = self._found
+        if self._k > 2:
+            return w, b
+        # Two classes have a row each, as more classes have; softmax of (0, z) is the sigmoid of z.
+        return np.concatenate([np.zeros_like(w), w]), np.concatenate([[0.0], b])
 
     def converge(self, x: FloatArray, y: IntArray, weights: DoubleArray | None, c: float) -> bool:
-        self.own.set_params(C=c)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
-            self.own.fit(x, y, sample_weight=weights)
-        return not any(issubclass(one.category, ConvergenceWarning) for one in caught)
+        total = float(len(y) if weights is None else weights.sum())
+        k = 1 if self._k == 2 else self._k
+
+        def loss(w: DoubleArray, b: DoubleArray) -> tuple[float, DoubleArray, DoubleArray]:
+            value, slope, shift = sums(x, y, weights, w, b)
+            value += float((w * w).sum()) / (2 * c)
+            return value / total, (slope + w / c) / total, shift / total
+
+        start = self._found or (np.zeros((k, x.shape[1])), np.zeros(k))
+        root = self._curvature.root(c)
+        w, b, arrived = descend(loss, root, self._curvature.steepness, start, self._share)
+        self._found = w, b
+        return arrived
 
     def losses(self, x: FloatArray, y: IntArray) -> DoubleArray:
-        logits = self.own.decision_function(x).astype(np.float64)
-        if logits.ndim == 1:
-            logits = np.column_stack([np.zeros_like(logits), logits])
+        w, b = self.weights
+        logits = (x @ w.T.astype(np.float32)).astype(np.float64) + b
         return np.asarray(-special.log_softmax(logits, axis=1)[np.arange(len(y)), y])
-
-
-def _all_rows(weights: DoubleArray) -> DoubleArray:
-    """Give two classes a row each, as more classes have; softmax of (0, z) is the sigmoid of z."""
-    if len(weights) > 1:
-        return weights
-    return np.concatenate([np.zeros_like(weights), weights])

@@ -68,15 +68,16 @@ def standardise(vectors: FloatArray) -> Standardised:
     mean = vectors.mean(axis=0, dtype=np.float64)
     spread = vectors.std(axis=0, dtype=np.float64)
     scale = np.where(spread > 1e-8, spread, 1.0)
+    if vectors.shape[0] >= vectors.shape[1]:
+        x = (vectors - mean.astype(np.float32)) / scale.astype(np.float32)
+        return Standardised(x, mean, scale, None)
     x = (vectors - mean) / scale
-    if x.shape[0] >= x.shape[1]:
-        return Standardised(np.ascontiguousarray(x, np.float32), mean, scale, None)
     left, values, right = linalg.svd(x, full_matrices=False, overwrite_a=True)
     return Standardised(np.ascontiguousarray(left * values, np.float32), mean, scale, right)
 
 
 def fit_penalised(
-    make: Callable[[bool], M],
+    prepare: Callable[[FloatArray], Callable[[bool], M]],
     vectors: FloatArray,
     y: IntArray,
     clusters: IntArray,
@@ -93,7 +94,8 @@ def fit_penalised(
     strong to weak penalties and stops when the loss has risen twice.
 
     Args:
-        make: an unfitted model; exact, or as exact as the search for C needs it.
+        prepare: maps the vectors, standardised, to what makes models of them that are not fitted:
+            exact ones, or as exact as the search for C needs them.
         vectors: (n, d) float32.
         y: (n,) class numbers; every class below `n_classes` occurs.
         clusters: (n,) images that must stay together.
@@ -108,6 +110,7 @@ def fit_penalised(
     # result does not depend on the machine's cores either.
     with threadpool_limits(1, user_api="blas"):
         given = standardise(vectors)
+        make = prepare(given.x)
         if value is None:
             folds = fold_numbers(y, clusters, seed=seed)
             choice = _choose_c(make, given.x, y, folds, scored, emphasis, n_classes=n_classes)
