@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common import data_folder, measure, table, write_page
-from scale import IMAGES, Clock
+from audit_scale import IMAGES, Clock
 
 from embedkit.audits import audit, run
 from embedkit.pipeline import embed

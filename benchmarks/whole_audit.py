@@ -20,7 +20,7 @@ from audit_rivals import pictures as files
 from mixed import lay_out
 from pair_rivals import peak
 from rivals import NO_RESULT, ask, keep, kept, options
-from scale import Clock
+from audit_scale import Clock
 
 from embedkit import pipeline
 from embedkit.audits import run

@@ -207,3 +207,44 @@ def test_no_test_asserts_a_speed():
     source = (ROOT / "benchmarks").glob("*.py")
     assert os.environ.get("EMBEDKIT_ASSERT_SPEED") is None
     assert all("assert " not in path.read_text() for path in source)
+
+
+def test_what_the_benchmarks_import_is_there():
+    # Nobody runs them all before a commit; what was renamed is noticed here.
+    scripts = {
+        path.stem: ast.parse(path.read_text()) for path in (ROOT / "benchmarks").glob("*.py")
+    }
+    lacking = []
+    for name, tree in scripts.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom) or node.module is None:
+                continue
+            if node.module in scripts:
+                known = top_level_names(scripts[node.module])
+            elif node.module.partition(".")[0] in ("embedkit", "embedkit_cli"):
+                known = has_or_holds(node.module)
+            else:
+                continue
+            lacking += [(name, node.module, one.name) for one in node.names if not known(one.name)]
+    assert len(scripts) > 30
+    assert lacking == []
+
+
+def top_level_names(tree):
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {one.asname or one.name for one in node.names}
+        else:
+            names |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    return names.__contains__
+
+
+def has_or_holds(module):
+    place = ROOT.joinpath("cli" if module.startswith("embedkit_cli") else ".", *module.split("."))
+    inside = place.is_dir()
+    file = place / "__init__.py" if inside else place.with_suffix(".py")
+    known = top_level_names(ast.parse(file.read_text()))
+    return lambda name: known(name) or inside and any(place.glob(f"{name}*"))
