@@ -236,7 +236,7 @@ def test_novelty_says_how_single_new_images_do():
 @pytest.mark.parametrize("kind", list(HEADS))
 def test_the_same_seed_gives_the_same_ledger(kind):
     made = [
-        World(people=30, siblings=0.5, copies=0.3, signal=0.3, seed=8).ledger(heads=(kind,))
+        World(people=60, siblings=0.5, copies=0.3, signal=0.3, seed=8).ledger(heads=(kind,))
         for _ in range(2)
     ]
     assert made[0].to_dict() == made[1].to_dict()
