@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ LAYERS = (
     {"items", "images", "fetch"},
     {"joins", "shards"},
     {"statistics", "nuisance", "rows", "matrices"},
-    {"vectors", "files", "interrupts", "workers", "ranges", "remote", "hardware"},
+    {"vectors", "files", "interrupts", "workers", "ranges", "remote", "hardware", "memory"},
     {"errors", "results"},
 )
 LEAVES = {
@@ -80,9 +81,15 @@ LEAVES = {
 }
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
 def imports(path: Path) -> list[str]:
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -130,7 +137,7 @@ def test_nothing_that_is_read_can_run_code(path):
         assert module.split(".")[0] not in forbidden
         # torchvision's decoder ends the process on one flipped bit in a PNG.
         assert not module.startswith(("torchvision.io", "torch.hub"))
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
@@ -146,7 +153,7 @@ def test_nothing_that_is_read_can_run_code(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_depends_on_asserts(path):
     """`python -O` removes them."""
-    assert not any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(path.read_text())))
+    assert not any(isinstance(node, ast.Assert) for node in nodes(path))
 
 
 def modules_after(code: str) -> set[str]:
@@ -161,6 +168,12 @@ HEAVY = {"torch", "faiss", "sklearn", "scipy", "numpy", "pyarrow", "PIL", "matpl
 def test_help_loads_nothing_heavy():
     assert not modules_after("from embedkit_cli.app import main; main(['--help'])") & HEAVY
     assert not modules_after("from embedkit_cli.app import main; main(['embed', '--help'])") & HEAVY
+
+
+def test_what_shows_a_store_loads_no_network_and_no_head():
+    """What `embedkit info` imports; these alone would take it four times as long."""
+    code = "import embedkit.store, embedkit.reports.documents, embedkit.reports.text"
+    assert not modules_after(code) & {"torch", "sklearn", "scipy"}
 
 
 def test_importing_embedkit_loads_nothing_heavy_and_opens_no_file():

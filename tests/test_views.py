@@ -34,10 +34,11 @@ from embedkit.backbones import embed_pictures, load_again
 from embedkit.errors import UnreadableImageError
 from embedkit.images import decode, decode_pixels, encoding, read_bytes
 from embedkit.pipeline import embed
-from embedkit.pipeline.views import FACES, Sight, View, make_views, read_view, view_folder, views_in
-from embedkit.pipeline.views import VIEWS as FOLDER
+from embedkit.pipeline.views import FACES, Sight, View, make_views, read_view, view_folder
 from embedkit.reports.page import render
 from embedkit.store import Store
+from embedkit.store.augmented import VIEWS as FOLDER
+from embedkit.store.augmented import views_in
 from embedkit.synthetic import make_faces
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs/audit.schema.json").read_text())

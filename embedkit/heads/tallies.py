@@ -1,7 +1,5 @@
 """What a run over pictures, videos or a camera came to: counts, speed, memory."""
 
-import resource
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -66,9 +64,3 @@ class Tally:
     def per_second(self) -> float:
         """Pictures and frames, those that were passed over included, in a second so far."""
         return (self.pictures + self.frames) / max(self.seconds, 1e-9)
-
-
-def peak_memory() -> float:
-    """Return the resident memory of this process at its highest, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

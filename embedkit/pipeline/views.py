@@ -25,6 +25,7 @@ from embedkit.pipeline.passes import Passes
 from embedkit.pipeline.progress import OnProgress, Reporter
 from embedkit.store import Space, Store
 from embedkit.store.augmented import (
+    VIEWS,
     Augmented,
     chunk_key,
     find_chunk,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from embedkit.backbones.faces import Face  # brings torchvision
 
 CHUNK = 256  # pictures of which each view is committed together
-VIEWS = "views"
 FACES = "faces"
 # Longer side of a picture to be changed; a larger one is made smaller first, or the changes would
 # take longer than the network.
@@ -101,18 +101,6 @@ def read_view(store: Store, space: Space, view: str) -> Augmented | None:
         StoreError: they are damaged.
     """
     return read_augmented(view_folder(store, space, view), space.contract_sha256)
-
-
-def views_in(store: Store) -> list[tuple[str, int]]:
-    """Return the name, such as `mtcnn@grey`, and the number of pictures of each whole view."""
-    found = []
-    for space in store.spaces.values():
-        for folder in sorted((store.path / VIEWS).glob(f"{space.name}@*")):
-            with suppress(StoreError):
-                kept = read_augmented(folder, space.contract_sha256)
-                if kept is not None:
-                    found.append((folder.name, len(kept.ids)))
-    return found
 
 
 def make_views(

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.backbones.cards import Card
-from embedkit.heads.tallies import peak_memory
 from embedkit.items import ItemTable, Unreadable
-from embedkit.pipeline.views import views_in
+from embedkit.memory import peak_memory
+from embedkit.store.augmented import views_in
 
 if TYPE_CHECKING:
     from embedkit.audits.reviews import Reviewed

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from embedkit.backbones.cards import Card
-from embedkit.heads.tallies import peak_memory
 from embedkit.items import ItemTable, Unreadable
-from embedkit.pipeline.views import views_in
+from embedkit.memory import peak_memory
 from embedkit.ranges import in_order
-from embedkit.statistics import Estimate
 from embedkit.store import Neighbour, Store
+from embedkit.store.augmented import views_in
 from embedkit.store.index_files import IndexRecord
 from embedkit.store.index_plans import IndexPlan, said
 from embedkit.store.store import Space
@@ -23,6 +22,7 @@ if TYPE_CHECKING:  # these bring torch and scikit-learn
     from embedkit.heads.predict import Panel, Prediction
     from embedkit.heads.tallies import Tally
     from embedkit.readers.containers import Unpacked
+    from embedkit.statistics import Estimate
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> str:
@@ -215,7 +215,7 @@ def neighbours(found: Sequence[Neighbour]) -> str:
     )
 
 
-def share(estimate: Estimate) -> str:
+def share(estimate: "Estimate") -> str:
     """Return a share and its interval in per cent; a dash where it is not known."""
     if estimate.value != estimate.value:
         return "-"
@@ -223,13 +223,13 @@ def share(estimate: Estimate) -> str:
     return f"{100 * estimate.value:.1f}% [{low:.1f}, {high:.1f}]"
 
 
-def difference(estimate: Estimate) -> str:
+def difference(estimate: "Estimate") -> str:
     """Return a difference of two accuracies in points, with its interval."""
     low, high = 100 * estimate.low, 100 * estimate.high
     return f"{100 * estimate.value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def _plain(estimate: Estimate) -> str:
+def _plain(estimate: "Estimate") -> str:
     return "-" if estimate.value != estimate.value else f"{estimate:.3f}"
 
 

@@ -6,9 +6,10 @@ made from, by id and bytes. A copy whose original is gone or has changed is not 
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +28,12 @@ from embedkit.store.schema import (
 )
 from embedkit.vectors import FloatArray, IntArray, check_unit_rows
 
+if TYPE_CHECKING:
+    from embedkit.store.store import Store
+
 RECORD = "augmented.json"
 ORIGINALS = "augmented.parquet"
+VIEWS = "views"  # the folder of pictures that are changed in one way; see embedkit.pipeline.views
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +167,15 @@ def read_augmented(folder: Path, contract_sha256: str) -> Augmented | None:
         check_unit_rows(vectors, vectors.shape[1]),
         sha256(json.dumps(record, sort_keys=True).encode()),
     )
+
+
+def views_in(store: "Store") -> list[tuple[str, int]]:
+    """Return the name, such as `mtcnn@grey`, and the number of pictures of each whole view."""
+    found = []
+    for space in store.spaces.values():
+        for folder in sorted((store.path / VIEWS).glob(f"{space.name}@*")):
+            with suppress(StoreError):
+                kept = read_augmented(folder, space.contract_sha256)
+                if kept is not None:
+                    found.append((folder.name, len(kept.ids)))
+    return found
