@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import data_folder, measure, table, write_page
 from audit_scale import IMAGES, Clock
+from common import data_folder, measure, table, write_page
 
 from embedkit.audits import audit, run
 from embedkit.pipeline import embed

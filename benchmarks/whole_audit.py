@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from audit_cost import WATCHED
 from audit_rivals import pictures as files
+from audit_scale import Clock
 from mixed import lay_out
 from pair_rivals import peak
 from rivals import NO_RESULT, ask, keep, kept, options
-from audit_scale import Clock
 
 from embedkit import pipeline
 from embedkit.audits import run

@@ -260,4 +260,4 @@ def has_or_holds(module):
     inside = place.is_dir()
     file = place / "__init__.py" if inside else place.with_suffix(".py")
     known = top_level_names(ast.parse(file.read_text()))
-    return lambda name: known(name) or inside and any(place.glob(f"{name}*"))
+    return lambda name: known(name) or (inside and any(place.glob(f"{name}*")))
