@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from common import measure, table, write_page
+from common import BENCH, WORK, measure, table, write_page
 from drawn_store import CLASSES, DIMENSION, MISLABELLED, TEST_SHARE, copies_in, write_store
 
 from embedkit import matrices
@@ -228,7 +228,7 @@ Exact copies and people are as planted; near copies need pictures.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("/tmp/embedkit-million"))
+    parser.add_argument("--work", type=Path, default=BENCH / "million", help=WORK)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--jobs", nargs="*", choices=JOBS, default=list(JOBS))
     parser.add_argument("--only", nargs=2, metavar=("JOB", "STORE"), help=argparse.SUPPRESS)

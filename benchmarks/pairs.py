@@ -21,7 +21,7 @@ from typing import Any
 
 import faiss
 import numpy as np
-from common import ROOT, table, write_page
+from common import BENCH, ROOT, WORK, table, write_page
 
 from embedkit.files import sha256
 from embedkit.joins import every_pair, pairs_in_cells
@@ -192,8 +192,8 @@ def measured(step: str, work: Path) -> dict[str, Any] | None:
 
 def main() -> None:
     """Take what measurements are missing, and write the page."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--work", type=Path, default=Path("/tmp/embedkit-pairs"))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=BENCH / "pairs", help=WORK)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--step", help="take one measurement, in this process")
     parser.add_argument("--page", action="store_true", help="write the page from what is there")

@@ -37,6 +37,7 @@ def small_bound(monkeypatch):
     monkeypatch.setattr(matrices, "LARGE", 60)
     monkeypatch.setattr(matrices, "BLOCK", 32)
     monkeypatch.setattr(logistic, "SAMPLE", 50)
+    monkeypatch.setattr(knn, "MANY", 60)
     monkeypatch.setattr(knn, "SAMPLE", 50)
 
 

@@ -42,14 +42,11 @@ class Scan:
         while len(pending):
             fetch = min(fetch, len(self._vectors))
             candidates = self._candidates(queries[pending], fetch)
-            scores = self._scores(queries[pending], candidates)
-            # Another row might tie with the last one wanted beyond what was fetched.
-            floor = scores.min(axis=1, initial=np.inf)
-            scores[candidates == own[pending][:, None]] = -np.inf
-            order = np.lexsort((candidates, -np.round(scores, TIE_DECIMALS)))[:, :k]
-            best = np.take_along_axis(scores, order, axis=1)
-            found = np.where(best > -np.inf, np.take_along_axis(candidates, order, axis=1), -1)
+            found, best, floor = scored(
+                self._vectors, queries[pending], candidates, own[pending], k
+            )
             done = np.full(len(pending), fetch == len(self._vectors))
+            # Another row might tie with the last one wanted beyond what was fetched.
             done |= best[:, -1] > floor + 2 * ROUNDING
             rows[pending[done]], similarities[pending[done]] = found[done], best[done]
             pending = pending[~done]
@@ -66,31 +63,53 @@ class Scan:
             if floor is None:
                 fresh, found = np.broadcast_to(np.arange(table.shape[1]), table.shape), table
             else:
-                fresh, found = _above(table, floor)
+                fresh, found = above(table, floor)
             nearest = np.concatenate([nearest, part.start + fresh], axis=1)
             cosines = np.concatenate([cosines, found], axis=1)
             if nearest.shape[1] >= 2 * fetch:
-                nearest, cosines = _best(nearest, cosines, fetch)
+                nearest, cosines = best_of(nearest, cosines, fetch)
                 floor = cosines.min(axis=1)
-        return _best(nearest, cosines, fetch)[0]
-
-    def _scores(self, queries: FloatArray, rows: IntArray) -> DoubleArray:
-        made = np.empty(rows.shape)
-        for part in blocks(len(rows), SCORED):
-            near = self._vectors[rows[part].ravel()].astype(np.float64)
-            near = near.reshape(*rows[part].shape, -1)
-            # einsum and not a BLAS product: a row's sum must not depend on the rows beside it.
-            made[part] = np.einsum("qij,qj->qi", near, queries[part].astype(np.float64))
-        return np.clip(made, -1, 1)
+        return best_of(nearest, cosines, fetch)[0]
 
 
-def _best(nearest: IntArray, cosines: FloatArray, fetch: int) -> tuple[IntArray, FloatArray]:
+def scored(
+    vectors: Matrix, queries: FloatArray, candidates: IntArray, own: IntArray, k: int
+) -> tuple[IntArray, DoubleArray, DoubleArray]:
+    """Score candidates exactly and put the best first.
+
+    Args:
+        vectors: (n, d) float32, unit rows.
+        queries: (m, d) likewise.
+        candidates: (m, c) rows, -1 for none.
+        own: (m,) a row that is not to be returned for each query; -1 for none.
+        k: at most c are returned.
+
+    Returns:
+        (m, k) rows and similarities, as `Neighbours` has them, and (m,) the least similarity of
+        all candidates.
+    """
+    scores = np.empty(candidates.shape)
+    for part in blocks(len(candidates), SCORED):
+        near = vectors[candidates[part].ravel()].astype(np.float64)
+        near = near.reshape(*candidates[part].shape, -1)
+        # einsum and not a BLAS product: a row's sum must not depend on the rows beside it.
+        scores[part] = np.einsum("qij,qj->qi", near, queries[part].astype(np.float64))
+    scores = np.clip(scores, -1, 1)
+    floor = scores.min(axis=1, initial=np.inf)
+    scores[(candidates == own[:, None]) | (candidates < 0)] = -np.inf
+    order = np.lexsort((candidates, -np.round(scores, TIE_DECIMALS)))[:, :k]
+    best = np.take_along_axis(scores, order, axis=1)
+    found = np.where(best > -np.inf, np.take_along_axis(candidates, order, axis=1), -1)
+    return found, best, floor
+
+
+def best_of(nearest: IntArray, cosines: FloatArray, fetch: int) -> tuple[IntArray, FloatArray]:
     """Keep the `fetch` columns of each row whose cosines are highest."""
     kept = np.argpartition(cosines, -fetch, axis=1)[:, -fetch:]
     return np.take_along_axis(nearest, kept, axis=1), np.take_along_axis(cosines, kept, axis=1)
 
 
-def _above(table: FloatArray, floor: FloatArray) -> tuple[IntArray, FloatArray]:
+def above(table: FloatArray, floor: FloatArray) -> tuple[IntArray, FloatArray]:
     """Return the columns of each row whose value is above its floor, and the values.
 
     Returns:
