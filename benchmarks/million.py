@@ -21,7 +21,7 @@ from drawn_store import CLASSES, DIMENSION, MISLABELLED, TEST_SHARE, copies_in, 
 from embedkit import matrices
 from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.siblings import find_siblings
-from embedkit.heads import evaluate
+from embedkit.heads import evaluate, knn
 from embedkit.heads.training import fit
 from embedkit.statistics import clusters_of
 from embedkit.store import Store
@@ -192,7 +192,9 @@ nothing of how they look, {TEST_SHARE:.0%} of the people in test and some of the
 pictures, so nothing that looks at one is measured here. Every job is a process of its own with one
 thread; CPU seconds are to be compared, for the machine had other work to do, and wall seconds are
 what the clock said meanwhile. Above {matrices.LARGE:,} training images a head is fitted over blocks
-of the memory map and choices are made on samples; below it nothing has changed.
+of the memory map and its C is chosen on a sample. kNN chooses k on one above {knn.MANY:,}; beyond
+{knn.ALL_COMPARED:,} it looks for neighbours in lists, which leaves some out, and says how many.
+Controls of the ledger are of samples above {matrices.LARGE:,}.
 
 ## Time
 

@@ -188,6 +188,7 @@ def crowded(n=3000, d=12):
 
 def test_lists_find_what_they_say_and_score_it_exactly(monkeypatch):
     monkeypatch.setattr("embedkit.store.listed.QUERIES", 700)
+    monkeypatch.setattr("embedkit.store.listed.READ", 100)
     vectors, own = crowded(), np.arange(0, 3000, 2)
     exact = Scan(vectors).search(vectors[own], 30, exclude=own)
     index = Listed(vectors)

@@ -5,8 +5,10 @@ learns them, and a query is compared with the rows listed with a few centres nex
 centres that takes is measured when it is first searched, and what it finds is said.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from embedkit.store.index import ROUNDING, SPARE, Neighbours
 from embedkit.store.scan import Scan, above, best_of, scored
 from embedkit.vectors import DoubleArray, FloatArray, IntArray, check_unit_rows
 
+READ = 65_536  # rows that are held at once, of as many lists as have them
 QUERIES = 16_384  # whose best are held at once; each row is read once for so many
 NEAREST = 100  # of each row of the sample that are looked for
 MEASURED = 200  # rows of the sample
@@ -103,7 +106,7 @@ class Listed:
         k = min(NEAREST, n - 1)
         # A row as near as the last of the nearest counts as it.
         least = Scan(self._vectors).search(queries, k, exclude=chosen).similarities[:, -1:]
-        effort = 1
+        effort = 4
         while True:
             effort = min(effort, len(self._lists.cells))
             near = self._search(queries, k, chosen, effort).similarities >= least - ROUNDING
@@ -134,12 +137,9 @@ class Listed:
         fetch = min(k + 1 + SPARE, len(self._vectors))
         nearest = np.full((len(queries), fetch), -1, np.int64)
         cosines = np.full((len(queries), fetch), -np.inf, np.float32)
-        for place in range(len(lists.cells)):
-            asking, there = asked.listed(place), lists.cells.home(place)
-            if not len(asking) or not len(there):
-                continue
+        for asking, there, rows in self._looked_through(asked):
             kept = cosines[asking]
-            table = queries[asking] @ self._vectors[there].T
+            table = queries[asking] @ rows.T
             columns, found = above(table, kept.min(axis=1))
             nearest[asking], cosines[asking] = best_of(
                 np.concatenate([nearest[asking], there[columns]], axis=1),
@@ -147,3 +147,16 @@ class Listed:
                 fetch,
             )
         return scored(self._vectors, queries, nearest, own, k)[:2]
+
+    def _looked_through(self, asked: Cells) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
+        """Yield the queries that ask each list, the rows in it and their vectors."""
+        cells = self._lists.cells
+        ends = np.searchsorted(cells.home_ends, np.arange(READ, cells.home_ends[-1] + READ, READ))
+        for first, last in pairwise(np.unique([0, *ends.clip(max=len(cells))]).tolist()):
+            start = cells.home_ends[first]
+            # Lists are read several at once, for each touches nearly all shards.
+            vectors = self._vectors[cells.homes[start : cells.home_ends[last]]]
+            for cell in range(first, last):
+                asking, own = asked.listed(cell), slice(*(cells.home_ends[cell : cell + 2] - start))
+                if len(asking) and own.stop > own.start:
+                    yield asking, cells.home(cell), vectors[own]
