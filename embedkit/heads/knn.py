@@ -1,7 +1,7 @@
 """k nearest neighbours by cosine, weighted by distance, k chosen inside the training set."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,11 @@ from embedkit.heads.emphasis import PLAIN, Emphasis
 from embedkit.heads.samples import sample_of
 from embedkit.matrices import Matrix, large
 from embedkit.store.index import NeighbourIndex, build_index
-from embedkit.store.listed import Listed
 from embedkit.store.scan import Scan
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
+
+if TYPE_CHECKING:  # brings torch
+    from embedkit.store.listed import Listed
 
 MANY = 20_000  # training images beyond which only `SAMPLE` are left out in turn
 SAMPLE = 10_000
@@ -23,7 +25,7 @@ GRID = (1, 3, 5, 9, 15, 25, 51, 101)
 # Two vectors nearer than this are one; without it a copy's weight would be a division by zero.
 NEAREST = 1e-6
 
-Voters = NeighbourIndex | Scan | Listed
+Voters = Union[NeighbourIndex, Scan, "Listed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +119,8 @@ def fit_knn(
     """
     weights = emphasis.weights
     index = voters_of(vectors)
-    listed = index.note if isinstance(index, Listed) else ""
     if value is not None:
-        choice = Choice("k", min(value, len(vectors)), "given", (), listed)
+        choice = Choice("k", min(value, len(vectors)), "given", (), index.note)
         return NearestNeighbours(index, y, n_classes, choice, weights)
     member = np.unique(clusters, return_inverse=True)[1].ravel()
     sizes = np.bincount(member)[member]
@@ -141,7 +142,7 @@ def fit_knn(
         tried.append((float(k), 1 - judged.loss((answers != y[own]).astype(np.float64))))
     best = max(tried, key=lambda pair: (pair[1], pair[0]))[0]
     criterion = f"{emphasis.named('accuracy')}, each image left out with its cluster"
-    choice = Choice("k", best, criterion, tuple(tried), "; ".join(filter(None, (note, listed))))
+    choice = Choice("k", best, criterion, tuple(tried), "; ".join(filter(None, (note, index.note))))
     return NearestNeighbours(index, y, n_classes, choice, weights)
 
 
@@ -150,7 +151,11 @@ def voters_of(vectors: Matrix) -> Voters:
 
     Whoever asks for a few neighbours only takes `index_of`, which needs no lists.
     """
-    return Listed(vectors) if len(vectors) > ALL_COMPARED else index_of(vectors)
+    if len(vectors) <= ALL_COMPARED:
+        return index_of(vectors)
+    from embedkit.store.listed import Listed
+
+    return Listed(vectors)
 
 
 def index_of(vectors: Matrix) -> NeighbourIndex | Scan:

@@ -11,11 +11,10 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-import torch
 
 from embedkit.joins import Recall
 from embedkit.joins.bounds import CHUNK, bounds_of, directions_of, sample_of
-from embedkit.joins.cells import HEAD, Cells, assigned, learned
+from embedkit.joins.cells import HEAD, Cells, Centres, assigned, learned
 from embedkit.matrices import Matrix, blocks
 from embedkit.rows import Rows
 from embedkit.store.index import ROUNDING, SPARE, Neighbours
@@ -40,7 +39,7 @@ class _Lists:
     """
 
     head: DoubleArray | None
-    centres: torch.Tensor
+    centres: Centres
     cells: Cells
 
 

@@ -14,7 +14,12 @@ class Scan:
     """Exact search over the rows of a matrix, n * n * d multiplications; answers as an index does.
 
     Each row is read once for each `QUERIES` queries.
+
+    Attributes:
+        note: what it leaves out, in words: nothing.
     """
+
+    note = ""
 
     def __init__(self, vectors: Matrix) -> None:
         self._vectors = vectors
