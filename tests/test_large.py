@@ -220,6 +220,19 @@ def test_lists_that_are_all_looked_through_answer_as_a_scan_does(monkeypatch):
     assert np.array_equal(found.similarities, expected.similarities)
 
 
+def test_a_row_is_found_once_though_the_lists_hold_fewer_than_are_asked_for():
+    vectors = crowded(500)
+    index = Listed(vectors)
+    index.effort = 2
+    found = index.search(vectors[:40], 400)
+    for rows, similarities in zip(found.rows, found.similarities, strict=True):
+        there = rows[rows >= 0]
+        assert 0 < len(there) < 400
+        assert len(np.unique(there)) == len(there)
+        assert np.all(np.isneginf(similarities[rows < 0]))
+        assert np.all(np.isfinite(similarities[: len(there)]))
+
+
 def test_a_knn_head_of_very_many_images_says_what_its_lists_find(
     small_bound, store_copy, monkeypatch
 ):

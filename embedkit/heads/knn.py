@@ -105,7 +105,8 @@ def fit_knn(
 ) -> NearestNeighbours:
     """Choose k by leaving out each training image with its cluster; ties go to the larger k.
 
-    Where training images are too many to be copied, only a sample of them is left out in turn.
+    Beyond `MANY` images only a sample of them is left out in turn, and beyond `ALL_COMPARED`
+    neighbours are looked for in lists (see `Listed`), which the choice's note says.
 
     Args:
         vectors: (n, d) float32, unit rows; a `Matrix` where they are many.

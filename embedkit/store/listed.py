@@ -80,7 +80,10 @@ class Listed:
         )
 
     def search(self, queries: Matrix, k: int, *, exclude: IntArray | None = None) -> Neighbours:
-        """Find the k nearest listed rows of each query; see `NeighbourIndex.search`."""
+        """Find the k nearest listed rows of each query; see `NeighbourIndex.search`.
+
+        Fewer come back where the lists looked through hold fewer.
+        """
         return self._search(queries, k, exclude, self.effort)
 
     @cached_property
@@ -145,6 +148,7 @@ class Listed:
                 np.concatenate([kept, found], axis=1),
                 fetch,
             )
+        nearest[np.isneginf(cosines)] = -1  # the lists hold fewer
         return scored(self._vectors, queries, nearest, own, k)[:2]
 
     def _looked_through(self, asked: Cells) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
