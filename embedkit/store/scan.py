@@ -7,7 +7,8 @@ from embedkit.store.index import ROUNDING, SPARE, Neighbours
 from embedkit.vectors import TIE_DECIMALS, DoubleArray, FloatArray, IntArray, check_unit_rows
 
 ROWS, QUERIES = 4096, 2048  # of a table of cosines that is held at once
-SCORED = 128  # queries whose candidates are held at once
+GATHERED = 131_072  # candidates read at once: they lie in all shards, each opened anew
+SCORED = 16_384  # of which so many are scored at once
 
 
 class Scan:
@@ -94,11 +95,13 @@ def scored(
         all candidates.
     """
     scores = np.empty(candidates.shape)
-    for part in blocks(len(candidates), SCORED):
-        near = vectors[candidates[part].ravel()].astype(np.float64)
-        near = near.reshape(*candidates[part].shape, -1)
-        # einsum and not a BLAS product: a row's sum must not depend on the rows beside it.
-        scores[part] = np.einsum("qij,qj->qi", near, queries[part].astype(np.float64))
+    width = max(1, candidates.shape[1])
+    for read in blocks(len(candidates), max(1, GATHERED // width)):
+        gathered = vectors[candidates[read].ravel()].reshape(*candidates[read].shape, -1)
+        for part in blocks(len(gathered), max(1, SCORED // width)):
+            near, asked = gathered[part].astype(np.float64), queries[read][part].astype(np.float64)
+            # einsum and not a BLAS product: a row's sum must not depend on the rows beside it.
+            scores[read][part] = np.einsum("qij,qj->qi", near, asked)
     scores = np.clip(scores, -1, 1)
     floor = scores.min(axis=1, initial=np.inf)
     scores[(candidates == own[:, None]) | (candidates < 0)] = -np.inf
