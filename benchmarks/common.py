@@ -14,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+BENCH = ROOT / ".bench"  # ignored by git
+WORK = "folder for data and measurements, which are not taken again; by default in .bench/"
 PACKAGES = ("torch", "pillow", "faiss-cpu", "scikit-learn", "numpy", "facenet-pytorch")
 
 

@@ -17,6 +17,7 @@ from embedkit.nuisance import Appearance, Header
 from embedkit.pipeline import BLOCK
 from embedkit.statistics import connected
 from embedkit.store import Store
+from embedkit.store.blocks import write_rows
 from embedkit.store.schema import SpaceRecord
 from embedkit.store.writer import FACT_SCHEMA, StoreWriter
 from embedkit.vectors import FloatArray, IntArray, unit_rows
@@ -68,7 +69,7 @@ def write_store(folder: Path, n: int, *, seed: int = 0, planted: bool = True) ->
             columns, vectors, first = block
             ids = [f"{start + row:08d}.jpg" for row in range(size)]
             facts = _facts(generator, ids, first[0])
-            writer.add_block(number, facts, {SPACE: vectors})
+            writer.add(write_rows(folder, number, facts, {SPACE: vectors}))
             group = [f"person{person + one}" for one in columns["person"]]
             person += int(columns["person"].max()) + 1
             side = columns["both"] if planted else columns["grouped"]

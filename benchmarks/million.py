@@ -15,13 +15,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from common import measure, table, write_page
+from common import BENCH, WORK, measure, table, write_page
 from drawn_store import CLASSES, DIMENSION, MISLABELLED, TEST_SHARE, copies_in, write_store
 
 from embedkit import matrices
 from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.siblings import find_siblings
-from embedkit.heads import evaluate
+from embedkit.heads import evaluate, knn
 from embedkit.heads.training import fit
 from embedkit.statistics import clusters_of
 from embedkit.store import Store
@@ -192,7 +192,9 @@ nothing of how they look, {TEST_SHARE:.0%} of the people in test and some of the
 pictures, so nothing that looks at one is measured here. Every job is a process of its own with one
 thread; CPU seconds are to be compared, for the machine had other work to do, and wall seconds are
 what the clock said meanwhile. Above {matrices.LARGE:,} training images a head is fitted over blocks
-of the memory map and choices are made on samples; below it nothing has changed.
+of the memory map and its C is chosen on a sample. kNN chooses k on one above {knn.MANY:,}; beyond
+{knn.ALL_COMPARED:,} it looks for neighbours in lists, which leaves some out, and says how many.
+Controls of the ledger are of samples above {matrices.LARGE:,}.
 
 ## Time
 
@@ -228,7 +230,7 @@ Exact copies and people are as planted; near copies need pictures.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("/tmp/embedkit-million"))
+    parser.add_argument("--work", type=Path, default=BENCH / "million", help=WORK)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--jobs", nargs="*", choices=JOBS, default=list(JOBS))
     parser.add_argument("--only", nargs=2, metavar=("JOB", "STORE"), help=argparse.SUPPRESS)

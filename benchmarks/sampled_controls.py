@@ -65,7 +65,9 @@ def kept(job: tuple[int, float]) -> dict[str, tuple[Kept, Kept]]:
                 some = Prices(bench, material=MATERIAL).of(removed, books.clean)
                 made[kind].append(Kept(books.total, some.value, some.bound))
             else:
-                control = bench.control(removed, books.clean)
+                (control,) = bench.controls([removed], books.clean)
+                if control is None:
+                    raise RuntimeError("the purge leaves a class without an image")
                 price = bench.right(bench.first).mean() - control.right.mean()
                 made[kind].append(Kept(books.total, float(price)))
         matrices.LARGE = before

@@ -1,5 +1,6 @@
 """Search: the images of a store that are nearest to a picture or a text."""
 
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -19,11 +20,22 @@ from embedkit.images import pixel_hash
 from embedkit.inputs import Input, read_input
 from embedkit.results import Result
 from embedkit.store import Neighbour, Space, Store
+from embedkit.store.index_files import IndexRecord
+from embedkit.store.index_search import StoredIndex
 from embedkit.vectors import FloatArray
 
 
 class Hits(list[Neighbour], Result):
-    """What a search found, closest first."""
+    """What a search found, closest first.
+
+    Attributes:
+        by: index that was searched, with how much of the nearest it was measured to find, where it
+            leaves images out; None where every image was compared.
+    """
+
+    def __init__(self, found: Iterable[Neighbour] = (), by: IndexRecord | None = None) -> None:
+        super().__init__(found)
+        self.by = by
 
 
 def search(
@@ -118,13 +130,16 @@ class Searcher:
         return self._nearest(cast(TextBackbone, self._network).embed_text([prompt]), k, -1)
 
     def _nearest(self, vectors: FloatArray, k: int, own: int) -> Hits:
-        found = self.space.stored_index.search(vectors, k, exclude=np.array([own]))
+        index = self.space.stored_index
+        found = index.search(vectors, k, exclude=np.array([own]))
+        record = index.record if isinstance(index, StoredIndex) else None
         splits, ids = self._store.items.splits, self._store.items.ids
-        return Hits(
+        near = (
             Neighbour(ids[row], self._labels[row], splits[row], float(similarity))
             for row, similarity in zip(found.rows[0], found.similarities[0], strict=True)
             if row >= 0
         )
+        return Hits(near, record if record and record.recall is not None else None)
 
 
 def text_space(store: Store, backbone: str | None) -> Space:

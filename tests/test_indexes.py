@@ -10,6 +10,7 @@ from embedkit_cli import main
 
 from embedkit.errors import InputError
 from embedkit.files import sha256, write_whole
+from embedkit.neighbours import search
 from embedkit.store import Store
 from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.store.index_build import build_again, build_stored_index, index_space
@@ -220,7 +221,20 @@ def test_the_command_says_what_it_takes_and_what_it_finds(store_copy, capsys):
     assert (
         main(["search", str(path), str(picture), "-b", "pixels", "--sheet", sheet, "--json"]) == 0
     )
-    assert len(json.loads(capsys.readouterr().out)["neighbours"]) == 10
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["neighbours"]) == 10
+    assert (found["index"]["type"], found["index"]["recall"]) == ("hnsw", made["recall"])
+    assert main(["search", str(path), str(picture), "-b", "pixels", "--sheet", sheet]) == 0
+    said = f"Approximate, so some nearer ones may be missing: hnsw, {made['effort']} rows held, "
+    assert f"{said}finds {made['recall']:.1%} of the 10 nearest" in capsys.readouterr().out
+    hits = search(Store.open(path), picture, backbone="pixels")
+    assert hits.by is not None
+    assert said in hits._repr_html_()
+    assert main(["index", str(path), "--type", "flat", "-b", "pixels"]) == 0
+    assert search(Store.open(path), picture, backbone="pixels").by is None
+    capsys.readouterr()
+    assert main(["search", str(path), str(picture), "-b", "pixels", "--sheet", sheet]) == 0
+    assert "pproximate" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from embedkit.audits import extracts, prices
 from embedkit.audits.extracts import extract_of
 from embedkit.audits.ledger import keep_ledger
 from embedkit.audits.refits import Bench
-from embedkit.heads import evaluate, knn, load_head, logistic
+from embedkit.heads import cumulative, evaluate, knn, load_head, logistic, saving
 from embedkit.heads.blockwise import fit_blockwise
+from embedkit.heads.cumulative import fit_cumulative
 from embedkit.heads.curve import learning_curve
 from embedkit.heads.logistic import fit_logistic
 from embedkit.heads.samples import sample_of
@@ -25,6 +26,7 @@ from embedkit.rows import Rows
 from embedkit.statistics import clusters_of
 from embedkit.store import Store
 from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.listed import Listed
 from embedkit.store.scan import Scan
 from embedkit.vectors import unit_rows
 
@@ -37,6 +39,7 @@ def small_bound(monkeypatch):
     monkeypatch.setattr(matrices, "LARGE", 60)
     monkeypatch.setattr(matrices, "BLOCK", 32)
     monkeypatch.setattr(logistic, "SAMPLE", 50)
+    monkeypatch.setattr(knn, "MANY", 60)
     monkeypatch.setattr(knn, "SAMPLE", 50)
 
 
@@ -172,6 +175,97 @@ def test_a_sample_has_the_classes_in_proportion_and_splits_few_clusters():
     assert np.array_equal(sample_of(y, clusters, 20_000, seed=3), np.arange(10_000))
     rare = np.repeat([0, 1], [9990, 10])
     assert np.bincount(rare[sample_of(rare, clusters, 100, seed=0)])[1] == 10
+
+
+def crowded(n=3000, d=12):
+    """Draw rows about a few centres, with ties."""
+    generator = np.random.default_rng(2)
+    centres = generator.normal(size=(40, d))
+    vectors = unit_rows(centres[generator.integers(40, size=n)] + generator.normal(size=(n, d)))
+    vectors[100:120] = vectors[0]
+    return vectors
+
+
+def test_lists_find_what_they_say_and_score_it_exactly(monkeypatch):
+    monkeypatch.setattr("embedkit.store.listed.QUERIES", 700)
+    monkeypatch.setattr("embedkit.store.listed.READ", 100)
+    vectors, own = crowded(), np.arange(0, 3000, 2)
+    exact = Scan(vectors).search(vectors[own], 30, exclude=own)
+    index = Listed(vectors)
+    found = index.search(vectors[own], 30, exclude=own)
+    assert index.effort < 77  # lists
+    assert index.recall.of == 100 * 200
+    least = exact.similarities[:, -1:]
+    there = float((found.similarities >= least).mean())
+    assert there > 0.97
+    assert abs(there - index.recall.value) < 0.03
+    assert f"{index.recall.value:.1%} of the 100 nearest of 200 images" in index.note
+    assert not (found.rows == own[:, None]).any()
+    for row, (near, similarities) in enumerate(zip(found.rows, found.similarities, strict=True)):
+        assert np.allclose(vectors[near] @ vectors[own[row]], similarities, atol=1e-6)
+    order = np.lexsort((found.rows, -np.round(found.similarities, 7)), axis=1)
+    assert np.array_equal(order, np.tile(np.arange(30), (len(own), 1)))
+    assert found.rows[0, :20].tolist() == list(range(100, 120))
+
+
+def test_lists_that_are_all_looked_through_answer_as_a_scan_does(monkeypatch):
+    monkeypatch.setattr("embedkit.store.listed.ENOUGH", 1.1)
+    vectors = crowded(500)
+    own = np.arange(60)
+    index = Listed(vectors)
+    found = index.search(vectors[:60], 7, exclude=own)
+    assert index.recall.value == 1
+    expected = Scan(vectors).search(vectors[:60], 7, exclude=own)
+    assert np.array_equal(found.rows, expected.rows)
+    assert np.array_equal(found.similarities, expected.similarities)
+
+
+def test_a_row_is_found_once_though_the_lists_hold_fewer_than_are_asked_for():
+    vectors = crowded(500)
+    index = Listed(vectors)
+    index.effort = 2
+    found = index.search(vectors[:40], 400)
+    for rows, similarities in zip(found.rows, found.similarities, strict=True):
+        there = rows[rows >= 0]
+        assert 0 < len(there) < 400
+        assert len(np.unique(there)) == len(there)
+        assert np.all(np.isneginf(similarities[rows < 0]))
+        assert np.all(np.isfinite(similarities[: len(there)]))
+
+
+def test_a_knn_head_of_very_many_images_says_what_its_lists_find(
+    small_bound, store_copy, monkeypatch
+):
+    monkeypatch.setattr(knn, "ALL_COMPARED", 60)
+    monkeypatch.setattr(saving, "ALL_COMPARED", 60)
+    store = Store.open(store_copy)
+    head = fit(store, head="knn", backbone="pixels")
+    assert "lists, which hold" in head.classifier.choice.note
+    again = load_head(head.save(store_copy / "heads" / "listed"))
+    assert isinstance(again.classifier.index, Listed)
+    rows = np.arange(len(store.items))
+    space = store.space("pixels")
+    assert np.array_equal(again.probabilities(space, rows), head.probabilities(space, rows))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_blocks_have_the_optimum_of_a_cumulative_head(weighted, monkeypatch):
+    vectors, _, clusters = drawn(600)
+    scale = 4 * vectors @ np.random.default_rng(3).normal(size=D)
+    y = np.digitize(scale + np.random.default_rng(4).logistic(size=600), (-2.0, 1.0))
+    weights = np.where(y == 0, 1.5, 0.8) if weighted else None
+    options = {"n_classes": 3, "seed": 0, "value": 0.1, "emphasis": logistic.Emphasis(weights)}
+    whole = fit_cumulative(vectors, y, clusters, **options)
+    monkeypatch.setattr(matrices, "LARGE", 500)
+    monkeypatch.setattr(matrices, "BLOCK", 64)
+    monkeypatch.setattr(cumulative, "SAMPLE", 200)
+    made = fit_cumulative(vectors, y, clusters, **options)
+    assert "over blocks of the memory map" in made.choice.note
+    assert "C chosen" not in made.choice.note
+    difference = made.probabilities(vectors) - whole.probabilities(vectors)
+    assert np.abs(difference).max() < 5e-3
+    free = fit_cumulative(vectors, y, clusters, n_classes=3, seed=0)
+    assert " of 600 images; fitted" in free.choice.note
 
 
 @pytest.mark.parametrize("kind", ["logistic", "knn"])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedkit.audits import audit
+from embedkit.audits import audit, candidates
 from embedkit.audits.claims import Claim, claims_of, random_order
 from embedkit.audits.kept import keep, kept
 from embedkit.audits.recalled import recall_twins
@@ -197,10 +197,21 @@ def test_without_an_audit_there_is_nothing_to_count(store_copy):
     assert reviewed(Store.open(store_copy), backbone="mtcnn") == {}
 
 
-def test_kept_twins_are_recalled_as_they_were_found(store):
-    found = audit(store, checks=["twins"], backbone="mtcnn")["twins"]
+@pytest.mark.parametrize("compared", [50_000, 10])
+def test_kept_twins_are_recalled_as_they_were_found(store, compared, monkeypatch):
+    monkeypatch.setattr(candidates, "ALL_COMPARED", compared)
+    made = audit(store, checks=["twins"], backbone="mtcnn")
+    keep(made)
+    found = made["twins"]
     recalled = recall_twins(store, kept(store, backbone="mtcnn")["twins"])
     assert recalled.to_dict() == found.to_dict()
+    looked = recalled.details()["candidates"]
+    assert looked["all_compared"] == (compared == 50_000)
+    assert looked["every_alike_pair"]
+    if compared == 10:
+        nearest = looked["nearest"]
+        assert nearest["recall"] == pytest.approx(nearest["found"] / nearest["of"], abs=1e-6)
+        assert f"{nearest['recall']:.1%} of the nearest of {nearest['rows']}" in found.summary
     assert np.array_equal(recalled.exact, found.exact)
     assert np.array_equal(recalled.near, found.near)
     assert recalled.clusters == found.clusters

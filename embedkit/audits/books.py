@@ -305,6 +305,7 @@ class Books:
             run_controls(beside, None if pixels is None else pixels[:]),
             missed,
             self.extract,
+            "" if self.extract is None else bench.whole.classifier.choice.note,
         )
 
     def _shapley(self) -> list[float]:

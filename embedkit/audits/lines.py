@@ -168,6 +168,7 @@ class HeadLedger:
         controls: the same head with vectors that know nothing.
         missed: why relatives may have been missed, and nothing found would mean little.
         extract: what the floor, the folds and the controls are of; None where of all images.
+        fitted: how the head on all of train was; empty where images are not too many.
         shares: of each test image; too many for the JSON, see `explain`.
     """
 
@@ -190,6 +191,7 @@ class HeadLedger:
     controls: Controls
     missed: str = ""
     extract: Extract | None = field(default=None, repr=False, compare=False)
+    fitted: str = ""
 
     @property
     def of_relatives(self) -> Verdict:
@@ -234,7 +236,8 @@ class HeadLedger:
         n, size = self.reported.n, round(self.effective)
         count = (f"The {n} test images count as {size} independent ones.",) if size < n else ()
         sample = () if self.extract is None else (self.extract.sentence(),)
-        return (*count, *sample, self.folds.sentence(), self.controls.sentence())
+        fitted = (f"The head: {self.fitted}.",) if self.fitted else ()
+        return (*count, *fitted, *sample, self.folds.sentence(), self.controls.sentence())
 
     def sentence(self, split: str) -> str:
         """Sum it up, in a sentence or two.
@@ -304,4 +307,5 @@ class HeadLedger:
             "effective_test_size": rounded(self.effective),
             "cross_validation": self.folds.to_dict(),
             "controls": self.controls.to_dict(),
+            "fitted": self.fitted,
         } | ({} if self.extract is None else {"sample": self.extract.to_dict()})

@@ -13,7 +13,7 @@ from embedkit.vectors import BoolArray
 
 BINS = 5
 FEWEST = 10  # test images in a bin
-ASKED = 10_000  # test images whose nearest is looked up where training images are many
+ASKED = 4_000  # test images whose nearest is looked up where training images are many
 
 
 @dataclass(frozen=True, slots=True)

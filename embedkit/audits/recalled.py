@@ -10,6 +10,7 @@ from embedkit.audits.calibration import Calibration
 from embedkit.audits.kept import Document
 from embedkit.audits.twins import Cluster, Pair, Twins
 from embedkit.errors import InputError
+from embedkit.joins import Recall
 from embedkit.statistics import Estimate, connected
 from embedkit.store import Store
 from embedkit.vectors import IntArray
@@ -58,6 +59,8 @@ def recall_twins(store: Store, finding: Document) -> Twins:
             plain=tuple(details["too_plain_to_compare"]),
             unseen=details["not_looked_at"],
             ids=tuple(rows),
+            nearest=_recall(details["candidates"]["nearest"]),
+            alike=details["candidates"]["every_alike_pair"],
         )
     except (KeyError, TypeError, ValueError):
         raise InputError(
@@ -68,6 +71,10 @@ def recall_twins(store: Store, finding: Document) -> Twins:
 def _clusters(pairs: Sequence[Pair], rows: dict[str, int]) -> IntArray:
     joined = np.array([(rows[one.a], rows[one.b]) for one in pairs], np.int64)
     return connected(len(rows), joined.reshape(-1, 2))
+
+
+def _recall(kept: Document | None) -> Recall | None:
+    return None if kept is None else Recall(kept["found"], kept["of"], kept["rows"])
 
 
 def _calibration(kept: Document | None) -> Calibration | None:

@@ -15,6 +15,7 @@ from embedkit.audits.pictures import read_again
 from embedkit.audits.registration import SIDE, Planes, blank, plane, register
 from embedkit.errors import UnreadableImageError
 from embedkit.images import decode_pixels, strict_pillow
+from embedkit.joins import Recall
 from embedkit.statistics import Estimate, connected
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, IntArray, Pixels
@@ -82,6 +83,9 @@ class Twins(Finding):
         calibration: of the threshold for near copies; None where no picture could be looked at.
         plain: ids of images too plain to compare, which are near nothing.
         unseen: images whose file is gone or is another now, which are near nothing.
+        nearest: how many of the nearest of a sample of pictures were looked at; None where every
+            picture was compared with all.
+        alike: whether every pair with like vectors was looked at.
     """
 
     pairs: tuple[Pair, ...]
@@ -92,6 +96,8 @@ class Twins(Finding):
     plain: tuple[str, ...]
     unseen: int
     ids: tuple[str, ...]
+    nearest: Recall | None = None
+    alike: bool = True
 
     def details(self) -> dict[str, Any]:
         """Return counts, the calibration, all pairs and clusters."""
@@ -103,6 +109,11 @@ class Twins(Finding):
             "near_copies": None if self.calibration is None else self.calibration.to_dict(),
             "too_plain_to_compare": list(self.plain),
             "not_looked_at": self.unseen,
+            "candidates": {
+                "all_compared": self.nearest is None,
+                "nearest": self.nearest and self.nearest.to_dict(),
+                "every_alike_pair": self.alike,
+            },
             "pairs": [
                 {
                     "a": pair.a,
@@ -205,6 +216,8 @@ def find_twins(
         unseen=unseen,
         missed=missed,
         ids=tuple(ids),
+        nearest=candidates.nearest,
+        alike=candidates.alike,
     )
 
 

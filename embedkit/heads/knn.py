@@ -1,7 +1,7 @@
 """k nearest neighbours by cosine, weighted by distance, k chosen inside the training set."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,18 @@ from embedkit.store.index import NeighbourIndex, build_index
 from embedkit.store.scan import Scan
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
-SAMPLE = 10_000  # images that are left out in turn where there are too many
+if TYPE_CHECKING:  # brings torch
+    from embedkit.store.listed import Listed
+
+MANY = 20_000  # training images beyond which only `SAMPLE` are left out in turn
+SAMPLE = 10_000
+# Images up to which neighbours are looked for among all; comparing 1 M with 10,000 takes minutes.
+ALL_COMPARED = 200_000
 GRID = (1, 3, 5, 9, 15, 25, 51, 101)
 # Two vectors nearer than this are one; without it a copy's weight would be a division by zero.
 NEAREST = 1e-6
+
+Voters = Union[NeighbourIndex, Scan, "Listed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,7 @@ class NearestNeighbours:
         weights: (n,) of the training images' votes; None where all count alike.
     """
 
-    index: NeighbourIndex | Scan
+    index: Voters
     y: IntArray
     n_classes: int
     choice: Choice
@@ -97,7 +105,8 @@ def fit_knn(
 ) -> NearestNeighbours:
     """Choose k by leaving out each training image with its cluster; ties go to the larger k.
 
-    Where training images are too many to be copied, only a sample of them is left out in turn.
+    Beyond `MANY` images only a sample of them is left out in turn, and beyond `ALL_COMPARED`
+    neighbours are looked for in lists (see `Listed`), which the choice's note says.
 
     Args:
         vectors: (n, d) float32, unit rows; a `Matrix` where they are many.
@@ -110,16 +119,15 @@ def fit_knn(
         emphasis: of the images.
     """
     weights = emphasis.weights
-    index = index_of(vectors)
+    index = voters_of(vectors)
     if value is not None:
-        return NearestNeighbours(
-            index, y, n_classes, Choice("k", min(value, len(vectors)), "given", ()), weights
-        )
+        choice = Choice("k", min(value, len(vectors)), "given", (), index.note)
+        return NearestNeighbours(index, y, n_classes, choice, weights)
     member = np.unique(clusters, return_inverse=True)[1].ravel()
     sizes = np.bincount(member)[member]
     grid = [k for k in GRID if k < len(y)] or [1]
     own, note = np.arange(len(y))[:originals], ""
-    if large(len(y)):
+    if len(own) > MANY:
         own = sample_of(y[:originals], clusters[:originals], SAMPLE, seed=seed)
         note = f"k chosen on {len(own)} of {len(y[:originals])} images, each left out in turn"
     widest = min(len(y), grid[-1] + int(sizes[own].max()) - 1)
@@ -135,9 +143,20 @@ def fit_knn(
         tried.append((float(k), 1 - judged.loss((answers != y[own]).astype(np.float64))))
     best = max(tried, key=lambda pair: (pair[1], pair[0]))[0]
     criterion = f"{emphasis.named('accuracy')}, each image left out with its cluster"
-    return NearestNeighbours(
-        index, y, n_classes, Choice("k", best, criterion, tuple(tried), note), weights
-    )
+    choice = Choice("k", best, criterion, tuple(tried), "; ".join(filter(None, (note, index.note))))
+    return NearestNeighbours(index, y, n_classes, choice, weights)
+
+
+def voters_of(vectors: Matrix) -> Voters:
+    """Return search over training vectors, (n, d), for many queries: by lists where they are many.
+
+    Whoever asks for a few neighbours only takes `index_of`, which needs no lists.
+    """
+    if len(vectors) <= ALL_COMPARED:
+        return index_of(vectors)
+    from embedkit.store.listed import Listed
+
+    return Listed(vectors)
 
 
 def index_of(vectors: Matrix) -> NeighbourIndex | Scan:

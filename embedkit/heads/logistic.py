@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from embedkit.heads.blockwise import fit_blockwise
+from embedkit.heads.blockwise import fit_blockwise, noted
 from embedkit.heads.classifier import Choice
 from embedkit.heads.emphasis import PLAIN, Emphasis
 from embedkit.heads.multinomial import Curvature, descend, sums
-from embedkit.heads.penalty import ITERATIONS, fit_penalised
+from embedkit.heads.penalty import fit_penalised
 from embedkit.heads.samples import SAMPLE, sample_of
 from embedkit.matrices import Matrix, large
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
@@ -149,12 +149,8 @@ def _fit_large(
         c=first.choice.value,
         start=(first.coefficients, first.intercepts),
     )
-    chosen = "" if value is not None else f"C chosen on {len(sample)} of {originals} images; "
-    choice = first.choice.noting(
-        f"{chosen}fitted by L-BFGS in float32 over blocks of the memory map, {made.passes} passes"
-    )
-    if not made.converged:
-        choice = choice.noting(f"not converged after {ITERATIONS} iterations")
+    given = value is not None
+    choice = noted(first.choice, made, sample=len(sample), of=originals, given=given)
     return Logistic(made.coefficients, made.intercepts, choice)
 
 

@@ -22,7 +22,7 @@ from embedkit.heads.classifier import Choice, Classifier
 from embedkit.heads.cumulative import Cumulative
 from embedkit.heads.fitting import CUMULATIVE
 from embedkit.heads.head import Head, Training
-from embedkit.heads.knn import NearestNeighbours, index_of
+from embedkit.heads.knn import ALL_COMPARED, NearestNeighbours, voters_of
 from embedkit.heads.logistic import Logistic
 from embedkit.store.schema import SCHEMA, sealed, unsealed
 
@@ -122,9 +122,12 @@ def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:
             classifier = Logistic(arrays["coefficients"], arrays["intercepts"], choice)
         else:
             vectors, origin = training.copies
-            every = np.concatenate([training.vectors[:], vectors]) if len(origin) else None
+            every = training.vectors
+            if len(origin):
+                every = np.concatenate([every[:], vectors])
+            alone = every is training.vectors and len(every) <= ALL_COMPARED
             classifier = NearestNeighbours(
-                training.index if every is None else index_of(every),
+                training.index if alone else voters_of(every),
                 np.concatenate([training.y, training.y[origin]]),
                 len(labels),
                 choice,

@@ -5,7 +5,8 @@ pair is met in the home of either row if the other is listed there. Rows that ar
 the same distances from all centres, so hardly a pair is lost; how many are is measured on a sample.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,6 +57,10 @@ class Recall:
     def value(self) -> float:
         """Share that was found; 1 where there was nothing to find."""
         return self.found / self.of if self.of else 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {**asdict(self), "recall": round(self.value, 6)}
 
 
 def pairs_in_cells(

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from embedkit.heads.mitigation import Effect
     from embedkit.heads.predict import Panel, Prediction
     from embedkit.heads.tallies import Tally
+    from embedkit.neighbours import Hits
     from embedkit.readers.containers import Unpacked
-    from embedkit.store import Neighbour, Store
+    from embedkit.store import Store
     from embedkit.store.index_files import IndexRecord
     from embedkit.store.index_plans import IndexPlan
     from embedkit.store.store import Space
@@ -270,12 +271,13 @@ def _without_source(answer: Document) -> Document:
     return {key: value for key, value in answer.items() if key != "source"}
 
 
-def neighbours(query: str, found: "Sequence[Neighbour]", sheet: Path) -> Document:
-    """Return what is nearest to a picture or a text."""
+def neighbours(query: str, found: "Hits", sheet: Path) -> Document:
+    """Return what is nearest to a picture or a text; `index` is null where all were compared."""
     return {
         "schema": "embedkit.search/1",
         "query": query,
         "neighbours": [asdict(one) | {"similarity": round(one.similarity, 6)} for one in found],
+        "index": found.by and index_found(found.by),
         "sheet": str(sheet),
     }
 

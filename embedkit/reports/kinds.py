@@ -45,7 +45,7 @@ from embedkit.reports.entries import (
     training_images,
 )
 from embedkit.reports.exported import Exported
-from embedkit.reports.text import share
+from embedkit.reports.text import searched, share
 from embedkit.store import Store
 
 
@@ -265,7 +265,7 @@ KINDS: dict[type, Kind] = {
         NEAR,
         lambda one: map(asdict, one),
         lambda one: f"{len(one)} nearest",
-        _no_words,
+        lambda one: searched(one.by),
         ("id", "label"),
         "similarity",
     ),

@@ -7,7 +7,7 @@ from embedkit.backbones.cards import Card
 from embedkit.items import ItemTable, Unreadable
 from embedkit.memory import peak_memory
 from embedkit.ranges import in_order
-from embedkit.store import Neighbour, Store
+from embedkit.store import Store
 from embedkit.store.augmented import views_in
 from embedkit.store.index_files import IndexRecord
 from embedkit.store.index_plans import IndexPlan, said
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # these bring torch and scikit-learn
     from embedkit.heads.faces import Look
     from embedkit.heads.predict import Panel, Prediction
     from embedkit.heads.tallies import Tally
+    from embedkit.neighbours import Hits
     from embedkit.readers.containers import Unpacked
     from embedkit.statistics import Estimate
 
@@ -204,14 +205,25 @@ def _answer(one: "Prediction | Unreadable") -> str:
     return "\n".join(lines)
 
 
-def neighbours(found: Sequence[Neighbour]) -> str:
-    """Return neighbours as a table, closest first."""
+def neighbours(found: "Hits") -> str:
+    """Return neighbours as a table, closest first, and by what index they were found."""
     rows = [["similarity", "split", "label", "image"]]
     rows += [[f"{one.similarity:.4f}", one.split or "-", one.label or "-", one.id] for one in found]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
+    lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
         for row in rows
+    ]
+    return "\n".join([*lines, *filter(None, [searched(found.by)])])
+
+
+def searched(record: IndexRecord | None) -> str:
+    """Say that a search may have missed some of the nearest; nothing where it compared all."""
+    if record is None:
+        return ""
+    return (
+        f"Approximate, so some nearer ones may be missing: {found(record)}; 'embedkit index "
+        "--type flat' leaves none out."
     )
 
 

@@ -7,14 +7,20 @@ from embedkit.store.index import ROUNDING, SPARE, Neighbours
 from embedkit.vectors import TIE_DECIMALS, DoubleArray, FloatArray, IntArray, check_unit_rows
 
 ROWS, QUERIES = 4096, 2048  # of a table of cosines that is held at once
-SCORED = 128  # queries whose candidates are held at once
+GATHERED = 131_072  # candidates read at once: they lie in all shards, each opened anew
+SCORED = 16_384  # of which so many are scored at once
 
 
 class Scan:
     """Exact search over the rows of a matrix, n * n * d multiplications; answers as an index does.
 
     Each row is read once for each `QUERIES` queries.
+
+    Attributes:
+        note: what it leaves out, in words: nothing.
     """
+
+    note = ""
 
     def __init__(self, vectors: Matrix) -> None:
         self._vectors = vectors
@@ -42,14 +48,11 @@ class Scan:
         while len(pending):
             fetch = min(fetch, len(self._vectors))
             candidates = self._candidates(queries[pending], fetch)
-            scores = self._scores(queries[pending], candidates)
-            # Another row might tie with the last one wanted beyond what was fetched.
-            floor = scores.min(axis=1, initial=np.inf)
-            scores[candidates == own[pending][:, None]] = -np.inf
-            order = np.lexsort((candidates, -np.round(scores, TIE_DECIMALS)))[:, :k]
-            best = np.take_along_axis(scores, order, axis=1)
-            found = np.where(best > -np.inf, np.take_along_axis(candidates, order, axis=1), -1)
+            found, best, floor = scored(
+                self._vectors, queries[pending], candidates, own[pending], k
+            )
             done = np.full(len(pending), fetch == len(self._vectors))
+            # Another row might tie with the last one wanted beyond what was fetched.
             done |= best[:, -1] > floor + 2 * ROUNDING
             rows[pending[done]], similarities[pending[done]] = found[done], best[done]
             pending = pending[~done]
@@ -66,31 +69,55 @@ class Scan:
             if floor is None:
                 fresh, found = np.broadcast_to(np.arange(table.shape[1]), table.shape), table
             else:
-                fresh, found = _above(table, floor)
+                fresh, found = above(table, floor)
             nearest = np.concatenate([nearest, part.start + fresh], axis=1)
             cosines = np.concatenate([cosines, found], axis=1)
             if nearest.shape[1] >= 2 * fetch:
-                nearest, cosines = _best(nearest, cosines, fetch)
+                nearest, cosines = best_of(nearest, cosines, fetch)
                 floor = cosines.min(axis=1)
-        return _best(nearest, cosines, fetch)[0]
+        return best_of(nearest, cosines, fetch)[0]
 
-    def _scores(self, queries: FloatArray, rows: IntArray) -> DoubleArray:
-        made = np.empty(rows.shape)
-        for part in blocks(len(rows), SCORED):
-            near = self._vectors[rows[part].ravel()].astype(np.float64)
-            near = near.reshape(*rows[part].shape, -1)
+
+def scored(
+    vectors: Matrix, queries: FloatArray, candidates: IntArray, own: IntArray, k: int
+) -> tuple[IntArray, DoubleArray, DoubleArray]:
+    """Score candidates exactly and put the best first.
+
+    Args:
+        vectors: (n, d) float32, unit rows.
+        queries: (m, d) likewise.
+        candidates: (m, c) rows, -1 for none.
+        own: (m,) a row that is not to be returned for each query; -1 for none.
+        k: at most c are returned.
+
+    Returns:
+        (m, k) rows and similarities, as `Neighbours` has them, and (m,) the least similarity of
+        all candidates.
+    """
+    scores = np.empty(candidates.shape)
+    width = max(1, candidates.shape[1])
+    for read in blocks(len(candidates), max(1, GATHERED // width)):
+        gathered = vectors[candidates[read].ravel()].reshape(*candidates[read].shape, -1)
+        for part in blocks(len(gathered), max(1, SCORED // width)):
+            near, asked = gathered[part].astype(np.float64), queries[read][part].astype(np.float64)
             # einsum and not a BLAS product: a row's sum must not depend on the rows beside it.
-            made[part] = np.einsum("qij,qj->qi", near, queries[part].astype(np.float64))
-        return np.clip(made, -1, 1)
+            scores[read][part] = np.einsum("qij,qj->qi", near, asked)
+    scores = np.clip(scores, -1, 1)
+    floor = scores.min(axis=1, initial=np.inf)
+    scores[(candidates == own[:, None]) | (candidates < 0)] = -np.inf
+    order = np.lexsort((candidates, -np.round(scores, TIE_DECIMALS)))[:, :k]
+    best = np.take_along_axis(scores, order, axis=1)
+    found = np.where(best > -np.inf, np.take_along_axis(candidates, order, axis=1), -1)
+    return found, best, floor
 
 
-def _best(nearest: IntArray, cosines: FloatArray, fetch: int) -> tuple[IntArray, FloatArray]:
+def best_of(nearest: IntArray, cosines: FloatArray, fetch: int) -> tuple[IntArray, FloatArray]:
     """Keep the `fetch` columns of each row whose cosines are highest."""
     kept = np.argpartition(cosines, -fetch, axis=1)[:, -fetch:]
     return np.take_along_axis(nearest, kept, axis=1), np.take_along_axis(cosines, kept, axis=1)
 
 
-def _above(table: FloatArray, floor: FloatArray) -> tuple[IntArray, FloatArray]:
+def above(table: FloatArray, floor: FloatArray) -> tuple[IntArray, FloatArray]:
     """Return the columns of each row whose value is above its floor, and the values.
 
     Returns:
