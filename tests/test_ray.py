@@ -11,6 +11,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
+from types import ModuleType
 from warnings import catch_warnings
 
 import numpy as np
@@ -21,11 +22,16 @@ from PIL import Image
 from test_ledger import World
 
 from embedkit.audits.refits import CONTROLS
-from embedkit.engines import Block, choose_engine
+from embedkit.audits.sights import VIEWS, neutral_views
+from embedkit.backbones import load_again
+from embedkit.engines import Block, LocalEngine, choose_engine
+from embedkit.engines.ray_workers import Making
 from embedkit.errors import InputError, WorkerError
 from embedkit.pipeline import embed
+from embedkit.pipeline.views import make_views
+from embedkit.pipeline.witnesses import Witness, of_pictures, of_store
+from embedkit.store import Store
 
-END = "end"
 NAMES = [
     f"{split}/{c}/{n}.jpg" for split in ("train", "test") for c in ("x", "y") for n in range(30)
 ]
@@ -46,7 +52,11 @@ def cluster():
                     raise
             with catch_warnings(action="ignore", category=ResourceWarning):
                 gc.collect()  # what Ray had begun, which it leaves to Python's exit to end
+        folder = Path(engine._ray._private.worker._global_node.get_temp_dir_path())
+        assert folder.is_dir()
         yield engine
+    assert not folder.exists()
+    assert "RAY_AUTH_TOKEN" not in os.environ
 
 
 @pytest.fixture
@@ -241,20 +251,32 @@ def test_an_error_of_a_task_arrives_as_it_is(cluster):
         cluster.map(refuse, [(3, n) for n in range(6)])
 
 
-def test_an_interruption_does_not_wait_for_what_was_begun(cluster, tmp_path):
+def test_an_interruption_ends_what_was_begun_even_what_does_not_listen(cluster, tmp_path):
+    """Processes that are stopped stand for those that a busy machine does not let run."""
+
     def interrupt():
-        while not list(tmp_path.iterdir()):
+        while len(list(tmp_path.glob("[01]"))) < 2:
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
 
     helper = Thread(target=interrupt)
     helper.start()
+    with pytest.raises(KeyboardInterrupt):
+        cluster.map(stand_still, [(str(tmp_path), n) for n in range(2)])
+    helper.join()
+    begun = [Path("/proc") / one.read_text() for one in tmp_path.iterdir()]
+    until = time.monotonic() + 60
+    while any(map(is_alive, begun)) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not any(map(is_alive, begun))
+    assert cluster.map(slowly_add, [(np.arange(5), n) for n in range(2)]) == [10, 11]
+
+
+def is_alive(process):
     try:
-        with pytest.raises(KeyboardInterrupt):
-            cluster.map(wait_for_the_end, [(str(tmp_path), n) for n in range(2)])
-    finally:
-        (tmp_path / END).touch()  # Ray may be slow to end what is cancelled; others need the room
-        helper.join()
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def slowly_add(shared, own):
@@ -278,10 +300,11 @@ def refuse(bad, own):
         raise InputError(f"{own} is no good")
 
 
-def wait_for_the_end(path, own):
-    (Path(path) / str(own)).touch()
-    while not (Path(path) / END).exists():
-        time.sleep(0.1)
+def stand_still(path, own):
+    whole = Path(path) / f"{own}.part"
+    whole.write_text(str(os.getpid()))
+    whole.rename(Path(path) / str(own))
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 @pytest.mark.parametrize("kind", ["logistic", "knn"])
@@ -300,6 +323,113 @@ def test_the_ledger_is_the_local_engines_byte_for_byte(cluster, monkeypatch, kin
     )
     assert json.dumps(local) == json.dumps(ray)
     assert len(divided) > CONTROLS
+
+
+def test_views_are_the_local_engines_byte_for_byte(cluster, source, tmp_path):
+    by_itself(source, tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    for name, engine in (("a", LocalEngine(1)), ("b", cluster)):
+        store = Store.open(tmp_path / name)
+        space = store.space()
+        eye = load_again(**space.record.backbone, contract_sha256=space.contract_sha256, where=name)
+        told = []
+        views = [*VIEWS, *neutral_views(store)]
+        make_views(store, space, eye, views, engine=engine, progress=told.append)
+        assert (told[-1].stage, told[-1].done) == ("looking at views", len(NAMES))
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+    assert (tmp_path / "a/views/pixels@grey").is_dir()
+
+
+# Who may come near, and who is no help.
+
+
+def test_a_ray_of_our_own_is_reached_from_this_machine_only_and_with_a_token(cluster):
+    open_ports = {}  # by inode of the socket; 0A is LISTEN
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            cells = line.split()
+            if cells[3] == "0A":
+                open_ports[cells[9]] = cells[1].partition(":")[0]
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F", f"{1 << 24:032X}"}
+    assert set(listening(cluster, open_ports)) <= loopback
+    assert len(listening(cluster, open_ports)) >= 3
+    assert cluster.map(token_of, [(None, 0)]) == [os.environ["RAY_AUTH_TOKEN"]]
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert cluster._ray._private.worker._global_node.webui_url in (None, "")
+
+
+def listening(cluster, open_ports):
+    """Return the addresses on which processes listen that were told Ray's folder."""
+    folder = cluster._ray._private.worker._global_node.get_temp_dir_path()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = folder in (process / "cmdline").read_text() or int(process.name) == os.getpid()
+            sockets = [str(one.readlink()) for one in (process / "fd").iterdir()] if ours else []
+        except OSError:
+            continue
+        inodes = {one[8:-1] for one in sockets if one.startswith("socket:")}
+        found += [open_ports[inode] for inode in inodes & open_ports.keys()]
+    return found
+
+
+def token_of(_, own):
+    return os.environ.get("RAY_AUTH_TOKEN")
+
+
+def test_workers_of_another_version_are_refused(cluster, monkeypatch):
+    monkeypatch.setattr("embedkit.__version__", "9.9")
+    with pytest.raises(InputError, match=r"on .*: there is embedkit [0-9.]+, and 9\.9 where the"):
+        list(cluster.make([Block(0, ("0",))], Toy()))
+    cluster._end_callers()
+    with pytest.raises(InputError, match="install the same on every machine of the cluster"):
+        cluster.map(slowly_add, [(np.arange(5), 0)])
+
+
+def test_a_machine_without_embedkit_is_refused(cluster, monkeypatch):
+    elsewhere = ModuleType("embedkit.elsewhere")
+    making = type("Making", (Making,), {"__module__": elsewhere.__name__})
+    elsewhere.Making = making
+    monkeypatch.setitem(sys.modules, elsewhere.__name__, elsewhere)
+    monkeypatch.setattr("embedkit.engines.ray_workers.Making", making)
+    with pytest.raises(InputError, match="a machine of the Ray cluster.* has no embedkit"):
+        list(cluster.make([Block(0, ("0",))], Toy()))
+
+
+@pytest.mark.parametrize("what", ["of_pictures", "of_store"])
+def test_a_worker_that_sees_something_else_is_refused(cluster, source, tmp_path, monkeypatch, what):
+    def seen(place, *_):
+        return (Witness(Path(place) / "not/here"),)
+
+    by_itself(source, tmp_path / "a")
+    before = tree(tmp_path / "a")
+    make_different(source, "train/x/new.jpg")
+    monkeypatch.setattr(f"embedkit.pipeline.run.{what}", seen)
+    with pytest.raises(InputError, match="on .*: .*not/here is not what the command sees there"):
+        by_ray(source, tmp_path / "a")
+    assert {name: tree(tmp_path / "a")[name] for name in before} == before
+
+
+def test_witnesses_are_what_is_there(source, tmp_path):
+    (picture,) = of_pictures(source, ["gone.jpg", NAMES[1], NAMES[0]])
+    assert picture.path == source / NAMES[1]
+    picture.check()
+    assert of_pictures(source, ["gone.jpg"]) == ()
+    assert of_pictures(Path("s3:/bucket"), [NAMES[0]]) == ()
+    assert of_store(tmp_path) == ()
+    (tmp_path / "store.json").write_text("{}")
+    (tmp_path / "journal.jsonl").write_text("one\n")
+    (store,) = of_store(tmp_path)
+    with (tmp_path / "journal.jsonl").open("a") as file:
+        file.write("two\n")
+    store.check()
+    (tmp_path / "journal.jsonl").write_text("other\n")
+    with pytest.raises(InputError, match="it is another file"):
+        store.check()
+    (tmp_path / "journal.jsonl").unlink()
+    with pytest.raises(InputError, match="No such file"):
+        store.check()
+    assert of_store(tmp_path) == (Witness(tmp_path / "store.json", b"{}"),)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -13,7 +13,8 @@ from embedkit.audits.refits import Bench
 from embedkit.audits.relabellings import relabellings
 from embedkit.errors import InputError
 from embedkit.files import sha256
-from embedkit.pipeline.views import View, read_view
+from embedkit.pipeline.seen import View
+from embedkit.pipeline.views import read_view
 from embedkit.statistics import Estimate, holm, paired_difference, proportion
 from embedkit.store import Space, Store
 from embedkit.vectors import DoubleArray, FloatArray, IntArray

@@ -11,9 +11,11 @@ from embedkit.audits.refits import Bench
 from embedkit.audits.sights import VIEWS, neutral_views
 from embedkit.audits.swaps import Swap, judge_swaps, plan_swaps
 from embedkit.backbones import Backbone, FaceBackbone, load_again
+from embedkit.engines import Engine
 from embedkit.errors import EmbedkitError, InputError
 from embedkit.pipeline.progress import OnProgress
-from embedkit.pipeline.views import View, make_views, read_view
+from embedkit.pipeline.seen import View
+from embedkit.pipeline.views import make_views, read_view
 from embedkit.statistics import Estimate, holm, paired_difference, proportion, sign_flip
 from embedkit.store import Space, Store
 from embedkit.vectors import BoolArray
@@ -77,6 +79,7 @@ def look_at_views(
     bench: Bench,
     space: Space,
     *,
+    engine: Engine | None = None,
     progress: OnProgress | None = None,
 ) -> Views:
     """Train and test a head on each view of the pictures, beside the pictures as they are.
@@ -88,6 +91,7 @@ def look_at_views(
         store: of the pictures.
         bench: rows, classes, clusters and the kind of head.
         space: that the bench's vectors are of.
+        engine: where views are embedded; None for this process.
         progress: called while pictures are embedded.
 
     Raises:
@@ -109,7 +113,7 @@ def look_at_views(
     try:
         plans = plan_swaps(store, bench)
         swapping = [view for plan in plans for view in plan.views]
-        faces = make_views(store, space, eye, [*shown, *swapping], progress=progress)
+        faces = make_views(store, space, eye, [*shown, *swapping], engine=engine, progress=progress)
     except InputError as error:
         return Views(space.name, bench.kind, reason=str(error))
     looks = [_look(store, bench, space, eye, view, view in neutral) for view in every]
