@@ -140,9 +140,7 @@ class Run:
         if not self.views:
             return None
         space = self.store.space(self.backbone)
-        return look_at_views(
-            self.store, self.bench, space, engine=self.engine, progress=self.progress
-        )
+        return look_at_views(self.store, self.bench, space, progress=self.progress)
 
     @cached_property
     def unlearnable(self) -> str:
