@@ -27,9 +27,11 @@ from embedkit.backbones import load_again
 from embedkit.engines import Block, LocalEngine, choose_engine
 from embedkit.engines.ray_workers import Making
 from embedkit.errors import InputError, WorkerError
+from embedkit.heads.training import fit
 from embedkit.pipeline import embed
 from embedkit.pipeline.views import make_views
 from embedkit.pipeline.witnesses import Witness, of_pictures, of_store
+from embedkit.reports.model_cards import ledger_of
 from embedkit.store import Store
 
 NAMES = [
@@ -474,6 +476,34 @@ def test_an_audit_that_cannot_be_divided_is_refused_in_one_line(tmp_path, capsys
         assert main(["audit", str(tmp_path / source), "--quiet", *options]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert said in line
+
+
+def test_training_is_divided_only_where_there_is_something_to_divide(tmp_path, capsys):
+    by_itself(make_different(tmp_path / "faces", *NAMES[::10]), tmp_path / "store")
+    for options, said in (
+        (["--engine", "ray"], "--engine ray divides what --ledger trains again"),
+        (["--engine", "rya", "--ledger"], "--engine is 'rya'; known are local, ray"),
+        (["--ray-address", "localhost:1"], "--ray-address belongs to --engine ray"),
+    ):
+        assert main(["train", str(tmp_path / "store"), "--quiet", *options]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line
+        assert not (tmp_path / "store/heads").exists()
+
+
+def test_the_ledger_of_a_card_is_the_same_by_either_engine(cluster, planted_store, monkeypatch):
+    divided = []
+    original = type(cluster).map
+
+    def counted(self, function, tasks):
+        divided.append(len(tasks))
+        return original(self, function, tasks)
+
+    monkeypatch.setattr("embedkit.engines.ray.RayEngine.map", counted)
+    head = fit(planted_store, head="knn", backbone="mtcnn")
+    local, ray = (ledger_of(head, engine=engine).to_dict() for engine in ("local", "ray"))
+    assert json.dumps(local) == json.dumps(ray)
+    assert sum(divided) > CONTROLS
 
 
 def test_without_ray_it_is_said_how_to_get_it(source, tmp_path, capsys, monkeypatch):

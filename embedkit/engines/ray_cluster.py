@@ -1,5 +1,6 @@
 """Ray itself: one of our own that nobody else reaches, or a cluster that is there already."""
 
+import atexit
 import importlib
 import os
 import secrets
@@ -9,6 +10,7 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from logging import ERROR
 from pathlib import Path
 from typing import Any
@@ -77,7 +79,13 @@ def started(ray: Any, cores: int) -> Iterator[None]:
         InputError: it does not start.
     """
     above = os.environ.get("RAY_TMPDIR") or (TEMPORARY if TEMPORARY.is_dir() else None)
-    folder = tempfile.mkdtemp(prefix="embedkit-ray-", dir=above)
+    try:
+        folder = tempfile.mkdtemp(prefix="embedkit-ray-", dir=above)
+    except OSError as error:
+        raise InputError(f"Ray cannot be started: {above} takes no folder: {error}") from None
+    clean = partial(shutil.rmtree, folder, ignore_errors=True)
+    # What Ray began before it failed to start, it ends at Python's exit, which goes backwards.
+    atexit.register(clean)
     options = {
         "address": "local",
         "num_cpus": max(usable_cores(), cores),
@@ -100,7 +108,7 @@ def started(ray: Any, cores: int) -> Iterator[None]:
     finally:
         _look_again(ray)
         constants.ENABLE_RAY_CLUSTER = reaches_out
-        shutil.rmtree(folder, ignore_errors=True)
+        clean()
 
 
 @contextmanager
