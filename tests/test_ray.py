@@ -44,16 +44,17 @@ def cluster():
     """Return Ray with two cores, joined once for all tests."""
     pytest.importorskip("ray", reason="Ray is not installed")
     with ExitStack() as started:
-        # Ray gives up on a node that takes 30 s to start, which it may on a busy machine.
-        for last in (False, False, False, True):
-            try:
-                engine = started.enter_context(choose_engine("ray"))
-                break
-            except InputError:
-                if last:
-                    raise
-            with catch_warnings(action="ignore", category=ResourceWarning):
-                gc.collect()  # what Ray had begun, which it leaves to Python's exit to end
+        # Ray gives up on a node that takes 30 s to start, which it may on a busy machine; what it
+        # had begun, it leaves to Python's exit to end.
+        with catch_warnings(action="ignore", category=ResourceWarning):
+            for last in (False, False, False, True):
+                try:
+                    engine = started.enter_context(choose_engine("ray"))
+                    break
+                except InputError:
+                    if last:
+                        raise
+                gc.collect()
         folder = Path(engine._ray._private.worker._global_node.get_temp_dir_path())
         assert folder.is_dir()
         yield engine
