@@ -116,6 +116,7 @@ def main() -> None:
     if kept.exists():  # another part may have been measured meanwhile
         found = json.loads(kept.read_text()) | found
     kept.write_text(json.dumps(found, indent=1, default=float) + "\n")
+    found = json.loads(kept.read_text())  # the same numbers, whether measured now or before
     missing = {"simulation", "pieces", "mtcnn"} - found.keys()
     if missing:
         print(f"no page yet: {', '.join(sorted(missing))} not measured")

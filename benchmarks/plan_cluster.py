@@ -85,7 +85,7 @@ class Actor:
     make: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        self.open = SimpleNamespace(remote=lambda _: self.cluster.begin(self, None))
+        self.open = SimpleNamespace(remote=lambda *_: self.cluster.begin(self, None))
         self.make = SimpleNamespace(remote=lambda one: self.cluster.begin(self, one.number))
 
 

@@ -36,6 +36,7 @@ SCRIPTS = (
     "embedding_speed.py",
     "embedding.py",
     "ray_faults.py",
+    "ray_audit.py",
     "plan.py",
     "whole_audit.py",
     "all_pairs.py",

@@ -11,6 +11,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
+from types import ModuleType
 from warnings import catch_warnings
 
 import numpy as np
@@ -21,11 +22,18 @@ from PIL import Image
 from test_ledger import World
 
 from embedkit.audits.refits import CONTROLS
-from embedkit.engines import Block, choose_engine
+from embedkit.audits.sights import VIEWS, neutral_views
+from embedkit.backbones import load_again
+from embedkit.engines import Block, LocalEngine, choose_engine
+from embedkit.engines.ray_workers import Making
 from embedkit.errors import InputError, WorkerError
+from embedkit.heads.training import fit
 from embedkit.pipeline import embed
+from embedkit.pipeline.views import make_views
+from embedkit.pipeline.witnesses import Witness, of_pictures, of_store
+from embedkit.reports.model_cards import ledger_of
+from embedkit.store import Store
 
-END = "end"
 NAMES = [
     f"{split}/{c}/{n}.jpg" for split in ("train", "test") for c in ("x", "y") for n in range(30)
 ]
@@ -36,17 +44,22 @@ def cluster():
     """Return Ray with two cores, joined once for all tests."""
     pytest.importorskip("ray", reason="Ray is not installed")
     with ExitStack() as started:
-        # Ray gives up on a node that takes 30 s to start, which it may on a busy machine.
-        for last in (False, False, False, True):
-            try:
-                engine = started.enter_context(choose_engine("ray"))
-                break
-            except InputError:
-                if last:
-                    raise
-            with catch_warnings(action="ignore", category=ResourceWarning):
-                gc.collect()  # what Ray had begun, which it leaves to Python's exit to end
+        # Ray gives up on a node that takes 30 s to start, which it may on a busy machine; what it
+        # had begun, it leaves to Python's exit to end.
+        with catch_warnings(action="ignore", category=ResourceWarning):
+            for last in (False, False, False, True):
+                try:
+                    engine = started.enter_context(choose_engine("ray"))
+                    break
+                except InputError:
+                    if last:
+                        raise
+                gc.collect()
+        folder = Path(engine._ray._private.worker._global_node.get_temp_dir_path())
+        assert folder.is_dir()
         yield engine
+    assert not folder.exists()
+    assert "RAY_AUTH_TOKEN" not in os.environ
 
 
 @pytest.fixture
@@ -241,20 +254,32 @@ def test_an_error_of_a_task_arrives_as_it_is(cluster):
         cluster.map(refuse, [(3, n) for n in range(6)])
 
 
-def test_an_interruption_does_not_wait_for_what_was_begun(cluster, tmp_path):
+def test_an_interruption_ends_what_was_begun_even_what_does_not_listen(cluster, tmp_path):
+    """Processes that are stopped stand for those that a busy machine does not let run."""
+
     def interrupt():
-        while not list(tmp_path.iterdir()):
+        while len(list(tmp_path.glob("[01]"))) < 2:
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
 
     helper = Thread(target=interrupt)
     helper.start()
+    with pytest.raises(KeyboardInterrupt):
+        cluster.map(stand_still, [(str(tmp_path), n) for n in range(2)])
+    helper.join()
+    begun = [Path("/proc") / one.read_text() for one in tmp_path.iterdir()]
+    until = time.monotonic() + 60
+    while any(map(is_alive, begun)) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not any(map(is_alive, begun))
+    assert cluster.map(slowly_add, [(np.arange(5), n) for n in range(2)]) == [10, 11]
+
+
+def is_alive(process):
     try:
-        with pytest.raises(KeyboardInterrupt):
-            cluster.map(wait_for_the_end, [(str(tmp_path), n) for n in range(2)])
-    finally:
-        (tmp_path / END).touch()  # Ray may be slow to end what is cancelled; others need the room
-        helper.join()
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def slowly_add(shared, own):
@@ -278,10 +303,11 @@ def refuse(bad, own):
         raise InputError(f"{own} is no good")
 
 
-def wait_for_the_end(path, own):
-    (Path(path) / str(own)).touch()
-    while not (Path(path) / END).exists():
-        time.sleep(0.1)
+def stand_still(path, own):
+    whole = Path(path) / f"{own}.part"
+    whole.write_text(str(os.getpid()))
+    whole.rename(Path(path) / str(own))
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 @pytest.mark.parametrize("kind", ["logistic", "knn"])
@@ -300,6 +326,113 @@ def test_the_ledger_is_the_local_engines_byte_for_byte(cluster, monkeypatch, kin
     )
     assert json.dumps(local) == json.dumps(ray)
     assert len(divided) > CONTROLS
+
+
+def test_views_are_the_local_engines_byte_for_byte(cluster, source, tmp_path):
+    by_itself(source, tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    for name, engine in (("a", LocalEngine(1)), ("b", cluster)):
+        store = Store.open(tmp_path / name)
+        space = store.space()
+        eye = load_again(**space.record.backbone, contract_sha256=space.contract_sha256, where=name)
+        told = []
+        views = [*VIEWS, *neutral_views(store)]
+        make_views(store, space, eye, views, engine=engine, progress=told.append)
+        assert (told[-1].stage, told[-1].done) == ("looking at views", len(NAMES))
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+    assert (tmp_path / "a/views/pixels@grey").is_dir()
+
+
+# Who may come near, and who is no help.
+
+
+def test_a_ray_of_our_own_is_reached_from_this_machine_only_and_with_a_token(cluster):
+    open_ports = {}  # by inode of the socket; 0A is LISTEN
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            cells = line.split()
+            if cells[3] == "0A":
+                open_ports[cells[9]] = cells[1].partition(":")[0]
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F", f"{1 << 24:032X}"}
+    assert set(listening(cluster, open_ports)) <= loopback
+    assert len(listening(cluster, open_ports)) >= 3
+    assert cluster.map(token_of, [(None, 0)]) == [os.environ["RAY_AUTH_TOKEN"]]
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert cluster._ray._private.worker._global_node.webui_url in (None, "")
+
+
+def listening(cluster, open_ports):
+    """Return the addresses on which processes listen that were told Ray's folder."""
+    folder = cluster._ray._private.worker._global_node.get_temp_dir_path()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = folder in (process / "cmdline").read_text() or int(process.name) == os.getpid()
+            sockets = [str(one.readlink()) for one in (process / "fd").iterdir()] if ours else []
+        except OSError:
+            continue
+        inodes = {one[8:-1] for one in sockets if one.startswith("socket:")}
+        found += [open_ports[inode] for inode in inodes & open_ports.keys()]
+    return found
+
+
+def token_of(_, own):
+    return os.environ.get("RAY_AUTH_TOKEN")
+
+
+def test_workers_of_another_version_are_refused(cluster, monkeypatch):
+    monkeypatch.setattr("embedkit.__version__", "9.9")
+    with pytest.raises(InputError, match=r"on .*: there is embedkit [0-9.]+, and 9\.9 where the"):
+        list(cluster.make([Block(0, ("0",))], Toy()))
+    cluster._end_callers()
+    with pytest.raises(InputError, match="install the same on every machine of the cluster"):
+        cluster.map(slowly_add, [(np.arange(5), 0)])
+
+
+def test_a_machine_without_embedkit_is_refused(cluster, monkeypatch):
+    elsewhere = ModuleType("embedkit.elsewhere")
+    making = type("Making", (Making,), {"__module__": elsewhere.__name__})
+    elsewhere.Making = making
+    monkeypatch.setitem(sys.modules, elsewhere.__name__, elsewhere)
+    monkeypatch.setattr("embedkit.engines.ray_workers.Making", making)
+    with pytest.raises(InputError, match="a machine of the Ray cluster.* has no embedkit"):
+        list(cluster.make([Block(0, ("0",))], Toy()))
+
+
+@pytest.mark.parametrize("what", ["of_pictures", "of_store"])
+def test_a_worker_that_sees_something_else_is_refused(cluster, source, tmp_path, monkeypatch, what):
+    def seen(place, *_):
+        return (Witness(Path(place) / "not/here"),)
+
+    by_itself(source, tmp_path / "a")
+    before = tree(tmp_path / "a")
+    make_different(source, "train/x/new.jpg")
+    monkeypatch.setattr(f"embedkit.pipeline.run.{what}", seen)
+    with pytest.raises(InputError, match="on .*: .*not/here is not what the command sees there"):
+        by_ray(source, tmp_path / "a")
+    assert {name: tree(tmp_path / "a")[name] for name in before} == before
+
+
+def test_witnesses_are_what_is_there(source, tmp_path):
+    (picture,) = of_pictures(source, ["gone.jpg", NAMES[1], NAMES[0]])
+    assert picture.path == source / NAMES[1]
+    picture.check()
+    assert of_pictures(source, ["gone.jpg"]) == ()
+    assert of_pictures(Path("s3:/bucket"), [NAMES[0]]) == ()
+    assert of_store(tmp_path) == ()
+    (tmp_path / "store.json").write_text("{}")
+    (tmp_path / "journal.jsonl").write_text("one\n")
+    (store,) = of_store(tmp_path)
+    with (tmp_path / "journal.jsonl").open("a") as file:
+        file.write("two\n")
+    store.check()
+    (tmp_path / "journal.jsonl").write_text("other\n")
+    with pytest.raises(InputError, match="it is another file"):
+        store.check()
+    (tmp_path / "journal.jsonl").unlink()
+    with pytest.raises(InputError, match="No such file"):
+        store.check()
+    assert of_store(tmp_path) == (Witness(tmp_path / "store.json", b"{}"),)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -344,6 +477,34 @@ def test_an_audit_that_cannot_be_divided_is_refused_in_one_line(tmp_path, capsys
         assert main(["audit", str(tmp_path / source), "--quiet", *options]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert said in line
+
+
+def test_training_is_divided_only_where_there_is_something_to_divide(tmp_path, capsys):
+    by_itself(make_different(tmp_path / "faces", *NAMES[::10]), tmp_path / "store")
+    for options, said in (
+        (["--engine", "ray"], "--engine ray divides what --ledger trains again"),
+        (["--engine", "rya", "--ledger"], "--engine is 'rya'; known are local, ray"),
+        (["--ray-address", "localhost:1"], "--ray-address belongs to --engine ray"),
+    ):
+        assert main(["train", str(tmp_path / "store"), "--quiet", *options]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line
+        assert not (tmp_path / "store/heads").exists()
+
+
+def test_the_ledger_of_a_card_is_the_same_by_either_engine(cluster, planted_store, monkeypatch):
+    divided = []
+    original = type(cluster).map
+
+    def counted(self, function, tasks):
+        divided.append(len(tasks))
+        return original(self, function, tasks)
+
+    monkeypatch.setattr("embedkit.engines.ray.RayEngine.map", counted)
+    head = fit(planted_store, head="knn", backbone="mtcnn")
+    local, ray = (ledger_of(head, engine=engine).to_dict() for engine in ("local", "ray"))
+    assert json.dumps(local) == json.dumps(ray)
+    assert sum(divided) > CONTROLS
 
 
 def test_without_ray_it_is_said_how_to_get_it(source, tmp_path, capsys, monkeypatch):

@@ -77,7 +77,7 @@ LEAVES = {
     "tkinter": ("cli/",),
     "openvino": ("embedkit/backbones/openvino_runtime.py",),
     "fsspec": ("embedkit/remote.py",),
-    "ray": ("embedkit/engines/ray.py",),
+    "ray": ("embedkit/engines/ray",),
 }
 
 

@@ -31,10 +31,12 @@ from embedkit.audits.sights import (
 from embedkit.audits.swaps import Plan, judge_swaps
 from embedkit.audits.views import Views, look_at_views
 from embedkit.backbones import embed_pictures, load_again
+from embedkit.engines import LocalEngine
 from embedkit.errors import UnreadableImageError
 from embedkit.images import decode, decode_pixels, encoding, read_bytes
 from embedkit.pipeline import embed
-from embedkit.pipeline.views import FACES, Sight, View, make_views, read_view, view_folder
+from embedkit.pipeline.seen import Sight, View
+from embedkit.pipeline.views import FACES, make_views, read_view, view_folder
 from embedkit.reports.page import render
 from embedkit.store import Store
 from embedkit.store.augmented import VIEWS as FOLDER
@@ -315,7 +317,7 @@ def test_an_interrupted_view_looks_like_none_and_is_finished_later(few, monkeypa
     assert counted.seen == 2 * (len(few.items) - 3)
     interrupted = tree(few.path / FOLDER)
     shutil.rmtree(few.path / FOLDER)
-    make_views(few, space, eye, PLAIN[:2], threads=1)
+    make_views(few, space, eye, PLAIN[:2], engine=LocalEngine(1))
     assert tree(few.path / FOLDER) == interrupted
 
 

@@ -98,7 +98,8 @@ def audit(
 ) -> None:
     """Run every audit that can run: how much of this accuracy is real?
 
-    With --engine ray, heads that the ledger trains again are trained by worker processes.
+    With --engine ray, worker processes train the heads that the ledger trains again, and embed
+    what --views shows.
 
     \b
         embedkit audit indexes/faces --report faces.html --report faces.md

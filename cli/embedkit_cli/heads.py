@@ -9,11 +9,13 @@ from embedkit_cli import console
 from embedkit_cli.options import (
     Backbone,
     By,
+    Engine,
     HeadPath,
     Json,
     Label,
     MovedStore,
     Quiet,
+    RayAddress,
     Seed,
     StorePath,
 )
@@ -55,6 +57,8 @@ def train(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Default: in the store's heads/."),
     ] = None,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -69,7 +73,8 @@ def train(
     every image is written beside it, as guesses of an attribute that nobody has labelled.
 
     A model card is written beside every head: data, figures by class and group, limits, and with
-    --ledger what the accuracy becomes without copies and people on both sides.
+    --ledger what the accuracy becomes without copies and people on both sides. With --engine ray,
+    heads that the ledger trains again are trained by worker processes.
 
     \b
         embedkit train indexes/faces --ledger
@@ -78,6 +83,7 @@ def train(
         embedkit train indexes/faces --head zeroshot --prompts smile.txt --label smile
     """
     from embedkit.audits.ledger import Ledger
+    from embedkit.engines import ENGINES, choose_engine
     from embedkit.errors import InputError
     from embedkit.files import write_output
     from embedkit.heads import evaluate as score
@@ -90,6 +96,12 @@ def train(
     from embedkit.store import Store
     from embedkit.store.schema import parquet_bytes
 
+    choose_engine(engine, address=ray_address)
+    if engine != ENGINES[0] and not ledger:
+        raise InputError(
+            f"--engine {engine} divides what --ledger trains again; a head alone is trained in one "
+            "process, so give --ledger too, or leave the engine out"
+        )
     if (head == texts.KIND) != (prompts is not None):
         raise InputError("--head zeroshot and --prompts FILE go together")
     way = Balance(balance, by, select)
@@ -125,7 +137,9 @@ def train(
     real: Ledger | str = "train again with --ledger"
     if ledger:
         with console.progress() as update:
-            real = ledger_of(fitted, seed=seed, progress=update)
+            real = ledger_of(
+                fitted, seed=seed, engine=engine, ray_address=ray_address, progress=update
+            )
     if isinstance(real, str) and ledger:
         console.say(f"No ledger: {real}")
     card = write_model_card(fitted, path, evaluation=scored, effect=effect, ledger=real, seed=seed)

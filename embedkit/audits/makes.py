@@ -11,7 +11,7 @@ from embedkit.audits.changes import jpeg_of
 from embedkit.audits.pictures import read_again
 from embedkit.errors import InputError, UnreadableImageError
 from embedkit.images import Encoding, encoding
-from embedkit.pipeline.views import Sight
+from embedkit.pipeline.seen import Sight
 from embedkit.store import Store
 from embedkit.vectors import IntArray, Pixels
 

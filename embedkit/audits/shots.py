@@ -14,7 +14,7 @@ from embedkit.backbones import Backbone, FaceBackbone, PreparedBackbone
 from embedkit.backbones.preprocessing import Preprocessing
 from embedkit.errors import EmbedkitError, UnreadableImageError
 from embedkit.images import decode, read_bytes, shrunk, strict_pillow
-from embedkit.pipeline.views import LONGEST
+from embedkit.pipeline.seen import LONGEST
 from embedkit.vectors import BoolArray, FloatArray, Pixels
 from embedkit.workers import usable_cores, workers
 

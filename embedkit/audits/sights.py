@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 
 from embedkit.audits.changes import cropped, jpeg
 from embedkit.audits.looks import ALIKE
-from embedkit.pipeline.views import Sight, View
+from embedkit.pipeline.seen import Sight, View
 from embedkit.store import Store
 from embedkit.vectors import BoolArray, Pixels
 

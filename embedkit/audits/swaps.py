@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from embedkit.audits.base import ALPHA, Statement, rounded
-from embedkit.audits.fits import Refit
+from embedkit.audits.fits import Images, Question, answer
 from embedkit.audits.makes import Make, make_of
 from embedkit.audits.refits import Bench
 from embedkit.audits.relabellings import relabellings
 from embedkit.errors import InputError
 from embedkit.files import sha256
-from embedkit.pipeline.views import View, read_view
+from embedkit.pipeline.seen import View
+from embedkit.pipeline.views import read_view
 from embedkit.statistics import Estimate, holm, paired_difference, proportion
 from embedkit.store import Space, Store
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
@@ -162,21 +163,37 @@ def _by_chance(
         rows = np.sort(np.random.default_rng(bench.seed).choice(rows, MOST, replace=False))
         refit = bench.fit(rows, value=value)
     drawn = relabellings(bench.y[rows], bench.clusters[rows], draws=DRAWS, seed=bench.seed)
-    for place in range(1 + DRAWS):
-        if place:
-            y = bench.y.copy()
-            y[rows] = drawn[place - 1]
-            refit = bench.fit(rows, y, value=value)
-        made[place] = [_differences(refit, *each).mean() for each in zip(plans, shown, strict=True)]
+    asked = [each for pair in shown for each in pair]
+    made[0] = _means(plans, [refit.answers(each) for each in asked])
+    bounds = np.cumsum([len(rows), *(len(each) for each in asked)])
+    images = Images(
+        bench.kind,
+        np.concatenate([np.asarray(bench.vectors[rows]), *asked]),
+        bench.y[rows],
+        bench.clusters[rows],
+        bench.seed,
+    )
+    learned = np.arange(len(rows))
+    question = Question(np.arange(bounds[0], bounds[-1]), learned, value=value)
+    tasks = [(images, replace(question, y=y.astype(np.int64))) for y in drawn]
+    for place, found in enumerate(bench.engine.map(answer, tasks), 1):
+        made[place] = _means(plans, np.split(found.classes, bounds[1:-1] - bounds[0]))
     return made[0], made[1:]
 
 
-def _differences(head: Refit, plan: Plan, vectors: tuple[FloatArray, FloatArray]) -> DoubleArray:
-    """Return (n,) whether each picture is answered with the class, swapped less with its own."""
-    if plan.reason:
-        return np.zeros(1)
-    other, own = (head.answers(each) == plan.given for each in vectors)
-    return np.asarray(other.astype(np.float64) - own)
+def _means(plans: Sequence[Plan], answers: Sequence[IntArray]) -> DoubleArray:
+    """Return (plans,) how many more pictures are answered with the class swapped than their own.
+
+    Args:
+        plans: of the swaps.
+        answers: to the swapped pictures of each plan, and to its own, in turn.
+    """
+    pairs = zip(plans, answers[::2], answers[1::2], strict=True)
+    shares = [
+        (0.0, 0.0) if plan.reason else (np.mean(other == plan.given), np.mean(own == plan.given))
+        for plan, other, own in pairs
+    ]
+    return np.array([other - own for other, own in shares])
 
 
 def _plan(store: Store, bench: Bench, given: int, to: int, makes: tuple[Make, Make]) -> Plan:

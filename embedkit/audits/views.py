@@ -7,13 +7,14 @@ import numpy as np
 
 from embedkit.audits.base import MATERIAL
 from embedkit.audits.looks import ALIKE, WITHOUT, Look, of_neutral, of_taken
-from embedkit.audits.refits import Bench
+from embedkit.audits.refits import Bench, ask_first
 from embedkit.audits.sights import VIEWS, neutral_views
 from embedkit.audits.swaps import Swap, judge_swaps, plan_swaps
 from embedkit.backbones import Backbone, FaceBackbone, load_again
 from embedkit.errors import EmbedkitError, InputError
 from embedkit.pipeline.progress import OnProgress
-from embedkit.pipeline.views import View, make_views, read_view
+from embedkit.pipeline.seen import View
+from embedkit.pipeline.views import make_views, read_view
 from embedkit.statistics import Estimate, holm, paired_difference, proportion, sign_flip
 from embedkit.store import Space, Store
 from embedkit.vectors import BoolArray
@@ -86,7 +87,7 @@ def look_at_views(
 
     Args:
         store: of the pictures.
-        bench: rows, classes, clusters and the kind of head.
+        bench: rows, classes, clusters and the kind of head; its engine embeds and trains.
         space: that the bench's vectors are of.
         progress: called while pictures are embedded.
 
@@ -109,10 +110,15 @@ def look_at_views(
     try:
         plans = plan_swaps(store, bench)
         swapping = [view for plan in plans for view in plan.views]
-        faces = make_views(store, space, eye, [*shown, *swapping], progress=progress)
+        faces = make_views(
+            store, space, eye, [*shown, *swapping], engine=bench.engine, progress=progress
+        )
     except InputError as error:
         return Views(space.name, bench.kind, reason=str(error))
-    looks = [_look(store, bench, space, eye, view, view in neutral) for view in every]
+    benches = {view.name: _benches(store, bench, space, eye, view) for view in every}
+    made = [one for pair in benches.values() if not isinstance(pair, str) for one in pair]
+    ask_first([one for one in made if one is not bench])
+    looks = [_look(view, view in neutral, benches[view.name]) for view in every]
     shown_row = next((row for row in bench.test if faces[row] is not None), bench.test[0])
     p, p_above = (holm([getattr(one, key) for one in looks]) for key in ("p", "p_above"))
     return Views(
@@ -127,14 +133,15 @@ def look_at_views(
     )
 
 
-def _look(
-    store: Store, bench: Bench, space: Space, eye: Backbone, view: View, neutral: bool
-) -> Look:
+def _benches(
+    store: Store, bench: Bench, space: Space, eye: Backbone, view: View
+) -> tuple[Bench, Bench] | str:
+    """Return the bench of the pictures in a view as they are, and that of the view; or why none."""
     if view.face_only and isinstance(eye, FaceBackbone):
-        return _none(view, neutral, f"{space.name} sees faces alone as it is")
+        return f"{space.name} sees faces alone as it is"
     kept = read_view(store, space, view.name)
     if kept is None:
-        return _none(view, neutral, "no face was found in any picture")
+        return "no face was found in any picture"
     images = list(zip(store.items.ids, map(str, store.items.column("sha256")), strict=True))
     rows, places = kept.of(images)
     vectors = np.zeros_like(bench.vectors)
@@ -142,18 +149,24 @@ def _look(
     seen = np.isin(np.arange(len(images)), places)
     reason = _too_few(bench, seen)
     if reason:
-        return _none(view, neutral, reason)
+        return reason
     plain = bench if seen[bench.pool].all() else bench.within(seen)
-    head = plain.seeing(vectors)
+    return plain, plain.seeing(vectors)
+
+
+def _look(view: View, neutral: bool, benches: tuple[Bench, Bench] | str) -> Look:
+    if isinstance(benches, str):
+        return _none(view, neutral, benches)
+    plain, head = benches
     right, before = head.right(head.first), plain.right(plain.first)
     truth, clusters = plain.y[plain.test], plain.clusters[plain.test]
     commonest = truth == int(np.bincount(plain.y[plain.train]).argmax())
 
     def share(of: BoolArray) -> Estimate:
-        return proportion(of, clusters, seed=bench.seed)
+        return proportion(of, clusters, seed=plain.seed)
 
     def tested(than: BoolArray) -> float:
-        return sign_flip(right.astype(float) - than, clusters, seed=bench.seed)
+        return sign_flip(right.astype(float) - than, clusters, seed=plain.seed)
 
     return Look(
         name=view.name,
@@ -161,10 +174,10 @@ def _look(
         neutral=neutral,
         accuracy=share(right),
         plain=share(before),
-        difference=paired_difference(right, before, clusters, seed=bench.seed),
+        difference=paired_difference(right, before, clusters, seed=plain.seed),
         p=tested(before),
         majority=share(commonest),
-        above=paired_difference(right, commonest, clusters, seed=bench.seed),
+        above=paired_difference(right, commonest, clusters, seed=plain.seed),
         p_above=tested(commonest),
     )
 

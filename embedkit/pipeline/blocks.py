@@ -19,6 +19,7 @@ from embedkit.items import FACES, Unreadable, path_of_id
 from embedkit.nuisance import TOGETHER, Glance, glance, nuisances
 from embedkit.pipeline.passes import Passes
 from embedkit.pipeline.progress import FaceTally
+from embedkit.pipeline.witnesses import Witness
 from embedkit.store.blocks import write_rows, write_vectors
 from embedkit.store.journal import Entry
 from embedkit.store.writer import FACT_SCHEMA
@@ -77,11 +78,13 @@ class Recipe:
         root: of the images.
         store: folder that the files are written to.
         networks: how each is loaded, by space; see `load_again`.
+        witnesses: that the other process must see.
     """
 
     root: Path
     store: Path
     networks: dict[str, dict[str, str]]
+    witnesses: tuple[Witness, ...] = ()
 
     @property
     def on_gpu(self) -> bool:
@@ -95,8 +98,10 @@ class Recipe:
             threads: that will run them side by side.
 
         Raises:
-            EmbedkitError: as `load_again`.
+            EmbedkitError: a witness is not there, or as `load_again`.
         """
+        for witness in self.witnesses:
+            witness.check()
         networks = {name: load_again(**how) for name, how in self.networks.items()}
         return BlockMaker(self, networks, threads)
 

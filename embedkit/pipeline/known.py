@@ -10,6 +10,7 @@ from embedkit.errors import InputError, UnreadableImageError
 from embedkit.files import sha256
 from embedkit.images import decode_pixels, read_bytes
 from embedkit.pipeline.blocks import Task, hash_of
+from embedkit.pipeline.witnesses import Witness
 from embedkit.store import Store
 from embedkit.vectors import Pixels
 
@@ -25,7 +26,19 @@ def known_pixels(store: Store, id_: str, expected: str) -> Pixels:
     Raises:
         InputError: it is gone, or is another file now.
     """
-    path = store.items.path(id_)
+    return pixels_at(store.items.path(id_), expected)
+
+
+def pixels_at(path: Path, expected: str) -> Pixels:
+    """Return the pixels of an image, (h, w, 3) uint8 RGB, upright.
+
+    Args:
+        path: of its file, or its URL.
+        expected: SHA-256 of it when it was embedded.
+
+    Raises:
+        InputError: it is gone, or is another file now.
+    """
     try:
         data = read_bytes(path)
         if sha256(data) == expected:
@@ -42,19 +55,27 @@ class Checker:
     Attributes:
         root: of the images.
         count: called after each image.
+        witnesses: that another process must see.
     """
 
     root: Path
     count: Callable[[], None] = field(default=lambda: None)
+    witnesses: tuple[Witness, ...] = ()
     on_gpu: ClassVar[bool] = False
 
     @property
     def recipe(self) -> "Checker":
         """Return one for another process."""
-        return Checker(self.root)
+        return Checker(self.root, witnesses=self.witnesses)
 
     def open(self, threads: int) -> "Checker":
-        """Return itself: it needs no network."""
+        """Return itself: it needs no network.
+
+        Raises:
+            InputError: a witness is not there.
+        """
+        for witness in self.witnesses:
+            witness.check()
         return self
 
     def load(self, block: Task, id_: str) -> bool:

@@ -28,6 +28,7 @@ from embedkit.pipeline.spaces import (
     recorded_in,
     space_record,
 )
+from embedkit.pipeline.witnesses import of_pictures, of_store
 from embedkit.readers.splits import TEST_SHARE, make_split
 from embedkit.remote import absolute
 from embedkit.statistics import clusters_of
@@ -158,7 +159,8 @@ class Run:
 
     def _maker(self) -> BlockMaker:
         networks = {name: again(name, one) for name, one in self._loaded.items()}
-        recipe = Recipe(self.items.root, self.writer.path, networks)
+        witnesses = of_pictures(self.items.root, self.items.ids) + of_store(self.writer.path)
+        recipe = Recipe(self.items.root, self.writer.path, networks, witnesses)
 
         def count(refused: int) -> None:
             self._reporter.count(len(self.writer.refused) + refused)
@@ -177,7 +179,9 @@ class Run:
         known = list(self.writer.blocks)
         blocks = [Task(one.number, tuple(one.ids), known=_hashes(one)) for one in known]
         self._reporter.start("checking what is there", sum(len(one.ids) for one in blocks))
-        checker = Checker(self.items.root, self._reporter.count)
+        ids = (id_ for one in blocks for id_ in one.ids)
+        witnesses = of_pictures(self.items.root, ids)
+        checker = Checker(self.items.root, self._reporter.count, witnesses)
         found = list(self.engine.make(blocks, checker))
         for block, same in zip(known, found, strict=True):
             keep = [id_ in listed and one for id_, one in zip(block.ids, same, strict=True)]

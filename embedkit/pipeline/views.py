@@ -5,24 +5,19 @@ The vectors are kept in `views/SPACE@VIEW/` of the store, in the form of altered
 What is kept is found again by the contract of the space, the view and the bytes of the pictures.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from embedkit.backbones import Backbone, FaceBackbone
-from embedkit.engines import Block, LocalEngine
+from embedkit.engines import Engine, LocalEngine
 from embedkit.errors import StoreError
-from embedkit.images import shrunk, strict_pillow
+from embedkit.images import strict_pillow
 from embedkit.pipeline.faces import find_faces
-from embedkit.pipeline.known import known_pixels
-from embedkit.pipeline.passes import Passes
 from embedkit.pipeline.progress import OnProgress, Reporter
+from embedkit.pipeline.seen import Chunk, Shown, View, ViewMaker, ViewRecipe
+from embedkit.pipeline.witnesses import of_pictures, of_store
 from embedkit.store import Space, Store
 from embedkit.store.augmented import (
     VIEWS,
@@ -30,63 +25,16 @@ from embedkit.store.augmented import (
     chunk_key,
     find_chunk,
     read_augmented,
-    write_chunk,
     write_record,
 )
 from embedkit.store.journal import told
 from embedkit.store.lock import writer_lock
-from embedkit.vectors import FloatArray, Pixels
 
 if TYPE_CHECKING:
     from embedkit.backbones.faces import Face  # brings torchvision
 
 CHUNK = 256  # pictures of which each view is committed together
 FACES = "faces"
-# Longer side of a picture to be changed; a larger one is made smaller first, or the changes would
-# take longer than the network.
-LONGEST = 1536
-
-Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """A picture that is to be changed.
-
-    Attributes:
-        pixels: (h, w, 3) uint8 RGB, upright: all of it, or the part that the network sees.
-        box: left, top, right and bottom of the face in it, in pixels; None where there is none.
-        sha256: of its file, from which whatever is drawn at random is drawn.
-    """
-
-    pixels: Pixels
-    box: Box | None
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A way to change pictures.
-
-    Attributes:
-        name: as in `mtcnn@grey`.
-        words: what is seen, for people.
-        change: from a picture to what is seen of it.
-        how: what its pictures depend on besides; other words make it another view.
-        whole: whether it is made of the whole picture; else of the part that the network sees.
-        of_face: whether it needs the place of the face; then it is made of the whole picture.
-        face_only: whether it leaves the face only, which a network that sees faces does anyway.
-        only: the pictures of which it is made, by id; all where left out.
-    """
-
-    name: str
-    words: str
-    change: Callable[[Sight], Pixels]
-    how: str = ""
-    whole: bool = False
-    of_face: bool = False
-    face_only: bool = False
-    only: frozenset[str] | None = None
 
 
 def view_folder(store: Store, space: Space, view: str) -> Path:
@@ -109,7 +57,7 @@ def make_views(
     eye: Backbone,
     views: Sequence[View],
     *,
-    threads: int | None = None,
+    engine: Engine | None = None,
     progress: OnProgress | None = None,
 ) -> "list[Face | None]":
     """Embed all pictures of a store in some views, and keep the vectors; `read_view` returns them.
@@ -122,7 +70,7 @@ def make_views(
         space: whose backbone is to see them.
         eye: that backbone.
         views: to be made.
-        threads: as in `embed`.
+        engine: where pictures are changed and embedded; None for this process.
         progress: called now and then.
 
     Returns:
@@ -132,7 +80,7 @@ def make_views(
         InputError: a picture is gone or has changed.
         StoreError: something cannot be written, or another process is writing.
     """
-    reporter, engine = Reporter(progress), LocalEngine(threads)
+    reporter, engine = Reporter(progress), engine or LocalEngine()
     folder = store.path / VIEWS
     with writer_lock(store.path), told(folder), strict_pillow():
         faces: list[Face | None] = [None] * len(store.items)
@@ -140,19 +88,6 @@ def make_views(
             faces = find_faces(store, folder / FACES, engine, reporter)
         _Work(store, space, eye, views, faces).run(engine, reporter)
     return faces
-
-
-def sight_of(pixels: Pixels, face: "Face | None", sha256: str) -> "tuple[Sight, Face | None]":
-    """Return a picture as it is changed, of a size that many changes can be made to, and its face.
-
-    Args:
-        pixels: (h, w, 3) uint8 RGB, the whole picture.
-        face: in it.
-        sha256: of its file.
-    """
-    small = shrunk(pixels, LONGEST)
-    face = _scaled(face, pixels, small)
-    return Sight(small, None if face is None else face.box, sha256), face
 
 
 class _Work:
@@ -175,41 +110,49 @@ class _Work:
         # Of each view, the file of each chunk; None where it has to be made, "" where it is empty.
         self._names = {name: [self._found(name, c) for c in self._chunks] for name in self._views}
 
-    def run(self, engine: LocalEngine, reporter: Reporter) -> None:
-        missing = [
-            [name for name in self._views if self._names[name][number] is None]
-            for number in range(len(self._chunks))
-        ]
-        blocks = [
-            Block(number, tuple(id_ for id_ in chunk if self._shown(missing[number], id_)))
-            for number, chunk in enumerate(self._chunks)
-            if missing[number]
-        ]
-        reporter.start("looking at views", sum(len(block.ids) for block in blocks))
-        limit = 2 * engine.threads
-
-        def load(block: Block, id_: str) -> dict[str, npt.NDArray[Any]]:
-            return self._prepared(self._shown(missing[block.number], id_), id_)
-
-        def finish(
-            block: Block, loaded: Iterable[dict[str, npt.NDArray[Any]]], lanes: Executor
-        ) -> tuple[Block, dict[str, FloatArray]]:
-            passes = {name: Passes(self._eye, lanes, limit) for name in missing[block.number]}
-            for one in loaded:
-                for name, prepared in one.items():
-                    passes[name].add(prepared)
-                reporter.count()
-            return block, {name: each.finish() for name, each in passes.items()}
-
-        for block, vectors in engine.run(blocks, load, finish):
-            for name, rows in vectors.items():
-                folder = view_folder(self._store, self._space, name)
+    def run(self, engine: Engine, reporter: Reporter) -> None:
+        chunks = [self._chunk(number) for number in range(len(self._chunks))]
+        chunks = [one for one in chunks if one.keys]
+        reporter.start("looking at views", sum(len(one.ids) for one in chunks))
+        maker = ViewMaker(self._recipe(), self._eye, engine.threads, reporter.count)
+        if chunks:
+            for folder in maker.recipe.folders.values():
                 folder.mkdir(parents=True, exist_ok=True)
-                made = write_chunk(folder, self._key(name, self._chunks[block.number]), rows)
-                self._names[name][block.number] = made
-            reporter.committed(len(block.ids), 0)
+        with closing(engine.make(chunks, maker)) as results:
+            for chunk, made in zip(chunks, results, strict=True):
+                for name, file in made.items():
+                    self._names[name][chunk.number] = file
+                reporter.committed(len(chunk.ids), 0)
         for name in self._views:
             self._record(name)
+
+    def _chunk(self, number: int) -> Chunk:
+        """Return the pictures of a chunk of which a view is missing."""
+        every = self._chunks[number]
+        missing = [name for name in self._views if self._names[name][number] is None]
+        views = {id_: tuple(self._shown(missing, id_)) for id_ in every}
+        shown = {
+            id_: Shown(self._hashes[id_], self._faces[id_], names)
+            for id_, names in views.items()
+            if names
+        }
+        return Chunk(
+            number, tuple(shown), shown, {name: self._key(name, every) for name in missing}
+        )
+
+    def _recipe(self) -> ViewRecipe:
+        store, space = self._store, self._space
+        network = space.record.backbone | {
+            "contract_sha256": space.contract_sha256,
+            "where": str(space.folder),
+        }
+        return ViewRecipe(
+            store.items.root,
+            self._views,
+            {name: view_folder(store, space, name) for name in self._views},
+            network,
+            of_pictures(store.items.root, store.items.ids) + of_store(store.path),
+        )
 
     def _applies(self, view: View, id_: str) -> bool:
         if view.of_face and self._faces[id_] is None:
@@ -256,30 +199,3 @@ class _Work:
             self._policy(name),
             self._space.contract_sha256,
         )
-
-    def _prepared(self, names: Sequence[str], id_: str) -> dict[str, npt.NDArray[Any]]:
-        hash_ = self._hashes[id_]
-        sight, face = sight_of(known_pixels(self._store, id_, hash_), self._faces[id_], hash_)
-        return {name: self._seen(self._views[name], sight, face) for name in names}
-
-    def _seen(self, view: View, sight: Sight, face: "Face | None") -> npt.NDArray[Any]:
-        """Return the network's input: the view prepared as pictures are for the space."""
-        eye = self._eye
-        if not isinstance(eye, FaceBackbone):
-            return eye.prepare(np.ascontiguousarray(view.change(sight)))
-        if view.whole or view.of_face:
-            changed = view.change(sight)
-            cut = eye.cut(changed, _scaled(face, sight.pixels, changed))
-        else:
-            cut = view.change(replace(sight, pixels=eye.cut(sight.pixels, face), box=None))
-        return eye.prepare_cut(np.ascontiguousarray(cut))
-
-
-def _scaled(face: "Face | None", before: Pixels, after: Pixels) -> "Face | None":
-    """Return a face where it lies once its picture has another size."""
-    if face is None or before.shape == after.shape:
-        return face
-    y, x = (new / old for new, old in zip(after.shape[:2], before.shape[:2], strict=True))
-    left, top, right, bottom = face.box
-    marks = tuple((x * across, y * down) for across, down in face.landmarks)
-    return replace(face, box=(x * left, y * top, x * right, y * bottom), landmarks=marks)

@@ -103,13 +103,26 @@ def check_card(path: Path) -> None:
         )
 
 
-def ledger_of(head: Head, *, seed: int = 0, progress: OnProgress | None = None) -> Ledger | str:
+def ledger_of(
+    head: Head,
+    *,
+    seed: int = 0,
+    engine: str = "local",
+    ray_address: str | None = None,
+    progress: OnProgress | None = None,
+) -> Ledger | str:
     """Keep the ledger of a head's kind on its store; or say why there is none.
 
     Args:
         head: trained on the train split.
         seed: of everything drawn.
+        engine: where heads are trained again; see `audit`.
+        ray_address: of the cluster; Ray is started on this machine where left out.
         progress: called while it is kept.
+
+    Raises:
+        InputError: there is no such engine.
+        WorkerError: its processes end again and again.
     """
     if head.kind not in HEADS:
         return f"the ledger trains {' and '.join(HEADS)} heads again, and no {head.kind} head"
@@ -124,6 +137,8 @@ def ledger_of(head: Head, *, seed: int = 0, progress: OnProgress | None = None) 
         backbone=head.training.space,
         heads=(head.kind,),
         seed=seed,
+        engine=engine,
+        ray_address=ray_address,
         progress=progress,
     )["ledger"]
     return found if isinstance(found, Ledger) else found.not_run_reason or found.summary

@@ -7,7 +7,7 @@ from embedkit.audits.looks import Look
 from embedkit.audits.shortcuts import Shortcuts
 from embedkit.audits.sights import VIEWS, neutral_views
 from embedkit.audits.views import Views
-from embedkit.pipeline.views import sight_of
+from embedkit.pipeline.seen import sight_of
 from embedkit.reports.pictures import Pictures, pixels_uri
 
 

@@ -1,0 +1,69 @@
+"""Witnesses: files by which a worker on another machine knows that it sees what the command sees.
+
+Without them a worker whose machine lacks the pictures would list all of its own as unreadable, or
+take them out of a store, and one with another folder in the store's place would write there.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedkit.errors import InputError
+from embedkit.items import path_of_id
+from embedkit.remote import is_url
+from embedkit.shards import shard_above
+from embedkit.store.schema import JOURNAL, STORE
+
+MOST = 2**16  # bytes of a file that are compared
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """A file that has to be there.
+
+    Attributes:
+        path: of it.
+        beginning: its first bytes; none where it is enough that it can be opened.
+    """
+
+    path: Path
+    beginning: bytes = b""
+
+    def check(self) -> None:
+        """Look for it.
+
+        Raises:
+            InputError: it is not there, or is another.
+        """
+        try:
+            with self.path.open("rb") as file:
+                same = file.read(len(self.beginning)) == self.beginning
+            why = "" if same else "it is another file"
+        except OSError as error:
+            why = error.strerror or str(error)
+        if why:
+            raise InputError(
+                f"{self.path} is not what the command sees there ({why}); every machine has to see "
+                "the pictures and the store's folder at the same paths"
+            )
+
+
+def of_pictures(root: Path, ids: Iterable[str]) -> tuple[Witness, ...]:
+    """Return the first picture that is there, or its shard; none of what lies behind a URL."""
+    if is_url(root):
+        return ()
+    for id_ in ids:
+        path = root / path_of_id(id_)
+        found = path if path.is_file() else shard_above(path)
+        if found is not None:
+            return (Witness(found),)
+    return ()
+
+
+def of_store(folder: Path) -> tuple[Witness, ...]:
+    """Return the journal of a store that is being written, or the record of one that was."""
+    for path in (folder / JOURNAL, folder / STORE):
+        if path.exists():
+            with path.open("rb") as file:
+                return (Witness(path, file.read(MOST)),)
+    return ()
