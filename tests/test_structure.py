@@ -176,6 +176,11 @@ def test_what_shows_a_store_loads_no_network_and_no_head():
     assert not modules_after(code) & {"torch", "sklearn", "scipy"}
 
 
+def test_making_a_store_loads_no_network_where_none_is_asked_for():
+    """Every worker of a cluster would hold half a gigabyte of it."""
+    assert "torch" not in modules_after("import embedkit.pipeline")
+
+
 def test_importing_embedkit_loads_nothing_heavy_and_opens_no_file():
     assert not modules_after("import embedkit") & HEAVY
 

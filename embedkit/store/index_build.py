@@ -14,9 +14,9 @@ from embedkit.files import Buffer, write_parts
 from embedkit.joins.bounds import bounds_of, sample_of
 from embedkit.joins.cells import Centres, assigned, learned
 from embedkit.rows import Rows
-from embedkit.store.index import ROUNDING, flat_parts, write_index
-from embedkit.store.index_files import IndexFile, IndexRecord, index_name, read_record
-from embedkit.store.index_plans import BREADTH, CODED, LINKS, ROUNDS, IndexPlan, plan_index
+from embedkit.store.index import ROUNDING, flat_parts
+from embedkit.store.index_files import IndexFile, IndexRecord, index_name
+from embedkit.store.index_plans import BREADTH, CODED, LINKS, ROUNDS, IndexPlan
 from embedkit.store.index_search import StoredIndex
 from embedkit.store.journal import told
 from embedkit.store.lock import writer_lock
@@ -99,24 +99,6 @@ def build_stored_index(
             record = _measured(opened, plan, seed)
     record.write(folder)
     return record
-
-
-def build_again(space: "Space") -> None:
-    """Make the index of a space that has none of its vectors, of the type that was asked for last.
-
-    An exact one where nothing was asked for, or where there is not enough memory or too few rows
-    for what was.
-    """
-    before = read_record(space.folder)
-    n, d = space.rows.shape
-    if before is not None and before.asked != "flat":
-        try:
-            plan = plan_index(n, d, asked=before.asked, memory=before.memory)
-            build_stored_index(space, plan, seed=before.seed)
-            return
-        except InputError:
-            pass
-    write_index(space.folder, space.shards(), n, d, space.vectors_sha256)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from embedkit import files
 from embedkit.errors import SpaceMismatchError, StoreError
 from embedkit.items import FACES, FACTS, Unreadable
 from embedkit.store.blocks import faces_name, facts_name
-from embedkit.store.index_build import build_again
+from embedkit.store.index_again import build_again
 from embedkit.store.journal import Entry, Journal, told
 from embedkit.store.lock import writer_lock
 from embedkit.store.schema import (
