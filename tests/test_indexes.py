@@ -13,7 +13,8 @@ from embedkit.files import sha256, write_whole
 from embedkit.neighbours import search
 from embedkit.store import Store
 from embedkit.store.index import NeighbourIndex, build_index
-from embedkit.store.index_build import build_again, build_stored_index, index_space
+from embedkit.store.index_again import build_again
+from embedkit.store.index_build import build_stored_index, index_space
 from embedkit.store.index_files import has_index, read_record
 from embedkit.store.index_plans import TYPES, parse_memory, plan_index
 from embedkit.store.schema import JOURNAL, Shard, SpaceRecord, npy_bytes, sealed
