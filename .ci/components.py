@@ -22,6 +22,7 @@ import embedkit
 from embedkit.backbones.cards import CARDS, OPEN
 
 ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 USERS, EXTRA, OURS = "always", "with an extra", "for development"
 
 HEAD = """\
@@ -125,9 +126,8 @@ def needed(wanted: list[str]) -> set[str]:
 
 def components() -> list[Component]:
     """Return every package of the lock, in its order; of two versions for two Pythons both."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    users = needed(project["dependencies"])
-    extra = needed([one for each in project["optional-dependencies"].values() for one in each])
+    users = needed(PROJECT["dependencies"])
+    extra = needed([one for each in PROJECT["optional-dependencies"].values() for one in each])
     blocks = re.split(r"\n(?=[a-z])", (ROOT / "requirements.lock").read_text().strip())
     made = []
     for block in blocks:
