@@ -27,7 +27,7 @@ DRAW = (
 WITHOUT = {
     "export head.safetensors --to onnx -o head.onnx": "pip install 'embedkit[onnx]'",
     "embed faces -o other -b onnx:net.onnx": "pip install 'embedkit[onnx]'",
-    "predict head.safetensors clip.mp4": "pip install 'embedkit[video]'",
+    "predict head.safetensors clip.mp4 --faces": "pip install 'embedkit[video]'",
     "embed faces -o other -b pixels --engine ray": "pip install 'embedkit[ray]'",
 }
 
