@@ -1,10 +1,14 @@
-"""The only way embedkit changes files: whole or not at all, and durable before it is announced."""
+"""The only way embedkit changes files: whole or not at all, and durable before it is announced.
+
+Every change goes through `os` of this module, which tests replace to fail, kill, or forget what was
+not yet on disk.
+"""
 
 import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from embedkit.errors import OutputError
@@ -56,7 +60,8 @@ def _write_parts(path: Path, parts: Iterable[Buffer], temporary: Path) -> str:
         write_durably(temporary, counted())
         rename(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong first is what is told
+            remove(temporary)
         raise
     sync_folder(path.parent)
     return digest.hexdigest()
@@ -86,7 +91,7 @@ def write_output(path: Path, data: bytes) -> Path:
     """
     check_place(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_whole(path, data)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from None
@@ -106,8 +111,8 @@ def growing(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path} is a folder; name a file in it")
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)  # of a run that was killed, or a link to elsewhere
+        make_folder(path.parent)
+        remove(temporary)  # of a run that was killed, or a link to elsewhere
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from None
     try:
@@ -119,7 +124,8 @@ def growing(path: Path) -> Iterator[Path]:
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            remove(temporary)
 
 
 def write_durably(path: Path, parts: Iterable[Buffer]) -> None:
@@ -148,7 +154,44 @@ def _write(path: Path, parts: Iterable[Buffer], how: int) -> None:
 
 def rename(old: Path, new: Path) -> None:
     """Give a file its final name."""
-    os.replace(old, new)  # noqa: PTH105 (one seam for the fault tests)
+    os.replace(old, new)  # noqa: PTH105 (as the module says)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there; `sync_folder` makes that last."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 (as the module says)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, and wait until their names are on disk.
+
+    Raises:
+        OSError: it is not there and cannot be made.
+    """
+    try:
+        os.mkdir(path)  # noqa: PTH102 (as the module says)
+    except FileNotFoundError:
+        if path.parent == path:
+            raise
+        make_folder(path.parent)
+        make_folder(path)
+    except OSError:  # a read-only disk says so before it says that the folder is there
+        if not path.is_dir():
+            raise
+    else:
+        sync_folder(path.parent)
+
+
+def open_lock(path: Path) -> int:
+    """Open a file that processes lock, making it if it is not there; return its descriptor."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+
+
+def write_lock(descriptor: int, data: bytes) -> None:
+    """Put a few bytes in the place of what an open file holds; they need not outlive a crash."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, data, 0)
 
 
 def sync_folder(folder: Path) -> None:

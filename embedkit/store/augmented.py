@@ -124,12 +124,12 @@ def write_record(
         "chunks": [[name, files.sha256_of_file(folder / name)] for name in names],
     }
     with told(folder / RECORD):
-        (folder / RECORD).unlink(missing_ok=True)
+        files.remove(folder / RECORD)
         files.write_whole(folder / ORIGINALS, table)
         files.write_whole(folder / RECORD, sealed(record))
         for path in folder.glob("augmented-*.npy"):
             if path.name not in names:
-                path.unlink()
+                files.remove(path)
 
 
 def read_augmented(folder: Path, contract_sha256: str) -> Augmented | None:

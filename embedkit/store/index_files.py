@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.errors import StoreError
-from embedkit.files import sha256, sha256_of_file, write_whole
+from embedkit.files import remove, sha256, sha256_of_file, write_whole
 from embedkit.store.schema import INDEX, INDEX_RECORD, SCHEMA, sealed, unsealed
 
 
@@ -52,7 +52,7 @@ class IndexRecord:
         named = {one.file for one in self.files}
         for path in folder.glob("index*.faiss"):
             if path.name not in named:
-                path.unlink(missing_ok=True)
+                remove(path)
 
 
 def index_name(place: int, files: int) -> str:

@@ -95,9 +95,11 @@ class StoreWriter:
             StoreError: another process is writing, or the folder holds something else.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.path)
             ours = any((self.path / name).exists() for name in (STORE, JOURNAL, LOCK))
             foreign = not ours and any(self.path.iterdir())
+            if not ours:  # whoever made it may have died before its name was on disk
+                files.sync_folder(self.path.parent)
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written: {error.strerror}") from None
         if foreign:
@@ -106,7 +108,8 @@ class StoreWriter:
             )
         with ExitStack() as stack:
             stack.enter_context(writer_lock(self.path))
-            self._recover()
+            with told(self.path, "read"):
+                self._recover()
             self._held = stack.pop_all()
         return self
 
@@ -257,8 +260,8 @@ class StoreWriter:
                 if files.sha256_of_file(self.path / space / shard["file"]) != shard["sha256"]:
                     return False
             self._take(entry, self._table(entry))
-        except (OSError, StoreError, KeyError, TypeError, StopIteration):
-            return False
+        except (FileNotFoundError, StoreError, KeyError, TypeError, StopIteration):
+            return False  # but what cannot be read now may be read by the next run
         return True
 
     def _table(self, entry: Entry) -> pa.Table | None:
@@ -316,8 +319,8 @@ class StoreWriter:
         } | {self.path / name / SPACE: sha for name, sha in record.spaces.items()}
         for path, sha in expected.items():
             waiting = path.with_name(path.name + NEXT)
-            if waiting.exists() and files.sha256_of_file(waiting) == sha:
-                with told(path):
+            with told(path):
+                if waiting.exists() and files.sha256_of_file(waiting) == sha:
                     files.rename(waiting, path)
                     files.sync_folder(path.parent)
 
@@ -348,10 +351,10 @@ class StoreWriter:
                 for shard in space.record.shards
             }
         patterns = ("vectors-*.npy", f"*{NEXT}", ".*.tmp", "block-*.parquet", "faces-*.parquet")
-        folders = [self.path, *(path for path in self.path.iterdir() if path.is_dir())]
         with told(self.path):
+            folders = [self.path, *(path for path in self.path.iterdir() if path.is_dir())]
             for folder in folders:
                 for pattern in patterns:
                     for path in folder.glob(pattern):
                         if path not in named:
-                            path.unlink()
+                            files.remove(path)
