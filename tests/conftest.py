@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -72,8 +73,6 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's own variables out."""
-    import os
-
     for name in list(os.environ):
         if name.startswith("EMBEDKIT_"):
             monkeypatch.delenv(name)
@@ -85,6 +84,14 @@ def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf/hub"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Write without waiting: only a machine that loses its power could tell, and none does here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,13 +2,12 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import kills
 import numpy as np
 import pytest
 from embedkit_cli import main
@@ -280,54 +279,16 @@ def test_a_merged_store_is_its_own_source(stores, home, tmp_path):
         ek.embed(home / "stores/one", tmp_path / "elsewhere")
 
 
-# Kills itself before the n-th change of a file, then runs again: every point, one by one.
-CRASH = """
-import json, os, signal, sys
-import embedkit as ek
-from embedkit import files
-from embedkit.store import composing
-first, second, place = sys.argv[1:]
-composing.ROWS = 10
-merge = ek.merge
-def run(n, path):
-    pid = os.fork()
-    if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    left = n
-    def before(real):
-        def change(*arguments):
-            nonlocal left
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*arguments)
-        return change
-    for name in ("write_durably", "append_durably", "rename", "sync_folder"):
-        setattr(files, name, before(getattr(files, name)))
-    merge([first, second], path)
-    os._exit(0)
-n = 0
-while (died := run(n, f"{place}/{n}")) == -signal.SIGKILL:
-    if run(10**9, f"{place}/{n}"):
-        sys.exit(f"not finished after a kill before change {n}")
-    n += 1
-print(json.dumps([n, died]))
-"""
-
-
 def test_a_kill_at_any_change_of_a_file_is_finished_to_the_same_bytes(home, tmp_path):
-    run = subprocess.run(
-        [sys.executable, "-c", CRASH, str(home / "stores/one"), str(home / "stores/two"), tmp_path],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert run.returncode == 0, run.stderr
-    n, died = json.loads(run.stdout)
-    assert (n > 20, died) == (True, 0)
-    whole = content(tmp_path / str(n))
+    merged = partial(kills.merge, [home / "stores/one", home / "stores/two"], rows=10)
+    n = 0
+    while kills.died_before(n, merged, tmp_path / f"{n}"):
+        assert kills.died_before(10**9, merged, tmp_path / f"{n}") is False, n
+        n += 1
+    assert n > 20
+    whole = content(tmp_path / f"{n}")
     for k in range(n):
-        assert content(tmp_path / str(k)) == whole, k
+        assert content(tmp_path / f"{k}") == whole, k
 
 
 def content(folder):

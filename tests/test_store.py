@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import json
-import multiprocessing
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ import time
 import numpy as np
 import pytest
 from helpers import make_different, tree
+from kills import CHANGES, FORKS
 
 from embedkit import files
 from embedkit.errors import EmbedkitError, InputError, StoreError, StoreSchemaError
@@ -170,9 +170,8 @@ def _hold(path, ready, done):
 
 
 def test_a_second_writer_is_refused_with_the_firsts_number(store):
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    holder = context.Process(target=_hold, args=(store, ready, done))
+    ready, done = FORKS.Event(), FORKS.Event()
+    holder = FORKS.Process(target=_hold, args=(store, ready, done))
     holder.start()
     try:
         assert ready.wait(30)
@@ -184,9 +183,8 @@ def test_a_second_writer_is_refused_with_the_firsts_number(store):
 
 
 def test_a_dead_writer_holds_no_lock(store):
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    holder = context.Process(target=_hold, args=(store, ready, done))
+    ready, done = FORKS.Event(), FORKS.Event()
+    holder = FORKS.Process(target=_hold, args=(store, ready, done))
     holder.start()
     assert ready.wait(30)
     holder.kill()
@@ -252,9 +250,6 @@ class Faulty:
             return real(*args)
 
         return change
-
-
-CHANGES = ("write_durably", "append_durably", "rename", "sync_folder")
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES])

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -239,8 +239,12 @@ def choose_backbone() -> str:
     return next(here, "mtcnn")
 
 
+@cache
 def _outside() -> dict[str, Card]:
-    """Return the cards that other packages bring, by the entry point `embedkit.backbones`."""
+    """Return the cards that other packages bring, by the entry point `embedkit.backbones`.
+
+    Kept: to look for them reads a file of every package that is installed.
+    """
     cards = [point.load() for point in metadata.entry_points(group="embedkit.backbones")]
     return {card.name: card for card in cards}
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import special
+from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -167,15 +168,20 @@ class _Model:
         self.own = LogisticRegression(max_iter=ITERATIONS, tol=tolerance, warm_start=True)
 
     def converge(self, x: FloatArray, y: IntArray, weights: DoubleArray | None, c: float) -> bool:
-        self.own.set_params(C=c)
-        with warnings.catch_warnings(record=True) as caught:
+        # A ledger fits small models by the thousand: looking up and checking the names and types
+        # of the same few settings takes as long as the solver.
+        self.own.C = c
+        with (
+            warnings.catch_warnings(record=True) as caught,
+            config_context(skip_parameter_validation=True),
+        ):
             warnings.simplefilter("always", ConvergenceWarning)
             self.own.fit(x, y, sample_weight=weights)
         return not any(issubclass(one.category, ConvergenceWarning) for one in caught)
 
     def losses(self, x: FloatArray, y: IntArray) -> DoubleArray:
-        logits = self.own.decision_function(x).astype(np.float64)
-        if logits.ndim == 1:
+        logits = (x @ self.own.coef_.T + self.own.intercept_).astype(np.float64)
+        if logits.shape[1] == 1:
             logits = np.column_stack([np.zeros_like(logits), logits])
         return np.asarray(-special.log_softmax(logits, axis=1)[np.arange(len(y)), y])
 
