@@ -244,9 +244,14 @@ def folders(folder: Path) -> list[str]:
     return [str(one.relative_to(folder)) for one in (folder, *folder.rglob("*")) if one.is_dir()]
 
 
-def states(steps: list[tuple], disk: Disk) -> dict[tuple, list]:
-    """Return every state that a loss of power may leave, with all that had been said before."""
+def states(steps: list[tuple], disk: Disk) -> list[tuple[tuple, list]]:
+    """Return every state that a loss of power may leave, with all that had been said before.
+
+    Those come first that are older than most of what had been said, as they are where a sync is
+    missing.
+    """
     found: dict[tuple, list] = {}
+    first: dict[tuple, int] = {}
     said: list = []
     for step in (("said", set()), *steps):
         if step[0] == "said":
@@ -254,8 +259,10 @@ def states(steps: list[tuple], disk: Disk) -> dict[tuple, list]:
         else:
             disk.step(*step)
         for state in disk.after_power_loss():
-            found[tuple(state.items())] = said
-    return found
+            key = tuple(state.items())
+            found[key] = said
+            first.setdefault(key, len(said))
+    return sorted(found.items(), key=lambda one: first[one[0]] - len(one[1]))
 
 
 def restore(state: tuple, root: Path) -> None:
