@@ -181,17 +181,33 @@ class Space:
         """Return the vectors of one shard; see `shards`."""
         shard = self.record.shards[place]
         path = self.folder / shard.file
-        if not self.shard_fits(place):
+        try:
+            whole = sha256_of_file(path) == shard.sha256
+            rows = np.load(path, mmap_mode="r", allow_pickle=False) if whole else None
+        except FileNotFoundError:
+            rows = None
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+        if rows is None:
             raise StoreError(
-                f"{path} is missing or damaged: its checksum does not fit; 'embedkit embed' makes "
-                "it anew"
+                f"{self.folder.parent} was changed by another process since it was opened; run it "
+                "again"
+                if self._replaced()
+                else f"{path} is missing or damaged: its checksum does not fit; 'embedkit embed' "
+                "makes it anew"
             )
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
         if rows.shape != (shard.n, self.record.dimension):
             raise StoreError(
                 f"{path} holds {rows.shape}, ({shard.n}, {self.record.dimension}) expected"
             )
         return check_unit_rows(rows, self.record.dimension)
+
+    def _replaced(self) -> bool:
+        """Say whether a writer has put another record in the place of the one that was opened."""
+        try:
+            return (self.folder / SPACE).read_bytes() != self.record.to_bytes()
+        except OSError:
+            return False
 
 
 class Store(Result):
