@@ -4,19 +4,22 @@ import gc
 import multiprocessing
 import os
 import signal
+import time
+from dataclasses import dataclass, field
+from unittest.mock import patch
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     ["pytest", "pandas", "pyarrow.dataset", "embedkit.pipeline", "embedkit.backbones.mtcnn"]
 )
 
-# Every way in which embedkit changes a file.
-CHANGES = ("write_durably", "append_durably", "rename", "sync_folder")
 
+def died_before(n, work, *arguments):
+    """Let a process do some work, killed before its n-th change of a file; False if it lived on.
 
-def died_before(change, work, *arguments):
-    """Let a process do some work, killed before its n-th change of a file; False if it lived on."""
-    process = FORKS.Process(target=_work, args=(change, work, arguments))
+    A write is cut off in its middle.
+    """
+    process = FORKS.Process(target=_work, args=(n, work, arguments))
     process.start()
     process.join()
     status = process.exitcode
@@ -25,24 +28,12 @@ def died_before(change, work, *arguments):
     return status != 0
 
 
-def _work(left, work, arguments):
-    from embedkit import files
+def _work(n, work, arguments):
+    from faults import Dying, changes_go_to
 
     _settle()
-
-    def before(real):
-        def change(*args):
-            nonlocal left
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*args)
-
-        return change
-
-    for name in CHANGES:
-        setattr(files, name, before(getattr(files, name)))
-    work(*arguments)
+    with changes_go_to(Dying(n)):
+        work(*arguments)
 
 
 def _settle():
@@ -61,16 +52,128 @@ def merge(stores, place, rows):
     """Merge in such a process, few rows at a time."""
     from embedkit.store import composing, merging
 
-    composing.ROWS = rows
-    merging.merge(stores, place)
+    with patch.object(composing, "ROWS", rows):
+        merging.merge(stores, place)
 
 
-def embed_and_tell(told, source, store, backbone):
+def index(store, kind):
+    """Make an index in such a process."""
+    from embedkit.store import Store, index_build, index_plans
+
+    opened = Store.open(store)
+    space = opened.space()
+    plan = index_plans.plan_index(*space.rows.shape, asked=kind)
+    index_build.index_space(opened, space, plan)
+
+
+def train(store, path):
+    """Fit and save a head in such a process."""
+    from embedkit import heads
+    from embedkit.store import Store
+
+    heads.train(Store.open(store), head="knn").save(path)
+
+
+def embed_and_tell(told, source, store, backbone, block):
     """Embed in such a process; says when the work begins and when it is done."""
     from embedkit import backbones, pipeline
 
     _settle()
     backbones.load_backbone(backbone)
     told.send("start")
-    pipeline.embed(source, store, backbone=backbone, block=20, threads=2)
+    pipeline.embed(source, store, backbone=backbone, block=block, threads=2)
     told.send("end")
+
+
+class Onlooker:
+    """A process that reads the newest store of a folder over and over, without a lock.
+
+    Args:
+        root: the folder; stores come and grow in it, none goes back.
+        known: the bytes of the vector that each file's hash must have.
+    """
+
+    def __init__(self, root, known) -> None:
+        self._stop = FORKS.Event()
+        self._seen, tell = FORKS.Pipe(duplex=False)
+        self._process = FORKS.Process(target=_look_on, args=(tell, self._stop, root, known))
+
+    def __enter__(self):
+        self._process.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self.seen = self._seen.recv()  # before it is waited for: it may be long
+        self._process.join()
+
+
+def vectors_by_file(store):
+    """Return what an onlooker knows: the vector of each file, by the file's hash."""
+    rows = [row.tobytes() for row in store.space().vectors]
+    return dict(zip(store.items.column("sha256"), rows, strict=True))
+
+
+def _look_on(tell, stop, root, known):
+    _settle()
+    seen = Seen()
+    try:
+        while not stop.is_set():
+            stores = sorted(root.iterdir(), key=lambda one: int(one.name))
+            if stores:
+                seen.look(stores[-1], known)
+            time.sleep(0.01)
+    except Exception as error:  # noqa: BLE001 (whatever it is, the test is to know)
+        seen.wrong.append(repr(error))
+    tell.send(seen)
+
+
+@dataclass
+class Seen:
+    """What an onlooker saw.
+
+    Attributes:
+        wrong: what no reader may see.
+        whole: times that a store was found whole.
+        unfinished: times that there was none yet.
+        changed: times that a store was another one before it had been read.
+        states: of each store, in the order of being seen: hash of the vectors of each.
+    """
+
+    wrong: list = field(default_factory=list)
+    whole: int = 0
+    unfinished: int = 0
+    changed: int = 0
+    states: dict = field(default_factory=dict)
+
+    def look(self, path, known):
+        """Open a store and compare all that is in it."""
+        from embedkit.errors import StoreError, StoreSchemaError
+        from embedkit.store import Store
+
+        try:
+            store = Store.open(path)
+            space = store.space()
+            hashes, vectors = store.items.column("sha256"), space.vectors
+            found = space.index.search(vectors[-1:], 1)
+        except StoreSchemaError as error:
+            self.unfinished += 1
+            none_yet = str(error).startswith((f"{path} is an unfinished", f"{path} is no store"))
+            if path in self.states or not none_yet:
+                self.wrong.append(str(error))
+            return
+        except StoreError as error:
+            self.changed += 1
+            if "was changed by another process" not in str(error):
+                self.wrong.append(str(error))
+            return
+        self.whole += 1
+        if [row.tobytes() for row in vectors] != [known[one] for one in hashes]:
+            self.wrong.append(f"{path}: vectors of other pictures")
+        if vectors[found.rows[0, 0]].tobytes() != vectors[-1].tobytes():
+            self.wrong.append(f"{path}: another picture is nearest")
+        states = self.states.setdefault(path, [])
+        if space.vectors_sha256 not in states:
+            states.append(space.vectors_sha256)
+        elif states[-1] != space.vectors_sha256:
+            self.wrong.append(f"{path}: an older state after a newer one")
