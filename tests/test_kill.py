@@ -193,7 +193,7 @@ def test_killed_before_every_single_change_of_a_file_the_result_is_the_same(
     assert n > 2
     figure(
         "A1",
-        f"{name}: killed before {n} changes of a file, every {step}th: {n} of {n} usable at once "
+        f"{name}: killed before {n} changes of a file, {step} apart: {n} of {n} usable at once "
         "and finished to the same bytes",
     )
 
