@@ -4,16 +4,21 @@ Every change goes through `os` of this module, which tests replace to fail, kill
 not yet on disk.
 """
 
+import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from embedkit.errors import OutputError
 
 Buffer = bytes | memoryview
+READ = 256 * 2**20  # bytes; what is larger is mapped, not read
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -212,7 +217,49 @@ def sha256(data: Buffer) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def open_plain(path: Path) -> BufferedReader:
+    """Open a file for reading; a pipe or a device of that name is not waited for.
+
+    Raises:
+        OSError: it cannot be opened, or is no plain file.
+    """
+    return open(path, "rb", opener=_plain)
+
+
+def read_plain(path: Path) -> bytes:
+    """Return the content of a file; see `open_plain`."""
+    with open_plain(path) as stream:
+        return stream.read()
+
+
+def content(stream: BufferedReader, limit: int = READ) -> memoryview:
+    """Return all bytes of an open file: read, or mapped where they are more than `limit`.
+
+    A program that cuts a mapped file short ends the processes that look at it (SIGBUS). embedkit
+    never does: it replaces files.
+    """
+    size = os.fstat(stream.fileno()).st_size
+    if size <= limit:
+        return memoryview(stream.read())
+    return memoryview(mmap(stream.fileno(), size, access=ACCESS_READ))
+
+
+def _plain(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise OSError(errno.EINVAL, "Not a plain file", path)
+
+
 def sha256_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal, without loading it whole."""
-    with path.open("rb") as stream:
+    """Return the SHA-256 of a file's content, in hexadecimal, without loading it whole.
+
+    Raises:
+        OSError: as `open_plain`.
+    """
+    with open_plain(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

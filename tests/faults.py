@@ -92,16 +92,18 @@ class Dying:
 
 
 class Recorder:
-    """Makes all changes, and keeps them with what the program said in between."""
+    """Makes all changes, and keeps those below a folder, with what the program said in between."""
 
-    def __init__(self) -> None:
-        self.steps: list[tuple] = []
+    def __init__(self, root: Path) -> None:
+        self.root, self.steps = root, list[tuple]()
 
     def __call__(self, name, make, *arguments):
         first = arguments[0]
         at = Path(f"/proc/self/fd/{first}").readlink() if isinstance(first, int) else Path(first)
         path = str(at)
         result = make(*arguments)
+        if not at.is_relative_to(self.root):
+            return result
         match name:
             case "open":
                 self.steps.append(("open", path, bool(arguments[1] & os.O_TRUNC)))

@@ -26,9 +26,9 @@ from embedkit.store.writer import StoreWriter
 NAMES = [f"{split}/{c}/{n}.png" for split in ("train", "test") for c in "xy" for n in range(2)]
 
 
-def recorded(work) -> list[tuple]:
-    """Do some work, and return its changes and what was safe in between."""
-    recorder, real = Recorder(), StoreWriter.add
+def recorded(work, root) -> list[tuple]:
+    """Do some work, and return its changes below a folder and what was safe in between."""
+    recorder, real = Recorder(root), StoreWriter.add
 
     def add(writer, entry):
         real(writer, entry)
@@ -57,7 +57,7 @@ class Trial:
         self.root, self.work, self.check = root, work, check
         self.before = Disk.of(root)
         self.old = tree(root)
-        self.steps = recorded(work)
+        self.steps = recorded(work, root)
         self.new = tree(root)
 
     def bad(self, *, forgetful="", most=None, redone=0) -> tuple[int, int]:

@@ -18,6 +18,7 @@ LAYERS = (
     {"exports", "explorer"},
     {"reports"},
     {"maps"},
+    {"wholeness"},
     {"finetuning"},  # trains again without the relatives that audits find
     {"audits"},
     {"heads", "pipeline"},

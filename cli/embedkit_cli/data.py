@@ -218,9 +218,10 @@ def info(
     from embedkit.errors import StoreError
     from embedkit.reports import documents, text
     from embedkit.store import Store
+    from embedkit.wholeness import faults_of
 
     opened = Store.open(store)
-    faults = opened.verify() if deep else []
+    faults = faults_of(opened) if deep else []
     document = documents.store(opened) | ({"faults": faults} if deep else {})
     console.show(text.store_in_full(opened, deep=deep), document)
     for fault in faults:

@@ -45,6 +45,8 @@ def search(
     is_image = is_address(query) or Path(query).exists() or Path(query).suffix.lower() in SUFFIXES
     look = run if is_image else search_text
     found = look(opened, query, k=neighbours, backbone=backbone, label=label)
+    for note in opened.index_notes:
+        console.say(note)
     image = query if is_image else None
     path = search_sheet(opened, image, found, sheet or Path("neighbours.png"))
     console.show(
