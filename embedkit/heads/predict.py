@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.backbones import Backbone, embed_pictures, embed_prepared, load_again
-from embedkit.errors import UnreadableImageError
+from embedkit.errors import EmbedkitError, UnreadableImageError
 from embedkit.heads.head import Head, Training
+from embedkit.images import unprepared
 from embedkit.inputs import Input, read_input, read_inputs
 from embedkit.items import Unreadable
 from embedkit.results import Result
@@ -191,6 +192,10 @@ def _embedded(
             inputs.append(backbone.prepare(pixels))
         except UnreadableImageError as error:
             refused.append(Unreadable(name, str(error)))
+        except EmbedkitError:
+            raise
+        except Exception as error:  # noqa: BLE001 (one picture is not to end the others)
+            refused.append(Unreadable(name, unprepared(error)))
         else:
             names.append(name)
             refused.append(None)
