@@ -31,8 +31,8 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, JpegImagePlugin
 from scipy import fft
 
-from embedkit.decoders import TOO_MUCH, Decoders, Message, serve
-from embedkit.errors import UnreadableImageError
+from embedkit.decoders import DIED, TOO_MUCH, Decoders, Message, serve
+from embedkit.errors import InputError, UnreadableImageError
 from embedkit.files import sha256
 from embedkit.nuisance import Header, read_header
 from embedkit.remote import is_url, read_url
@@ -46,6 +46,8 @@ OVERSHOOT = 2.0
 EMPTY = "empty file (0 bytes)"
 TOO_MANY = "too many pixels"
 CHANGED = "changed while it was being read"
+# What may be otherwise the next time, of the same file: on another machine, or with other limits.
+PASSING = (TOO_MANY, TOO_MUCH, DIED, CHANGED)
 BACKGROUND = (255, 255, 255)
 # Pillow's names. MPO is opened by its JPEG reader; formats that start other programs (EPS) or
 # hold no pixels of their own are left out.
@@ -122,6 +124,16 @@ class Encoding:
 
     tables: tuple[tuple[int, ...], ...]
     subsampling: int
+
+
+def check_max_pixels(most: int | None) -> None:
+    """Refuse a limit that is none.
+
+    Raises:
+        InputError: with what is allowed.
+    """
+    if most is not None and not 1 <= most <= MAX_PIXELS:
+        raise InputError(f"--max-pixels is {most}; from 1 to {MAX_PIXELS} are allowed")
 
 
 def read_bytes(path: Path) -> bytes:

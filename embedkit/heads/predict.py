@@ -107,7 +107,7 @@ def predict(
 
 
 def predict_each(
-    panel: Panel, inputs: Iterable[Input], *, k: int = 5
+    panel: Panel, inputs: Iterable[Input], *, k: int = 5, max_pixels: int | None = None
 ) -> Iterator[tuple[Prediction | Unreadable, ...]]:
     """Classify pictures by several heads; a picture is read once, and embedded once a space.
 
@@ -115,7 +115,7 @@ def predict_each(
         The answers of all heads to one picture, in the order of the heads. One is `Unreadable`
         where the picture is, or where the head's space leaves it out.
     """
-    pictures = read_inputs(inputs)
+    pictures = read_inputs(inputs, max_pixels=max_pixels)
     while batch := list(islice(pictures, panel.batch)):
         sides = {key: _embedded(backbone, batch) for key, backbone in panel.backbones.items()}
         columns = []
