@@ -27,9 +27,10 @@ from embedkit.errors import UnreadableImageError, WorkerError
 SECONDS = 10  # of processor time for one picture
 PATIENCE = 120.0  # seconds for one picture, of a decoder that only waits
 MEMORY = 2 * 2**30  # bytes more than a decoder has when it starts
+GOING = 5.0  # seconds, of one that has closed its end of the pipe
 TRIES = 3  # deaths that one picture may have been there at
 IDLE = 20.0  # seconds
-TOO_LONG = f"takes too long (more than {SECONDS} s of processor time)"
+TOO_LONG = "takes too long"
 TOO_MUCH = "takes too much memory"
 DIED = "ends its decoder"
 # Nothing of a user's script is run again, as `multiprocessing` would; the path is this process's.
@@ -67,9 +68,12 @@ class Decoders:
                 try:
                     answer = decoder.ask(question, data)
                 except (OSError, EOFError, ValueError):
-                    ended = decoder.end()
-                    if decoder.late or ended == -signal.SIGXCPU:
-                        raise UnreadableImageError(TOO_LONG) from None
+                    ended = decoder.end(patience=GOING)
+                    if decoder.late:
+                        raise UnreadableImageError(f"{TOO_LONG} ({PATIENCE:g} s)") from None
+                    if ended == -signal.SIGXCPU:
+                        what = f"{SECONDS} s of processor time"
+                        raise UnreadableImageError(f"{TOO_LONG} ({what})") from None
                 except BaseException:
                     decoder.end()
                     raise
@@ -136,8 +140,10 @@ class _Decoder:
         self.end()
         return True
 
-    def end(self) -> int:
-        """Kill it if it is there, and return how it ended."""
+    def end(self, patience: float = 0) -> int:
+        """Return how it ended; after so many seconds it is killed."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):

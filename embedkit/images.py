@@ -81,7 +81,7 @@ HASH_SIDE = 32
 OUTSIDE = ("TIFF", "AVIF", "JPEG2000")
 INSIDE_BYTES = 8 * 2**20
 INSIDE_PIXELS = 100_000_000  # times scans
-STRIP = 2**22  # numbers that are scaled at once
+STRIP = 2**20  # numbers that are scaled at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +305,7 @@ def _decoded(data: bytes, background: tuple[int, int, int], most: int) -> tuple[
         with suppress(_TooMuchHereError):
             said = _opened(data, background, most, INSIDE_PIXELS)
             return np.asarray(said.image), said
-    answer, raw = _DECODERS.ask({"background": background, "most": most}, data)
+    answer, raw = DECODERS.ask({"background": background, "most": most}, data)
     if "reason" in answer:
         raise UnreadableImageError(answer["reason"])
     pixels = np.frombuffer(raw, np.uint8).reshape(answer["height"], answer["width"], 3)
@@ -335,7 +335,7 @@ def serve_decoded() -> None:
     serve(_answer)
 
 
-_DECODERS = Decoders("embedkit.images", "serve_decoded")
+DECODERS = Decoders("embedkit.images", "serve_decoded")
 
 
 def _opened(data: bytes, background: tuple[int, int, int], most: int, work: int | None) -> _Said:
