@@ -35,6 +35,7 @@ SCRIPTS = (
     "finetune.py",
     "embedding_speed.py",
     "embedding.py",
+    "decoding.py",
     "ray_faults.py",
     "plan.py",
     "whole_audit.py",

@@ -28,7 +28,7 @@ LAYERS = (
     {"items", "images", "fetch"},
     {"joins", "shards"},
     {"statistics", "nuisance", "rows", "matrices"},
-    {"vectors", "files", "interrupts", "workers", "ranges", "remote", "hardware"},
+    {"vectors", "files", "interrupts", "workers", "ranges", "remote", "hardware", "decoders"},
     {"errors", "results"},
 )
 LEAVES = {

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.backbones import Backbone, embed_pictures, embed_prepared, load_again
-from embedkit.errors import UnreadableImageError
+from embedkit.errors import EmbedkitError, UnreadableImageError
 from embedkit.heads.head import Head, Training
+from embedkit.images import unprepared
 from embedkit.inputs import Input, read_input, read_inputs
 from embedkit.items import Unreadable
 from embedkit.results import Result
@@ -106,7 +107,7 @@ def predict(
 
 
 def predict_each(
-    panel: Panel, inputs: Iterable[Input], *, k: int = 5
+    panel: Panel, inputs: Iterable[Input], *, k: int = 5, max_pixels: int | None = None
 ) -> Iterator[tuple[Prediction | Unreadable, ...]]:
     """Classify pictures by several heads; a picture is read once, and embedded once a space.
 
@@ -114,7 +115,7 @@ def predict_each(
         The answers of all heads to one picture, in the order of the heads. One is `Unreadable`
         where the picture is, or where the head's space leaves it out.
     """
-    pictures = read_inputs(inputs)
+    pictures = read_inputs(inputs, max_pixels=max_pixels)
     while batch := list(islice(pictures, panel.batch)):
         sides = {key: _embedded(backbone, batch) for key, backbone in panel.backbones.items()}
         columns = []
@@ -191,6 +192,10 @@ def _embedded(
             inputs.append(backbone.prepare(pixels))
         except UnreadableImageError as error:
             refused.append(Unreadable(name, str(error)))
+        except EmbedkitError:
+            raise
+        except Exception as error:  # noqa: BLE001 (one picture is not to end the others)
+            refused.append(Unreadable(name, unprepared(error)))
         else:
             names.append(name)
             refused.append(None)

@@ -11,7 +11,7 @@ import embedkit
 from embedkit.backbones import NOTHING, Backbone
 from embedkit.engines import Engine
 from embedkit.errors import InputError, UnreadableImageError
-from embedkit.images import decode, read_bytes, shrunk
+from embedkit.images import PASSING, decode, read_bytes, shrunk
 from embedkit.items import FACTS, ItemTable
 from embedkit.pipeline.blocks import BlockMaker, Recipe, Task, hash_of
 from embedkit.pipeline.choices import SAMPLE, SAMPLE_SIDE
@@ -52,6 +52,7 @@ class Run:
         engine: Engine,
         listener: OnProgress | None,
         say: Say,
+        max_pixels: int | None = None,
     ) -> None:
         self.writer = writer
         self.items = items
@@ -59,6 +60,7 @@ class Run:
         self.networks: dict[str, Backbone] = {}
         self._asked = asked
         self._say = say
+        self._max_pixels = max_pixels
         self._loaded: dict[str, LoadedBackbone] = {}
         self._sampled: list[Pixels] | None = None
         self._reporter = Reporter(listener)
@@ -158,7 +160,7 @@ class Run:
 
     def _maker(self) -> BlockMaker:
         networks = {name: again(name, one) for name, one in self._loaded.items()}
-        recipe = Recipe(self.items.root, self.writer.path, networks)
+        recipe = Recipe(self.items.root, self.writer.path, networks, self._max_pixels)
 
         def count(refused: int) -> None:
             self._reporter.count(len(self.writer.refused) + refused)
@@ -168,11 +170,12 @@ class Run:
     def _drop_stale(self) -> None:
         """Take images out of the known blocks that are gone from the source or have changed."""
         listed = set(self.items.ids)
-        # What could not be read is tried again only if it is another file now.
+        # What could not be read is tried again if it is another file now, or the reason may be.
         self.writer.refused = [
             one
             for one in self.writer.refused
-            if hash_of(self.items.root, one.id) == self.writer.refused_sha256[one.id]
+            if not one.reason.startswith(PASSING)
+            and hash_of(self.items.root, one.id) == self.writer.refused_sha256[one.id]
         ]
         known = list(self.writer.blocks)
         blocks = [Task(one.number, tuple(one.ids), known=_hashes(one)) for one in known]
