@@ -3,7 +3,10 @@
 import gc
 import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from unittest.mock import patch
@@ -85,26 +88,64 @@ def embed_and_tell(told, source, store, backbone, block):
     told.send("end")
 
 
+def command(told, arguments, said):
+    """Run a command in such a process, its stderr in a file; `told` hears when it begins."""
+    from embedkit_cli.app import program
+
+    _settle()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 2)
+    sys.argv = ["embedkit", *arguments]
+    told.send("start")
+    program()
+
+
+def hold(told, barrier, path):
+    """Become the writer of a store, or be refused; then wait to be killed."""
+    from embedkit.errors import StoreError
+    from embedkit.store.writer import StoreWriter
+
+    barrier.wait(60)
+    try:
+        with StoreWriter(path):
+            told.send(("holds", os.getpid()))
+            time.sleep(600)
+    except StoreError as error:
+        told.send(("refused", str(error)))
+
+
 class Onlooker:
     """A process that reads the newest store of a folder over and over, without a lock.
 
     Args:
         root: the folder; stores come and grow in it, none goes back.
         known: the bytes of the vector that each file's hash must have.
+        copies: where it copies each store to before it reads the copy, if it is to do that.
     """
 
-    def __init__(self, root, known) -> None:
+    def __init__(self, root, known, copies=None) -> None:
         self._stop = FORKS.Event()
         self._seen, tell = FORKS.Pipe(duplex=False)
-        self._process = FORKS.Process(target=_look_on, args=(tell, self._stop, root, known))
+        work = tell, self._stop, root, known, copies
+        self._process = FORKS.Process(target=_look_on, args=work)
 
     def __enter__(self):
         self._process.start()
         return self
 
-    def __exit__(self, *_):
+    def wait(self):
+        """Wait until it has looked once."""
+        assert self._seen.recv() == "looked"
+
+    def stop(self):
+        """Let it look no more."""
         self._stop.set()
-        self.seen = self._seen.recv()  # before it is waited for: it may be long
+
+    def __exit__(self, *_):
+        self.stop()
+        while isinstance(seen := self._seen.recv(), str):  # before it is waited for: it is long
+            pass
+        self.seen = seen
         self._process.join()
 
 
@@ -114,14 +155,19 @@ def vectors_by_file(store):
     return dict(zip(store.items.column("sha256"), rows, strict=True))
 
 
-def _look_on(tell, stop, root, known):
+def _look_on(tell, stop, root, known, copies):
     _settle()
-    seen = Seen()
+    seen, looked = Seen(), False
     try:
         while not stop.is_set():
             stores = sorted(root.iterdir(), key=lambda one: int(one.name))
-            if stores:
+            if stores and copies is None:
                 seen.look(stores[-1], known)
+            elif stores:
+                seen.look_at_copy(stores[-1], copies, known)
+            if not looked:
+                tell.send("looked")
+                looked = True
             time.sleep(0.01)
     except Exception as error:  # noqa: BLE001 (whatever it is, the test is to know)
         seen.wrong.append(repr(error))
@@ -137,6 +183,7 @@ class Seen:
         whole: times that a store was found whole.
         unfinished: times that there was none yet.
         changed: times that a store was another one before it had been read.
+        not_whole: times that a copy said that it was not whole.
         states: of each store, in the order of being seen: hash of the vectors of each.
     """
 
@@ -144,7 +191,25 @@ class Seen:
     whole: int = 0
     unfinished: int = 0
     changed: int = 0
+    not_whole: int = 0
     states: dict = field(default_factory=dict)
+
+    def look_at_copy(self, path, place, known):
+        """Copy a store while it is written, and read the copy, which must be whole or say so."""
+        from embedkit.errors import StoreError
+        from embedkit.store import Store
+
+        subprocess.run(["cp", "-r", path, place], stderr=subprocess.DEVNULL)
+        try:
+            store = Store.open(place)
+            hashes, vectors = store.items.column("sha256"), store.space().vectors
+        except StoreError:
+            self.not_whole += 1
+        else:
+            self.whole += 1
+            if [row.tobytes() for row in vectors] != [known[one] for one in hashes]:
+                self.wrong.append(f"{place}: vectors of other pictures")
+        shutil.rmtree(place)
 
     def look(self, path, known):
         """Open a store and compare all that is in it."""

@@ -1,5 +1,6 @@
 """A run that is killed at any moment is finished by the next one, to the same bytes."""
 
+import contextlib
 import itertools
 import os
 import random
@@ -209,6 +210,54 @@ def test_killed_again_while_it_recovers_the_result_is_the_same(home, tmp_path, t
         assert died[1], where
         killed.check(where)
     figure("A1", f"{many} times killed, and twice again in recovering: {many} of {many} finished")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signals", "many"),
+    [
+        ([signal.SIGINT], (3, 100)),
+        ([signal.SIGTERM], (3, 100)),
+        ([signal.SIGINT, signal.SIGINT], (3, 50)),
+    ],
+    ids=["Ctrl-C", "TERM", "Ctrl-C twice"],
+)
+def test_a_signal_at_a_random_moment_ends_the_command_with_one_line_and_130(
+    source, tmp_path, signals, many, thorough, figure
+):
+    many, moments, took, hits = many[thorough], random.Random(2), 1.0, 0
+    embed(source, tmp_path / "whole", backbone="pixels")
+    expected = tree(tmp_path / "whole")
+    for number in range(many):
+        store, said = tmp_path / f"{number}", tmp_path / f"{number}.txt"
+        told, tell = kills.FORKS.Pipe(duplex=False)
+        arguments = ["embed", str(source), "-o", str(store), "-b", "pixels"]
+        run = kills.FORKS.Process(target=kills.command, args=(tell, arguments, said))
+        run.start()
+        tell.close()
+        assert told.recv() == "start"
+        began = time.monotonic()
+        told.poll(moments.random() * took)
+        for one in signals:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(run.pid, one)
+            time.sleep(moments.random() / 50)
+        run.join()
+        took = took if run.exitcode == 130 else time.monotonic() - began
+        words = said.read_text()
+        assert run.exitcode in (0, 130), words
+        assert "Traceback" not in words
+        hits += run.exitcode == 130
+        embed(source, store, backbone="pixels")
+        assert tree(store) == expected, number
+        assert not list(store.rglob("*.tmp"))
+    assert hits >= many // 2
+    name = " and ".join(one.name for one in signals)
+    figure(
+        "A11",
+        f"{name} at {many} random moments, {hits} of them while it ran: status 130 without a "
+        f"traceback {hits} times, {many} of {many} stores finished to the same bytes, no *.tmp left",
+    )
 
 
 def test_a_kill_that_tears_a_journal_line_loses_only_that_block(source, tmp_path):

@@ -4,19 +4,15 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
-import time
 
 import numpy as np
 import pytest
 from helpers import make_different, tree
-from kills import FORKS
 
-from embedkit.errors import EmbedkitError, InputError, StoreError, StoreSchemaError
+from embedkit.errors import InputError, StoreError, StoreSchemaError
 from embedkit.pipeline import embed
 from embedkit.store import Store
 from embedkit.store.schema import SCHEMA, sealed, unsealed
-from embedkit.store.writer import StoreWriter
 
 NAMES = [f"{c}/{n}.png" for c in ("x", "y") for n in range(6)]
 
@@ -154,75 +150,6 @@ def test_a_store_opens_from_a_read_only_folder(store):
     finally:
         for folder in folders:
             folder.chmod(0o755)
-
-
-# One writer.
-
-
-def _hold(path, ready, done):
-    with StoreWriter(path):
-        ready.set()
-        done.wait(20)
-
-
-def test_a_second_writer_is_refused_with_the_firsts_number(store):
-    ready, done = FORKS.Event(), FORKS.Event()
-    holder = FORKS.Process(target=_hold, args=(store, ready, done))
-    holder.start()
-    try:
-        assert ready.wait(30)
-        with pytest.raises(StoreError, match=f"process {holder.pid}"), StoreWriter(store):
-            pass
-    finally:
-        done.set()
-        holder.join()
-
-
-def test_a_dead_writer_holds_no_lock(store):
-    ready, done = FORKS.Event(), FORKS.Event()
-    holder = FORKS.Process(target=_hold, args=(store, ready, done))
-    holder.start()
-    assert ready.wait(30)
-    holder.kill()
-    holder.join()
-    started = time.monotonic()
-    with StoreWriter(store):
-        pass
-    assert time.monotonic() - started < 5
-
-
-def test_a_reader_always_sees_one_whole_state(source, tmp_path):
-    """Readers open and use the store while a writer commits one state after another."""
-    shutil.copytree(source, tmp_path / "faces")
-    path = tmp_path / "store"
-    embed(tmp_path / "faces", path, backbone="pixels", block=4)
-    stop = threading.Event()
-    errors: list[str] = []
-    sizes: list[int] = []
-
-    def read():
-        while not stop.is_set():
-            try:
-                opened = Store.open(path)
-                n = len(opened.items)
-                if opened.space().record.n != n:
-                    errors.append("items and space of different states")
-                sizes.append(n)
-            except EmbedkitError as error:
-                errors.append(str(error))
-
-    readers = [threading.Thread(target=read) for _ in range(3)]
-    for reader in readers:
-        reader.start()
-    for n in range(25):
-        make_different(tmp_path / "faces", f"x/new{n}.png")
-        embed(tmp_path / "faces", path, backbone="pixels", block=4)
-    stop.set()
-    for reader in readers:
-        reader.join()
-    assert errors == []
-    assert len(set(sizes)) > 3
-    assert len(Store.open(path).items) == 12 + 25
 
 
 def test_a_full_disk_is_one_clear_line_and_status_3(source, tmp_path):
