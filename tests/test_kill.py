@@ -222,7 +222,7 @@ def test_killed_again_while_it_recovers_the_result_is_the_same(home, tmp_path, t
     ],
     ids=["Ctrl-C", "TERM", "Ctrl-C twice"],
 )
-def test_a_signal_at_a_random_moment_ends_the_command_with_one_line_and_130(
+def test_a_signal_at_a_random_moment_ends_the_command_with_130_and_no_traceback(
     source, tmp_path, signals, many, thorough, figure
 ):
     many, moments, took, hits = many[thorough], random.Random(2), 1.0, 0
@@ -256,7 +256,8 @@ def test_a_signal_at_a_random_moment_ends_the_command_with_one_line_and_130(
     figure(
         "A11",
         f"{name} at {many} random moments, {hits} of them while it ran: status 130 without a "
-        f"traceback {hits} times, {many} of {many} stores finished to the same bytes, no *.tmp left",
+        f"traceback {hits} times, {many} of {many} stores finished to the same bytes without a "
+        "*.tmp",
     )
 
 

@@ -86,7 +86,8 @@ def test_readers_and_copies_beside_a_writer_are_never_wrong(pool, tmp_path, thor
         "A6",
         f"{many} reader processes opened and searched {whole} times beside {commits} commits, "
         f"{len(states)} states seen: {sum(len(one.wrong) for one in seen)} wrong rows, wrong "
-        f"neighbours and steps back; {changed} times told in one line that the store was changed before all was read",
+        f"neighbours and steps back; {changed} times told that the store was changed by another "
+        "before all was read",
     )
     copies = copier.seen.whole + copier.seen.not_whole
     assert copies
