@@ -92,8 +92,7 @@ def people_by_faces(
 def face_space(store: Store) -> Space | None:
     """Return the space of a store that was made to tell people apart; None if there is none."""
     for space in store.spaces.values():
-        terms = space.record.contract
-        if terms["backbone"].startswith("facenet:") or terms["preprocessing"].get("landmarks"):
+        if space.record.tells_people_apart:
             return space
     return None
 

@@ -9,7 +9,7 @@ from PIL import Image
 from embedkit.audits.cards import RELATIONS, Card
 from embedkit.files import write_output
 from embedkit.inputs import Input, read_input
-from embedkit.reports.pictures import Tile, contact_sheet, load_pixels
+from embedkit.reports.pictures import Pictures, Tile, contact_sheet, load_pixels
 from embedkit.store import Neighbour, Store
 
 MOST_MORE = 12  # relatives beside the neighbours
@@ -58,6 +58,19 @@ def card_sheet(store: Store, card: Card, path: Path) -> Path:
         tile(one.id, f"{RELATIONS[one.relation]}  {one.label or '-'}") for one in more[:MOST_MORE]
     ]
     return _write(contact_sheet(tiles, heading=card.sentence), path)
+
+
+def chosen_sheet(
+    store: Store, chosen: Sequence[tuple[str, str]], path: Path, *, blur_faces: bool = False
+) -> Path:
+    """Write pictures that were chosen, each with its id and the reason, as one PNG.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    pictures = Pictures(store.items, blur_faces=blur_faces)
+    tiles = [Tile(pictures.pixels(id_), (why, id_)) for id_, why in chosen]
+    return _write(contact_sheet(tiles), path)
 
 
 def _write(sheet: Image.Image, path: Path) -> Path:
