@@ -62,6 +62,22 @@ def _write_parts(path: Path, parts: Iterable[Buffer], temporary: Path) -> str:
     return digest.hexdigest()
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; below one that only its owner may enter, they are such too.
+
+    Raises:
+        OSError: one cannot be made, or is a file.
+    """
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(0o700 if _is_private(path.parent) else 0o777, exist_ok=True)
+
+
+def _is_private(folder: Path) -> bool:
+    """Say whether only the owner of a folder may enter it, as of every store."""
+    return not folder.stat().st_mode & 0o077
+
+
 def check_place(path: Path) -> None:
     """Refuse a file that cannot be written where it is asked for, before the work.
 
@@ -86,7 +102,7 @@ def write_output(path: Path, data: bytes) -> Path:
     """
     check_place(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_whole(path, data)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from None
@@ -135,7 +151,8 @@ def append_durably(path: Path, data: bytes) -> None:
 def _write(path: Path, parts: Iterable[Buffer], how: int) -> None:
     # A link that somebody put there would lead the bytes into another file.
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how
-    descriptor = os.open(path, flags, 0o666)
+    # A copy of a private folder may lose its own rights on the way; its files then keep theirs.
+    descriptor = os.open(path, flags, 0o600 if _is_private(path.parent) else 0o666)
     try:
         for part in parts:
             view = memoryview(part).cast("B")

@@ -17,7 +17,7 @@ LEFT_BEHIND = 3
 def forget(
     store: StorePath,
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Of images, as search shows them.")
+        list[str] | None, typer.Argument(metavar="ID", help="Of images, as search shows them.")
     ] = None,
     group: Annotated[
         list[str] | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embedkit.engines import Block, LocalEngine
+from embedkit.files import make_folder
 from embedkit.pipeline.known import known_pixels
 from embedkit.pipeline.progress import Reporter
 from embedkit.store import Store
@@ -69,7 +70,7 @@ def find_faces(
         return block, np.stack(rows)
 
     if work:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         reporter.start("looking for faces", sum(len(block.ids) for block in work))
     for block, rows in engine.run(work, load, finish):
         names[block.number] = write_chunk(folder, keys[block.number], rows)

@@ -15,16 +15,28 @@ from embedkit.store import Neighbour, Store
 MOST_MORE = 12  # relatives beside the neighbours
 
 
-def search_sheet(store: Store, image: Input | None, found: Sequence[Neighbour], path: Path) -> Path:
+def search_sheet(
+    store: Store,
+    image: Input | None,
+    found: Sequence[Neighbour],
+    path: Path,
+    *,
+    blur_faces: bool = False,
+) -> Path:
     """Write the picture that was searched for, if it was one, and what was found as one PNG.
+
+    Where faces are blurred, all of the picture that was searched for is.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    tiles = [] if image is None else [Tile(read_input(image), ("searched for", str(image)))]
+    pictures = Pictures(store.items, blur_faces=blur_faces)
+    tiles = []
+    if image is not None:
+        tiles.append(Tile(pictures.shown(read_input(image), None), ("searched for", str(image))))
     tiles += [
         Tile(
-            load_pixels(store.items.path(one.id)),
+            pictures.pixels(one.id),
             (f"{one.similarity:.3f}  {one.label or '-'}  {one.split or '-'}", one.id),
         )
         for one in found
@@ -32,15 +44,21 @@ def search_sheet(store: Store, image: Input | None, found: Sequence[Neighbour], 
     return _write(contact_sheet(tiles), path)
 
 
-def card_sheet(store: Store, card: Card, path: Path) -> Path:
+def card_sheet(store: Store, card: Card, path: Path, *, blur_faces: bool = False) -> Path:
     """Write an image, its nearest training images and its other relatives in train as one PNG.
 
     Raises:
         OutputError: the file cannot be written.
     """
+    pictures = Pictures(store.items, blur_faces=blur_faces)
 
     def tile(id_: str, *lines: str) -> Tile:
-        return Tile(load_pixels(store.items.path(id_)), (*lines, id_))
+        # Only the picture that the card is of may be from outside the store.
+        from_outside = id_ == card.id and not card.known
+        seen = load_pixels(store.items.path(id_)) if from_outside else pictures.pixels(id_)
+        if from_outside and seen is not None:
+            seen = pictures.shown(seen, None)
+        return Tile(seen, (*lines, id_))
 
     label = f"label {card.label}" if card.label is not None else "no label"
     tiles = [tile(card.id, f"{card.answer} {card.probability:.0%}; {label}")]

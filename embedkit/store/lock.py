@@ -24,7 +24,7 @@ def writer_lock(folder: Path, *, forgets: bool = False) -> Iterator[None]:
             forgotten in it.
     """
     try:
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror}") from None
     try:

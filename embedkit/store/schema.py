@@ -63,11 +63,6 @@ class SpaceRecord:
     backbone: dict[str, str]
     made_with: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def tells_people_apart(self) -> bool:
-        """Whether the network was made to tell faces of different people from one another."""
-        return made_for_people(self.contract)
-
     def to_bytes(self) -> bytes:
         """Return the file."""
         return sealed(asdict(self) | {"schema": SCHEMA, "dtype": "float32"})
@@ -175,12 +170,6 @@ def _seal(record: dict[str, Any]) -> str:
     # Through JSON once, so that a tuple seals like the list that it is read back as.
     record = json.loads(json.dumps(record))
     return sha256(json.dumps(record, sort_keys=True, separators=(",", ":")).encode())
-
-
-def made_for_people(contract: dict[str, Any]) -> bool:
-    """Say whether a contract is that of a network that tells people apart by their faces."""
-    landmarks = bool(contract.get("preprocessing", {}).get("landmarks"))
-    return str(contract.get("backbone", "")).startswith("facenet:") or landmarks
 
 
 def shard_name(number: int) -> str:

@@ -103,7 +103,8 @@ class StoreWriter:
             StoreError: another process is writing, or the folder holds something else.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.path.parent)
+            self.path.mkdir(0o700, exist_ok=True)  # what a store says of people is its owner's
             ours = any((self.path / name).exists() for name in (STORE, JOURNAL, LOCK))
             foreign = not ours and any(self.path.iterdir())
         except OSError as error:
