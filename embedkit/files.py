@@ -72,6 +72,11 @@ def _write_parts(path: Path, parts: Iterable[Buffer], temporary: Path) -> str:
     return digest.hexdigest()
 
 
+def _is_private(folder: Path) -> bool:
+    """Say whether only the owner of a folder may enter it, as of every store."""
+    return not folder.stat().st_mode & 0o077
+
+
 def check_place(path: Path) -> None:
     """Refuse a file that cannot be written where it is asked for, before the work.
 
@@ -146,7 +151,8 @@ def append_durably(path: Path, data: bytes) -> None:
 def _write(path: Path, parts: Iterable[Buffer], how: int) -> None:
     # A link that somebody put there would lead the bytes into another file.
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how
-    descriptor = os.open(path, flags, 0o666)
+    # A copy of a private folder may lose its own rights on the way; its files then keep theirs.
+    descriptor = os.open(path, flags, 0o600 if _is_private(path.parent) else 0o666)
     try:
         for part in parts:
             view = memoryview(part).cast("B")
@@ -168,29 +174,35 @@ def remove(path: Path) -> None:
         os.unlink(path)  # noqa: PTH108 (as the module says)
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, and wait until their names are on disk.
+def remove_folder(path: Path) -> None:
+    """Remove an empty folder; `sync_folder` of the one above makes that last."""
+    os.rmdir(path)  # noqa: PTH106 (as the module says)
+
+
+def make_folder(path: Path, *, private: bool = False) -> None:
+    """Make a folder and those above it, and wait until their names are on disk.
+
+    Args:
+        path: of it; what is there already stays as it is.
+        private: only its owner may enter it, as everything below such a folder.
 
     Raises:
-        OSError: it is not there and cannot be made.
+        OSError: one cannot be made, or is a file.
     """
+    if path.is_dir():
+        return
+    make_folder(path.parent)
     try:
-        os.mkdir(path)  # noqa: PTH102 (as the module says)
-    except FileNotFoundError:
-        if path.parent == path:
-            raise
-        make_folder(path.parent)
-        make_folder(path)
-    except OSError:  # a read-only disk says so before it says that the folder is there
+        os.mkdir(path, 0o700 if private or _is_private(path.parent) else 0o777)  # noqa: PTH102
+    except FileExistsError:  # somebody else made it just now
         if not path.is_dir():
             raise
-    else:
-        sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def open_lock(path: Path) -> int:
     """Open a file that processes lock, making it if it is not there; return its descriptor."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def write_lock(descriptor: int, data: bytes) -> None:

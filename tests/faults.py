@@ -14,7 +14,7 @@ from helpers import tree
 
 from embedkit import files
 
-CHANGES = ("open", "write", "pwrite", "ftruncate", "fsync", "replace", "unlink", "mkdir")
+CHANGES = ("open", "write", "pwrite", "ftruncate", "fsync", "replace", "unlink", "mkdir", "rmdir")
 Change = Callable[..., object]
 
 
@@ -113,7 +113,7 @@ class Recorder:
                 self.steps.append(("replace", path, str(arguments[1])))
             case "fsync" if at.is_dir():
                 self.steps.append(("sync folder", path))
-            case "fsync" | "unlink" | "mkdir":
+            case "fsync" | "unlink" | "mkdir" | "rmdir":
                 self.steps.append((name, path))
         return result
 
@@ -186,7 +186,7 @@ class Disk:
                 self.now[path].safe = self.now[path].now
             case "replace":
                 self._name(path, (path,), {more[0]: self.now[path]})
-            case "unlink" if path in self.now:
+            case "unlink" | "rmdir" if path in self.now:
                 self._name(path, (path,), {})
             case "mkdir":
                 self._name(path, (), {path: None})

@@ -10,7 +10,7 @@ import typer
 
 from embedkit_cli import console
 from embedkit_cli.live import eyes, watch
-from embedkit_cli.options import HeadPath, Json, MaxPixels, MovedStore, Quiet
+from embedkit_cli.options import BlurFaces, HeadPath, Json, MaxPixels, MovedStore, Quiet
 
 if TYPE_CHECKING:
     from embedkit.heads.predict import Panel
@@ -60,6 +60,7 @@ def predict(
         ),
     ] = None,
     max_pixels: MaxPixels = None,
+    blur_faces: BlurFaces = False,
     store: MovedStore = None,
     offline: Annotated[bool, typer.Option("--offline", help="Refuse addresses.")] = False,
     json: Json = False,
@@ -92,6 +93,8 @@ def predict(
     if camera is not None and every != 1:
         raise InputError("--every is for videos; of a camera the newest frame is always taken")
     check_max_pixels(max_pixels)
+    if blur_faces and not faces and camera is None:
+        raise InputError("--blur-faces goes with --faces or --camera; no picture is shown here")
     if not faces and camera is None:
         _refuse_what_is_of_faces(given, output, every)
     others = also or []
@@ -101,9 +104,15 @@ def predict(
     if camera is not None:
         from embedkit.videos.cameras import camera_frames
 
-        watch(panel, camera_frames(camera), output=output, k=neighbours or 0)
+        watch(
+            panel,
+            camera_frames(camera),
+            output=output,
+            k=neighbours or 0,
+            blur_faces=blur_faces,
+        )
     elif faces:
-        _faces(panel, given, output, every, neighbours or 0, max_pixels)
+        _faces(panel, given, output, every, neighbours or 0, max_pixels, blur_faces=blur_faces)
     else:
         _pictures(panel, given, EVIDENCE if neighbours is None else neighbours, max_pixels)
 
@@ -163,6 +172,8 @@ def _faces(
     every: int,
     k: int,
     max_pixels: int | None,
+    *,
+    blur_faces: bool,
 ) -> None:
     """Print, draw and write what the heads say of every face."""
     from embedkit.errors import InputError
@@ -179,7 +190,9 @@ def _faces(
     seen_with = eyes(panel)
     tally = Tally()
     with ExitStack() as open_files, held_back() as interrupted:
-        footage = output and open_files.enter_context(Footage(output, panel, folder=folder))
+        footage = output and open_files.enter_context(
+            Footage(output, panel, folder=folder, blur_faces=blur_faces)
+        )
         frames = read_frames(_sources(given), max_pixels=max_pixels)
         for one in look_at_faces(panel, frames, eyes=seen_with, every=every, k=k):
             interrupted()

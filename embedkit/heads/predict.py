@@ -7,7 +7,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from embedkit.backbones import Backbone, embed_pictures, embed_prepared, load_again
+from embedkit.backbones import Backbone, contract, embed_pictures, embed_prepared, load_again
 from embedkit.errors import EmbedkitError, UnreadableImageError
 from embedkit.heads.head import Head, Training
 from embedkit.images import unprepared
@@ -15,6 +15,7 @@ from embedkit.inputs import Input, read_input, read_inputs
 from embedkit.items import Unreadable
 from embedkit.results import Result
 from embedkit.store import Neighbour
+from embedkit.store.outsiders import refuse_outsiders
 from embedkit.vectors import FloatArray, Pixels
 
 
@@ -90,11 +91,12 @@ def panel_of(heads: Sequence[Head], files: Sequence[Path] = ()) -> Panel:
 
     Raises:
         SpaceMismatchError: as `backbone_of`.
+        InputError: a head's space tells people apart.
     """
     backbones: dict[str, Backbone] = {}
     for head in heads:
         if head.training.contract_sha256 not in backbones:
-            backbones[head.training.contract_sha256] = backbone_of(head.training)
+            backbones[head.training.contract_sha256] = _for_outsiders(head.training)
     return Panel(tuple(heads), _names(heads, files), backbones)
 
 
@@ -129,7 +131,7 @@ def predict_each(
 def predict_one(head: Head, one: Input, *, k: int = 5) -> Prediction:
     """Classify one picture; see `Head.predict`."""
     name = str(one) if isinstance(one, str) or hasattr(one, "__fspath__") else "picture"
-    backbone = backbone_of(head.training)
+    backbone = _for_outsiders(head.training)
     return classify(head, [name], embed_input(backbone, one), k)[0]
 
 
@@ -151,6 +153,18 @@ def backbone_of(training: Training) -> Backbone:
     return load_again(
         **training.backbone, contract_sha256=training.contract_sha256, where="the head's space"
     )
+
+
+def _for_outsiders(training: Training) -> Backbone:
+    """Load the backbone of a head's space for pictures that are not of its store.
+
+    Raises:
+        InputError: it tells people apart.
+        SpaceMismatchError: as `backbone_of`.
+    """
+    backbone = backbone_of(training)
+    refuse_outsiders(contract(backbone), "predict takes pictures from outside the store")
+    return backbone
 
 
 def classify(head: Head, names: Sequence[str], vectors: FloatArray, k: int) -> list[Prediction]:

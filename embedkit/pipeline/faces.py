@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedkit import files
 from embedkit.engines import Block, LocalEngine
+from embedkit.files import make_folder
 from embedkit.pipeline.known import known_pixels
 from embedkit.pipeline.progress import Reporter
 from embedkit.store import Store
@@ -70,7 +70,7 @@ def find_faces(
         return block, np.stack(rows)
 
     if work:
-        files.make_folder(folder)
+        make_folder(folder)
         reporter.start("looking for faces", sum(len(block.ids) for block in work))
     for block, rows in engine.run(work, load, finish):
         names[block.number] = write_chunk(folder, keys[block.number], rows)

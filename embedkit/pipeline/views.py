@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from embedkit import files
 from embedkit.backbones import Backbone, FaceBackbone
 from embedkit.engines import Block, LocalEngine
 from embedkit.errors import StoreError
+from embedkit.files import make_folder
 from embedkit.images import shrunk, strict_pillow
 from embedkit.pipeline.faces import find_faces
 from embedkit.pipeline.known import known_pixels
@@ -217,7 +217,7 @@ class _Work:
         for block, vectors in engine.run(blocks, load, finish):
             for name, rows in vectors.items():
                 folder = view_folder(self._store, self._space, name)
-                files.make_folder(folder)
+                make_folder(folder)
                 made = write_chunk(folder, self._key(name, self._chunks[block.number]), rows)
                 self._names[name][block.number] = made
             reporter.committed(len(block.ids), 0)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.errors import StoreError
-from embedkit.files import read_plain, remove, sha256_of_file, write_whole
+from embedkit.files import read_plain, remove, sha256_of_file, sync_folder, write_whole
 from embedkit.store.made_here import remember
 from embedkit.store.schema import (
     INDEX,
@@ -78,6 +78,7 @@ class IndexRecord:
         for path in folder.glob("index*.faiss"):
             if path.name not in named:
                 remove(path)
+                sync_folder(folder)
 
 
 def index_name(place: int, files: int) -> str:

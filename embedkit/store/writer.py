@@ -7,19 +7,20 @@ commit; only then do they take their final names. So a kill at any point leaves 
 store or the new one, and the blocks that were done are found again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 
 from embedkit import files
 from embedkit.errors import SpaceMismatchError, StoreError
 from embedkit.items import FACES, FACTS, Unreadable
-from embedkit.store.blocks import faces_name, facts_name
+from embedkit.store.blocks import faces_name, facts_name, write_rows
 from embedkit.store.index_build import build_again
 from embedkit.store.journal import Entry, Journal, told
 from embedkit.store.lock import writer_lock
@@ -76,8 +77,15 @@ class StoreWriter:
         refused_sha256: what the bytes of those were, by id; None where there were none to read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, forgets: bool = False) -> None:
+        """Name the store.
+
+        Args:
+            path: its folder.
+            forgets: whether it finishes a forgetting that was cut off; others are refused then.
+        """
         self.path = path
+        self._forgets = forgets
         self.store: Store | None = None
         self.blocks: list[StoredBlock] = []
         self.refused: list[Unreadable] = []
@@ -95,7 +103,7 @@ class StoreWriter:
             StoreError: another process is writing, or the folder holds something else.
         """
         try:
-            files.make_folder(self.path)
+            files.make_folder(self.path, private=True)  # what it says of people is its owner's
             ours = any((self.path / name).exists() for name in (STORE, JOURNAL, LOCK))
             foreign = not ours and any(self.path.iterdir())
             if not ours:  # whoever made it may have died before its name was on disk
@@ -107,7 +115,7 @@ class StoreWriter:
                 f"{self.path} is a folder with other files in it; a store needs its own"
             )
         with ExitStack() as stack:
-            stack.enter_context(writer_lock(self.path))
+            stack.enter_context(writer_lock(self.path, forgets=self._forgets))
             with told(self.path, "read"):
                 self._recover()
             self._held = stack.pop_all()
@@ -161,6 +169,25 @@ class StoreWriter:
         table = self._table(entry)
         self._journal.append(entry)
         self._take(entry, table)
+
+    def keep(self, block: StoredBlock, rows: Sequence[bool]) -> None:
+        """Put a block of some rows in the place of a block.
+
+        Args:
+            block: that is on disk.
+            rows: for each of its rows whether it stays.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        mask = np.array(rows)
+        vectors = {
+            space: np.load(self.path / space / shard.file, allow_pickle=False)[mask]
+            for space, shard in block.shards.items()
+        }
+        facts = block.facts.filter(pa.array(mask))
+        number = self.next_number()
+        self.add(write_rows(self.path, number, facts, vectors, in_place_of=block.number))
 
     def commit(
         self,
@@ -354,7 +381,8 @@ class StoreWriter:
         with told(self.path):
             folders = [self.path, *(path for path in self.path.iterdir() if path.is_dir())]
             for folder in folders:
-                for pattern in patterns:
-                    for path in folder.glob(pattern):
-                        if path not in named:
-                            files.remove(path)
+                found = {path for pattern in patterns for path in folder.glob(pattern)}
+                for path in sorted(found - named):
+                    files.remove(path)
+                if found - named:
+                    files.sync_folder(folder)  # or what was forgotten may come back
