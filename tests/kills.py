@@ -77,6 +77,16 @@ def train(store, path):
     heads.train(Store.open(store), head="knn").save(path)
 
 
+def forget(store, id_):
+    """Forget a picture in such a process, or finish that; not where it is done already."""
+    from embedkit.store import Store, forgetting
+
+    if forgetting.is_cut_off(store):
+        forgetting.forget(store)
+    elif id_ in Store.open(store).items.ids:
+        forgetting.forget(store, [id_])
+
+
 def embed_and_tell(told, source, store, backbone, block):
     """Embed in such a process; says when the work begins and when it is done."""
     from embedkit import backbones, pipeline

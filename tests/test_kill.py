@@ -124,6 +124,7 @@ WORKS = {
     "shrink": lambda home, at: partial(kills.embed, home / "fewer", at / "store", **EASY),
     "index": lambda home, at: partial(kills.index, at / "store", "hnsw"),
     "train": lambda home, at: partial(kills.train, at / "store", at / "store/heads/head"),
+    "forget": lambda home, at: partial(kills.forget, at / "store", "train/x/1.jpg"),
     "merge": lambda home, at: partial(
         kills.merge, [home / "store", home / "second"], at / "store", rows=10
     ),
@@ -146,6 +147,7 @@ def home(tmp_path_factory):
     make_different(home / "other", "train/x/a.jpg", "test/y/b.jpg")
     embed(home / "faces", home / "store", **EASY)
     embed(home / "other", home / "second", **EASY)
+    kills.train(home / "store", home / "store/heads/old")
     return home
 
 

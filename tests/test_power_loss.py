@@ -10,6 +10,7 @@ import shutil
 from functools import partial
 from unittest.mock import patch
 
+import kills
 import pytest
 from faults import Disk, Recorder, changes_go_to, restore, states
 from helpers import make_different, tree
@@ -151,6 +152,20 @@ def merged(root, source, whole):
     return Trial(root, partial(merge, [whole, second], store), of_a_store(store))
 
 
+def forgotten(root, source, whole):
+    """One picture is forgotten, and what has learned from it."""
+    store = shutil.copytree(whole.path, root / "store")
+    train(Store.open(store), head="knn").save(store / "heads/head")
+
+    def check(trial, said):
+        opened = Store.open(store)
+        assert len(opened.space().vectors) == len(opened.items) in (len(NAMES), len(NAMES) - 1)
+        # Not even a file that nothing names may come back.
+        assert said[-1] != "done" or tree(root) == trial.new
+
+    return Trial(root, partial(kills.forget, store, NAMES[0]), check)
+
+
 def indexed(root, source, whole):
     store = shutil.copytree(whole.path, root / "store")
     plan = plan_index(len(whole.items), whole.space().record.dimension, asked="hnsw")
@@ -196,7 +211,7 @@ def altered(root, source, whole):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("work", [new, grown, shrunk, merged, indexed, saved, altered])
+@pytest.mark.parametrize("work", [new, grown, shrunk, merged, forgotten, indexed, saved, altered])
 def test_after_a_loss_of_power_nothing_that_was_promised_is_lost(
     work, source, whole, tmp_path, thorough, figure
 ):
