@@ -19,6 +19,7 @@ LAYERS = (
     {"exports", "explorer"},
     {"reports"},
     {"maps"},
+    {"wholeness"},
     {"finetuning"},  # trains again without the relatives that audits find
     {"audits"},
     {"heads", "pipeline"},
@@ -28,7 +29,17 @@ LAYERS = (
     {"items", "images", "fetch"},
     {"joins", "shards"},
     {"statistics", "nuisance", "rows", "matrices"},
-    {"vectors", "files", "interrupts", "workers", "ranges", "remote", "hardware", "memory"},
+    {
+        "vectors",
+        "files",
+        "interrupts",
+        "workers",
+        "ranges",
+        "remote",
+        "hardware",
+        "memory",
+        "decoders",
+    },
     {"errors", "results"},
 )
 LEAVES = {

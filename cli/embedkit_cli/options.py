@@ -34,6 +34,12 @@ RayAddress: TypeAlias = Annotated[
         help="Of a Ray cluster; default: start Ray here.",
     ),
 ]
+MaxPixels: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels", metavar="N", help="Leave out larger pictures; default 64 million, the most."
+    ),
+]
 StorePath: TypeAlias = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a store.")]
 HeadPath: TypeAlias = Annotated[Path, typer.Argument(metavar="HEAD", help="File of a head.")]
 MovedStore: TypeAlias = Annotated[

@@ -153,7 +153,8 @@ CARDS = {
                 dimension=512,
                 weights="release page of facenet-pytorch (107 MiB)",
                 licence="MIT (facenet-pytorch); weights: the face set's terms, for research",
-                limits="made to tell people apart; wants a face of 80 pixels or more",
+                limits="made to tell people apart; wants a face of 80 pixels or more; those it was "
+                "trained on were collected from the web and not asked",
                 faces=True,
             )
             for faces, people in (("vggface2", "VGGFace2"), ("casia-webface", "CASIA-WebFace"))

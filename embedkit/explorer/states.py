@@ -21,6 +21,7 @@ from embedkit.explorer.lists import (
     twin_clusters,
 )
 from embedkit.files import sha256
+from embedkit.reports.pictures import Pictures
 from embedkit.store import Space, Store
 from embedkit.store.schema import STORE
 
@@ -48,6 +49,7 @@ class State:
         clusters: of pictures that belong together, by what makes them so.
         damaged: names of the findings that were left out.
         stamp: that names this state in addresses.
+        blur_faces: whether faces in pictures are made unrecognisable.
     """
 
     store: Store
@@ -60,6 +62,12 @@ class State:
     clusters: dict[str, tuple[Cluster, ...]]
     damaged: tuple[str, ...]
     stamp: str
+    blur_faces: bool = False
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """What is known of where faces are."""
+        return Pictures(self.store.items)
 
     @cached_property
     def ids(self) -> list[str]:
@@ -115,8 +123,11 @@ class State:
 class Watch:
     """The state that new pages are made from; safe to use from several threads."""
 
-    def __init__(self, path: Path, *, label: str, backbone: str | None) -> None:
+    def __init__(
+        self, path: Path, *, label: str, backbone: str | None, blur_faces: bool = False
+    ) -> None:
         self._path, self._label, self._backbone = path, label, backbone
+        self._blur = blur_faces
         self._lock = threading.Lock()
         self._mark: Mark = ()
         self._state = self._opened()
@@ -181,6 +192,7 @@ class Watch:
             clusters={kind: found for kind, found in clusters.items() if found},
             damaged=tuple(damaged),
             stamp=stamp,
+            blur_faces=self._blur,
         )
 
     def _marked(self) -> Mark:

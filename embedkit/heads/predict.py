@@ -7,13 +7,15 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from embedkit.backbones import Backbone, embed_pictures, embed_prepared, load_again
-from embedkit.errors import UnreadableImageError
+from embedkit.backbones import Backbone, contract, embed_pictures, embed_prepared, load_again
+from embedkit.errors import EmbedkitError, UnreadableImageError
 from embedkit.heads.head import Head, Training
+from embedkit.images import unprepared
 from embedkit.inputs import Input, read_input, read_inputs
 from embedkit.items import Unreadable
 from embedkit.results import Result
 from embedkit.store import Neighbour
+from embedkit.store.outsiders import refuse_outsiders
 from embedkit.vectors import FloatArray, Pixels
 
 
@@ -89,11 +91,12 @@ def panel_of(heads: Sequence[Head], files: Sequence[Path] = ()) -> Panel:
 
     Raises:
         SpaceMismatchError: as `backbone_of`.
+        InputError: a head's space tells people apart.
     """
     backbones: dict[str, Backbone] = {}
     for head in heads:
         if head.training.contract_sha256 not in backbones:
-            backbones[head.training.contract_sha256] = backbone_of(head.training)
+            backbones[head.training.contract_sha256] = _for_outsiders(head.training)
     return Panel(tuple(heads), _names(heads, files), backbones)
 
 
@@ -106,7 +109,7 @@ def predict(
 
 
 def predict_each(
-    panel: Panel, inputs: Iterable[Input], *, k: int = 5
+    panel: Panel, inputs: Iterable[Input], *, k: int = 5, max_pixels: int | None = None
 ) -> Iterator[tuple[Prediction | Unreadable, ...]]:
     """Classify pictures by several heads; a picture is read once, and embedded once a space.
 
@@ -114,7 +117,7 @@ def predict_each(
         The answers of all heads to one picture, in the order of the heads. One is `Unreadable`
         where the picture is, or where the head's space leaves it out.
     """
-    pictures = read_inputs(inputs)
+    pictures = read_inputs(inputs, max_pixels=max_pixels)
     while batch := list(islice(pictures, panel.batch)):
         sides = {key: _embedded(backbone, batch) for key, backbone in panel.backbones.items()}
         columns = []
@@ -128,7 +131,7 @@ def predict_each(
 def predict_one(head: Head, one: Input, *, k: int = 5) -> Prediction:
     """Classify one picture; see `Head.predict`."""
     name = str(one) if isinstance(one, str) or hasattr(one, "__fspath__") else "picture"
-    backbone = backbone_of(head.training)
+    backbone = _for_outsiders(head.training)
     return classify(head, [name], embed_input(backbone, one), k)[0]
 
 
@@ -150,6 +153,18 @@ def backbone_of(training: Training) -> Backbone:
     return load_again(
         **training.backbone, contract_sha256=training.contract_sha256, where="the head's space"
     )
+
+
+def _for_outsiders(training: Training) -> Backbone:
+    """Load the backbone of a head's space for pictures that are not of its store.
+
+    Raises:
+        InputError: it tells people apart.
+        SpaceMismatchError: as `backbone_of`.
+    """
+    backbone = backbone_of(training)
+    refuse_outsiders(contract(backbone), "predict takes pictures from outside the store")
+    return backbone
 
 
 def classify(head: Head, names: Sequence[str], vectors: FloatArray, k: int) -> list[Prediction]:
@@ -191,6 +206,10 @@ def _embedded(
             inputs.append(backbone.prepare(pixels))
         except UnreadableImageError as error:
             refused.append(Unreadable(name, str(error)))
+        except EmbedkitError:
+            raise
+        except Exception as error:  # noqa: BLE001 (one picture is not to end the others)
+            refused.append(Unreadable(name, unprepared(error)))
         else:
             names.append(name)
             refused.append(None)

@@ -10,7 +10,7 @@ from embedkit.backbones import choose_backbone, find_card
 from embedkit.backbones.cards import ALIGN, EMBEDDED, NO_FACE, SEVERAL_FACES
 from embedkit.engines import Engine, choose_engine
 from embedkit.errors import InputError, TooManyUnreadableError
-from embedkit.images import strict_pillow
+from embedkit.images import check_max_pixels, strict_pillow
 from embedkit.items import ItemTable
 from embedkit.pipeline.augment import augment as make_copies
 from embedkit.pipeline.augment import check_changes
@@ -56,6 +56,7 @@ def embed(
     ray_address: str | None = None,
     threads: int | None = None,
     max_errors: float | None = None,
+    max_pixels: int | None = None,
     block: int = BLOCK,
     understood: Callable[[ItemTable], None] | None = None,
     say: Say | None = None,
@@ -101,6 +102,8 @@ def embed(
             each of Ray's workers. The result does not depend on it.
         max_errors: how many images may be unreadable, as a number (1 or more) or a share (below
             1), before the finished run counts as failed; no limit where left out.
+        max_pixels: of a picture; one with more is left out as unreadable. 64 million where left
+            out, which is the most.
         block: images that are committed together, and lost together by a kill.
         understood: called with what was understood of the source, before any work.
         say: called with a sentence about each thing that was chosen, and about faces found.
@@ -135,6 +138,7 @@ def embed(
                 f"--{option.replace('_', '-')} is {value!r}; known are "
                 f"{', '.join(one for one in allowed if one)}"
             )
+    check_max_pixels(max_pixels)
     working = choose_engine(engine, threads=threads, address=ray_address)
     given = {option: value for option, (value, _) in how.items()}
     asked = _asked(names, None if weights is None else Path(weights), place, given)
@@ -154,6 +158,7 @@ def embed(
         seed=seed,
         engine=working,
         max_errors=max_errors,
+        max_pixels=max_pixels,
         block=block,
         say=say,
         progress=progress,
@@ -278,13 +283,14 @@ def embed_items(
     engine: AbstractContextManager[Engine],
     seed: int = 0,
     max_errors: float | None = None,
+    max_pixels: int | None = None,
     block: int = BLOCK,
     say: Say | None = None,
     progress: OnProgress | None = None,
 ) -> Store:
     """Embed items that have been read already; see `embed`."""
     with StoreWriter(path) as writer, strict_pillow(), engine as working:
-        run = Run(writer, items, asked, working, progress, say or (lambda _: None))
+        run = Run(writer, items, asked, working, progress, say or (lambda _: None), max_pixels)
         run.bring_up_to_date(block)
         store = run.commit(source, seed)
     n = len(store.items) + len(store.unreadable)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from embedkit.engines import Block, Engine
+from embedkit.files import make_folder
 from embedkit.items import path_of_id
 from embedkit.pipeline.known import pixels_at
 from embedkit.pipeline.progress import Reporter
@@ -134,7 +135,7 @@ def find_faces(
         if name is None
     ]
     if work:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         reporter.start("looking for faces", sum(len(block.ids) for block in work))
     root = store.items.root
     witnesses = of_pictures(root, store.items.ids) + of_store(store.path)

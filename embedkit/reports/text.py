@@ -9,6 +9,8 @@ from embedkit.memory import peak_memory
 from embedkit.ranges import in_order
 from embedkit.store import Store
 from embedkit.store.augmented import views_in
+from embedkit.store.forgetting import is_cut_off
+from embedkit.store.forgotten import forgotten
 from embedkit.store.index_files import IndexRecord
 from embedkit.store.index_plans import IndexPlan, said
 from embedkit.store.store import Space
@@ -288,6 +290,12 @@ def store_in_full(opened: Store, *, deep: bool) -> str:
         lines.append(
             f"  space {space.name}: {space.record.n} x {space.record.dimension}, contract "
             f"{space.contract_sha256[:12]}{index}"
+        )
+    if buried := forgotten(opened):
+        lines.append(f"  forgotten: {len(buried)} ('embedkit forget {opened.path} --list')")
+    if is_cut_off(opened.path):
+        lines.append(
+            f"  A FORGETTING WAS CUT OFF: 'embedkit forget {opened.path} --yes' finishes it"
         )
     lines += [f"  view {name}: {n} pictures changed" for name, n in views_in(opened)]
     lines.append(

@@ -1,0 +1,176 @@
+"""What a store says of people stays with its owner, goes nowhere, and finds nobody from outside."""
+
+import io
+import os
+import re
+import stat
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import typer
+from embedkit_cli import main
+from embedkit_cli.app import app
+from helpers import make_different
+from PIL import Image
+
+import embedkit as ek
+from embedkit.errors import InputError
+from embedkit.explorer.benches import Bench
+from embedkit.explorer.pictures import SMALL, picture
+from embedkit.explorer.states import Watch
+
+
+def names(many=6):
+    return [f"{s}/{c}/{n}.png" for s in ("train", "test") for c in "xy" for n in range(many)]
+
+
+def test_a_store_is_its_owners_alone_whatever_the_umask(tmp_path, figure):
+    make_different(tmp_path / "data", *names())
+    tmp_path.chmod(0o755)
+    before = os.umask(0)
+    try:
+        store = ek.embed(
+            tmp_path / "data", tmp_path / "new/store", backbone="pixels", augment=["flip"]
+        )
+        ek.train(store).save(store.path / "heads/deep/mine")
+        ek.forget(store, ["train/x/1.png"])
+        ek.subset(store.path, tmp_path / "part", where="split = 'train'")
+    finally:
+        os.umask(before)
+    seen = 0
+    for top in (store.path, tmp_path / "part"):
+        for path in (top, *top.rglob("*")):
+            mode = stat.S_IMODE(path.stat().st_mode)
+            assert mode == (0o700 if path.is_dir() else 0o600), path
+            seen += 1
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o777  # is no part of the store
+    figure("G6", f"umask 000: {seen} of {seen} files and folders of two stores 0600 and 0700")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory, weights_of):
+    """A store in a space of a network that tells people apart, a head on it, and an outsider."""
+    home = tmp_path_factory.mktemp("people")
+    make_different(home / "data", *names(3))
+    make_different(home / "outside", "a.png")
+    name = "facenet:vggface2"
+    store = ek.embed(
+        home / "data",
+        home / "store",
+        backbone=[name, "pixels"],
+        weights=weights_of(name),
+        align="none",
+        threads=1,
+    )
+    space = next(one for one in store.spaces if one != "pixels")
+    heads = [ek.train(store, head=kind, backbone=space) for kind in ("knn", "logistic")]
+    return home, store, space, heads
+
+
+def test_nobody_from_outside_is_looked_for_where_people_are_told_apart(people, figure):
+    home, store, space, heads = people
+    outsider = home / "outside/a.png"
+    bench = Bench(SimpleNamespace(store=store, space=store.space(space), label="label"))
+    files = [head.save(home / f"{head.kind}") for head in heads]
+    routes = {
+        "search": lambda: ek.search(store, outsider, backbone=space),
+        "view": lambda: bench.like(outsider.read_bytes()),
+        "explain": lambda: ek.explain(store, outsider, backbone=space),
+        **{
+            f"{head.kind} on {what}": lambda head=head, one=one: head.predict(one)
+            for head in heads
+            for what, one in {
+                "file": outsider,
+                "bytes": outsider.read_bytes(),
+                "array": np.zeros((60, 60, 3), np.uint8),
+                "list": [outsider],
+                "address": "http://127.0.0.1:9/a.png",
+            }.items()
+        },
+    }
+    for route, ask in routes.items():
+        with pytest.raises(InputError, match="does not look for people from outside the data set"):
+            ask()
+        assert route
+    for command in (
+        ["search", store.path, outsider, "-b", space],
+        ["explain", store.path, outsider, "-b", space],
+        ["predict", files[0], outsider],
+        ["predict", files[1], outsider, "--faces"],
+    ):
+        assert main([str(word) for word in command]) == 2
+    # A picture of the store may be asked about, also under another name; so may other spaces.
+    inside = home / "data/train/x/0.png"
+    assert len(ek.search(store, inside, k=3, backbone=space)) == 3
+    assert len(ek.search(store, inside.read_bytes(), k=3, backbone=space)) == 3
+    assert len(ek.search(store, outsider, k=3, backbone="pixels")) == 3
+    figure("G2", f"{len(routes)} routes and 4 commands: {len(routes) + 4} refuse an outsider")
+
+
+FORBIDDEN = (
+    "identif",
+    "recogni",
+    "who",
+    "person",
+    "race",
+    "gender",
+    "sex",
+    "age",
+    "emotion",
+    "mood",
+)
+
+
+def test_no_command_or_option_offers_to_say_who_or_what_somebody_is():
+    names = []
+    commands = dict(typer.main.get_command(app).commands)
+    while commands:
+        name, command = commands.popitem()
+        commands |= {
+            f"{name} {one}": made for one, made in getattr(command, "commands", {}).items()
+        }
+        options = [word for one in command.params for word in (*one.opts, *one.secondary_opts)]
+        names += [(name, part) for word in (name, *options) for part in re.split(r"[- ]+", word)]
+    assert len(names) > 200
+    assert not [one for one in names if one[1].lower().startswith(FORBIDDEN)]
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    """A store of noise, in which nothing is even until it is blurred; no face is known."""
+    home = tmp_path_factory.mktemp("noisy")
+    make_different(home / "data", *names())
+    return home, ek.embed(home / "data", home / "store", backbone="pixels", threads=1)
+
+
+def test_faces_are_blurred_wherever_pictures_are_shown(noisy, tmp_path, figure, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    home, store = noisy
+    inside = str(home / "data/test/x/1.png")
+    shown = {}
+    for blur in (False, True):
+        option = ["--blur-faces"] if blur else []
+        for command in (
+            ["search", store.path, inside, "--sheet", f"search {blur}.png"],
+            ["explain", store.path, inside, "-o", f"card {blur}.png"],
+            ["explain", store.path, inside, "--occlusion", f"covered {blur}.png"],
+            ["forget", store.path, "test/x/1.png", "--sheet", f"forget {blur}.png"],
+        ):
+            assert main([str(word) for word in [*command, *option]]) == 0
+            name = command[-1].split()[0]
+            shown[name, blur] = levels(Image.open(command[-1]))
+        ek.export(store, f"projector {blur}", to="projector", blur_faces=blur)
+        shown["projector", blur] = levels(Image.open(f"projector {blur}/sprite.png"))
+        state = Watch(store.path, label="label", backbone=None, blur_faces=blur).newest()
+        shown["view", blur] = levels(Image.open(io.BytesIO(picture(state, 0, SMALL))))
+    for name in {name for name, _ in shown}:
+        assert shown[name, True] < 0.7 * shown[name, False], (name, shown)
+    assert main(["explain", str(store.path), inside, "--layers", "x", "--blur-faces"]) == 2
+    figure("G5", f"{len(shown) // 2} outputs with pictures: all blurred with --blur-faces")
+
+
+def levels(image):
+    """Return how much neighbouring pixels differ, which a mosaic takes away."""
+    grey = np.asarray(image.convert("L"), np.float64)
+    return float(np.abs(np.diff(grey, axis=1)).mean())
