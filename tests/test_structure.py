@@ -28,6 +28,7 @@ LAYERS = (
     {"joins", "shards"},
     {"statistics", "nuisance", "rows", "matrices"},
     {"vectors", "files", "interrupts", "workers", "ranges", "remote", "hardware"},
+    {"trust"},
     {"errors", "results"},
 )
 LEAVES = {
@@ -70,7 +71,7 @@ LEAVES = {
     "torchvision": ("embedkit/backbones/",),
     "timm": ("embedkit/backbones/",),
     "open_clip": ("embedkit/backbones/",),
-    "onnx": ("embedkit/exports/",),
+    "onnx": ("embedkit/backbones/", "embedkit/exports/"),
     "onnxruntime": ("embedkit/backbones/", "embedkit/exports/"),
     "av": ("embedkit/videos/",),
     "tkinter": ("cli/",),

@@ -16,6 +16,7 @@ from networks import network
 from safetensors.torch import save_file
 
 from embedkit.backbones import choose_backbone, find_card, load_backbone
+from embedkit.backbones.cards import Options
 from embedkit.backbones.download import download, get_weights
 from embedkit.backbones.torchvision_models import cut_classifier
 from embedkit.backbones.weights import STRONGEST, Source, find, needed, read_state, source_of
@@ -108,7 +109,7 @@ def test_what_is_named_and_not_there_is_an_error(tmp_path):
     with pytest.raises(InputError, match=re.escape("holds none of w.pth")):
         find(source, tmp_path)
     with pytest.raises(WeightsError, match="are not on this machine"):
-        needed(source, None, "mine")
+        needed(source, Options(), "mine")
 
 
 @pytest.mark.parametrize(
@@ -262,7 +263,7 @@ def test_a_download_arrives_whole_and_can_be_loaded(server, state, tmp_path):
     answer["body"] = stream.getvalue()
     source = published(url, answer["body"], tmp_path / "cache")
     path = download(source, tmp_path / "cache/w.pth")
-    assert needed(source, None, "mine") == path
+    assert needed(source, Options(), "mine") == path
     assert load_backbone(SMALL, weights=path).card.dimension == 512
     assert [one.name for one in path.parent.iterdir()] == ["w.pth"]
 

@@ -54,7 +54,7 @@ def build(card: Card, options: Options) -> Clip:
     """
     name, tag = _model_and_tag(card)
     published = _published(name, tag)
-    path = needed(source(card), options.file, card.name)
+    path = needed(source(card), options, card.name)
     # A tag trained with QuickGELU loads into the model without it, and gives other vectors.
     model: Any = open_clip.create_model(
         name,

@@ -31,7 +31,7 @@ def build(card: Card, options: Options) -> Network:
     Raises:
         WeightsError: the weights are not here, or of another network.
     """
-    path = needed(source(card), options.file, card.name)
+    path = needed(source(card), options, card.name)
     module: torch.nn.Module = InceptionResnetV1(pretrained=None)
     fill(
         module,

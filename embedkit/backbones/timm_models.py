@@ -27,7 +27,7 @@ def build(card: Card, options: Options) -> Network:
     """
     name = _name(card)
     published = _published(name)
-    path = needed(source(card), options.file, card.name)
+    path = needed(source(card), options, card.name)
     module = timm.create_model(name, pretrained=False, num_classes=0)
     classifier = published.classifier or ()
     layers = (classifier,) if isinstance(classifier, str) else tuple(classifier)

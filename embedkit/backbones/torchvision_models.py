@@ -30,7 +30,7 @@ def build(card: Card, options: Options) -> Network:
     """
     name, _, readout = card.name.removeprefix("torchvision:").partition(":")
     published = _published(name)
-    path = needed(source(card), options.file, card.name)
+    path = needed(source(card), options, card.name)
     module: Any = models.get_model(name, weights=None, **_arguments(name))
     fill(module, read_state(path), path, name=card.name)
     preprocessing = _preprocessing(published.transforms())

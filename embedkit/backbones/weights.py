@@ -19,9 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from embedkit.backbones import find_card
-from embedkit.backbones.cards import CARDS, DEFAULTS, EMBEDDED, Card
+from embedkit.backbones.cards import CARDS, DEFAULTS, EMBEDDED, Card, Options
 from embedkit.errors import InputError, WeightsError
 from embedkit.files import sha256_of_file
+from embedkit.trust import check_file
 
 VARIABLE = "EMBEDKIT_WEIGHTS"
 SAFETENSORS = ".safetensors"
@@ -87,13 +88,14 @@ def find(source: Source, given: Path | None) -> Path | None:
     return None
 
 
-def needed(source: Source, given: Path | None, name: str) -> Path:
+def needed(source: Source, options: Options, name: str) -> Path:
     """Return the file, checked as far as its checksum is known.
 
     Raises:
+        InputError: only a store or a head names it.
         WeightsError: it is not on this machine, or damaged; the message says what to do.
     """
-    path = find(source, given)
+    path = find(source, options.file)
     if path is None:
         where = Path(source.cache) / source.files[0] if source.url else "the Hugging Face cache"
         raise WeightsError(
@@ -101,8 +103,10 @@ def needed(source: Source, given: Path | None, name: str) -> Path:
             f"{source.place}. 'embedkit weights get {name}' fetches them; without network, put the "
             f"file at {where} or name it with --weights. The backbones mtcnn and pixels need none"
         )
-    if given is None:
+    if options.file is None:
         check(source, path)
+    else:
+        check_file(path, sha256_of_file(path), options.named_by)
     return path
 
 

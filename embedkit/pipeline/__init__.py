@@ -201,7 +201,7 @@ def _asked(
     Raises:
         InputError: there is no backbone of that name, or one file of weights for several.
     """
-    cards = []
+    cards, named = [], True
     for name in names:
         if name != "auto":
             cards.append(find_card(name))
@@ -209,6 +209,7 @@ def _asked(
             cards.append(find_card(choose_backbone()))
         elif weights is not None or any(value not in ("", AUTO) for value in how.values()):
             # What is asked for is asked of all that the store has.
+            named = False
             spaces = Store.open(store).spaces.values()
             cards += [find_card(space.record.backbone["name"]) for space in spaces]
     taking = [card for card in cards if card.name not in EMBEDDED]
@@ -222,7 +223,9 @@ def _asked(
             "mtcnn and pixels always see whole pictures; --align is for other backbones"
         )
     return {
-        card.space: Wanted(card.name, weights, **how) if card in taking else Wanted(card.name)
+        card.space: Wanted(card.name, weights, **how, named=named)
+        if card in taking
+        else Wanted(card.name)
         for card in cards
     }
 

@@ -307,6 +307,14 @@ def weights(found: "Sequence[Weights]") -> Document:
     }
 
 
+def trusted(known: "Sequence[tuple[str, str]]") -> Document:
+    """Return the files that stores and heads may name from now on, and their SHA-256."""
+    return {
+        "schema": "embedkit.trusted/1",
+        "files": [{"path": path, "sha256": sha256} for path, sha256 in known],
+    }
+
+
 def learning_curve(curve: "LearningCurve") -> Document:
     """Return the points of a learning curve."""
     return {
