@@ -13,7 +13,9 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from embedkit.errors import FetchError
@@ -42,27 +44,40 @@ _NOT_PUBLIC_6 = tuple(
 )
 
 
+class PrivateAddress(str):
+    """An address that may lead to this machine or a network that is not public.
+
+    Whoever hands it over says so; a plain text may not.
+    """
+
+    __slots__ = ()
+
+
+def allow_private(inputs: Iterable[str]) -> list[str]:
+    """Return inputs as they are, the addresses among them as such that may be private."""
+    return [PrivateAddress(one) if is_address(one) else one for one in inputs]
+
+
 def is_address(text: str) -> bool:
     """Say whether a text is the address of something on the web rather than a path."""
     return "://" in text
 
 
-def fetch(address: str, *, private: bool = False) -> bytes:
+def fetch(address: str) -> bytes:
     """Return what is behind an address.
 
     Everything together, looking up names and redirects included, takes at most `SECONDS`; a server
     that sends a byte now and then is cut off too.
 
     Args:
-        address: to begin with.
-        private: whether it may lead to this machine and to networks that are not public.
+        address: of the public network, also after redirects, unless it is a `PrivateAddress`.
 
     Raises:
         FetchError: not http or https, not a public address, no answer, too slow, too large, too
             many redirects.
     """
     deadline = time.monotonic() + SECONDS
-    current = address
+    current, private = str(address), isinstance(address, PrivateAddress)
     for _ in range(REDIRECTS + 1):
         status, location, body = _get(current, deadline, private)
         if status in (301, 302, 303, 307, 308) and location:
@@ -179,9 +194,9 @@ def _connected(
     raise refused
 
 
-def _resolved(address: str, host: str, port: int, deadline: float) -> list[tuple[object, ...]]:
+def _resolved(address: str, host: str, port: int, deadline: float) -> list[tuple[Any, ...]]:
     """Look up a name, for no longer than there is time: the system's own limit is minutes."""
-    answers: queue.Queue[list[tuple[object, ...]] | Exception] = queue.Queue()
+    answers: queue.Queue[list[tuple[Any, ...]] | Exception] = queue.Queue()
 
     def look_up() -> None:
         try:

@@ -52,7 +52,7 @@ def read_input(one: Input) -> Pixels:
     """
     with strict_pillow():
         if isinstance(one, str | Path):
-            return decode(fetch(str(one)) if _is_web(one) else read_bytes(Path(one))).pixels
+            return decode(_bytes(one)).pixels
         if isinstance(one, bytes):
             return decode(one).pixels
         if isinstance(one, Image.Image):
@@ -70,6 +70,10 @@ def _read(name: str, one: Input) -> tuple[str, Pixels | Unreadable]:
         return name, read_input(one)
     except (UnreadableImageError, FetchError) as error:
         return name, Unreadable(name, str(error))
+
+
+def _bytes(one: str | Path) -> bytes:
+    return fetch(one) if isinstance(one, str) and is_address(one) else read_bytes(Path(one))
 
 
 def _is_web(one: str | Path) -> bool:

@@ -10,7 +10,7 @@ import typer
 
 from embedkit_cli import console
 from embedkit_cli.live import eyes, watch
-from embedkit_cli.options import HeadPath, Json, MovedStore, Quiet
+from embedkit_cli.options import AllowPrivate, HeadPath, Json, MovedStore, Quiet
 
 if TYPE_CHECKING:
     from embedkit.heads.predict import Panel
@@ -61,6 +61,7 @@ def predict(
     ] = None,
     store: MovedStore = None,
     offline: Annotated[bool, typer.Option("--offline", help="Refuse addresses.")] = False,
+    allow_private: AllowPrivate = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -77,11 +78,12 @@ def predict(
         embedkit predict age.safetensors --camera 0
     """
     from embedkit.errors import InputError
+    from embedkit.fetch import allow_private as allowed
     from embedkit.fetch import is_address
     from embedkit.heads import load_head
     from embedkit.heads.predict import panel_of
 
-    given = inputs or []
+    given = allowed(inputs or []) if allow_private else inputs or []
     if (camera is None) == (not given):
         both = ", not both" if given else ""
         raise InputError(f"name pictures, folders or videos, or a camera with --camera N{both}")

@@ -12,7 +12,7 @@ from embedkit.backbones.cards import Card, Options
 from embedkit.backbones.network import Network
 from embedkit.backbones.preprocessing import Preprocessing
 from embedkit.backbones.threads import one_thread
-from embedkit.backbones.weights import Source, needed
+from embedkit.backbones.weights import Source, known_sha256, needed
 from embedkit.errors import InputError, WeightsError
 from embedkit.files import sha256_of_file
 from embedkit.vectors import FloatArray, unit_rows
@@ -92,10 +92,7 @@ def source(card: Card) -> Source:
         return Source(files=(file,) if file else HUB_FILES, hub=repository)
     url = published["url"]
     file = url.rpartition("/")[2]
-    if "openaipublic" in url:
-        known = url.split("/")[-2]
-    else:
-        known = file.rpartition(".")[0].rpartition("-")[2] if "mlfoundations" in url else ""
+    known = url.split("/")[-2] if "openaipublic" in url else known_sha256(file)
     return Source(files=(file,), url=url, cache="~/.cache/clip", sha256=known)
 
 

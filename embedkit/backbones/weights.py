@@ -38,7 +38,7 @@ class Source:
         url: address of the file.
         hub: repository, `organisation/name`.
         cache: folder that the file's own library keeps it in; empty for the hub's.
-        sha256: how its SHA-256 begins, where that is known beforehand.
+        sha256: its SHA-256, or how that begins, where it is known beforehand.
     """
 
     files: tuple[str, ...]
@@ -51,6 +51,22 @@ class Source:
     def place(self) -> str:
         """What a person would open to fetch it."""
         return self.url or f"https://huggingface.co/{self.hub}"
+
+
+# In full, of what the backbones with names of their own are loaded from: publishers put no more
+# than eight digits into the name of a file, or none. Both as several others have published them.
+FULL = {
+    "vgg16-397923af.pth": "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    "20180402-114759-vggface2.pt": (
+        "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b"
+    ),
+}
+
+
+def known_sha256(file: str) -> str:
+    """Return what is known beforehand of the SHA-256 of a file that is published by this name."""
+    named = re.search(r"-([0-9a-f]{8,64})\.\w+$", file)
+    return FULL.get(file) or (named[1] if named else "")
 
 
 def torch_home() -> Path:
@@ -125,7 +141,7 @@ STRONGEST: tuple[tuple[str, Callable[[], Source]], ...] = (
             files=("vgg16-397923af.pth",),
             url="https://download.pytorch.org/models/vgg16-397923af.pth",
             cache=str(torch_home() / "hub" / "checkpoints"),
-            sha256="397923af",
+            sha256=FULL["vgg16-397923af.pth"],
         ),
     ),
 )
@@ -140,7 +156,8 @@ class Weights:
         source: where they come from.
         path: the file, or None.
         sha256: of the file, or empty.
-        published: whether that is the checksum that was published; None where none was.
+        published: whether that is the checksum that was published; None where none is known.
+        checked: how many of its 64 digits were compared.
     """
 
     backbone: str
@@ -148,6 +165,7 @@ class Weights:
     path: Path | None
     sha256: str
     published: bool | None
+    checked: int = 0
 
 
 def weights_of(name: str) -> Weights:
@@ -160,8 +178,16 @@ def weights_of(name: str) -> Weights:
     source = source_of(card)
     path = find(source, None)
     found = sha256_of_file(path) if path else ""
-    published = found.startswith(source.sha256) if path and source.sha256 else None
-    return Weights(card.name, source, path, found, published)
+    known = expected(source, path) if path else ""
+    published = found.startswith(known) if known else None
+    return Weights(card.name, source, path, found, published, len(known))
+
+
+def expected(source: Source, path: Path) -> str:
+    """Return what is known of a file's SHA-256; the hub's cache calls a large file by it."""
+    named = path.resolve().name
+    of_hub = bool(source.hub) and re.fullmatch("[0-9a-f]{64}", named) is not None
+    return source.sha256 or (named if of_hub else "")
 
 
 def known_weights() -> list[Weights]:
@@ -190,10 +216,11 @@ def check(source: Source, path: Path) -> str:
         WeightsError: it is not the one that is known.
     """
     found = sha256_of_file(path)
-    if not found.startswith(source.sha256):
+    known = expected(source, path)
+    if not found.startswith(known):
         raise WeightsError(
             f"{path} is not the file that was published: its SHA-256 begins "
-            f"{found[:8]}, {source.sha256[:8]} expected; it may be half a download. Delete it and "
+            f"{found[:8]}, {known[:8]} expected; it may be half a download. Delete it and "
             "run 'embedkit weights get'"
         )
     return found

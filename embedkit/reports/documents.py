@@ -299,6 +299,7 @@ def weights(found: "Sequence[Weights]") -> Document:
                 "path": None if one.path is None else str(one.path),
                 "sha256": one.sha256 or None,
                 "as_published": one.published,
+                "digits_checked": one.checked,
                 "files": list(one.source.files),
                 "from": one.source.place,
             }
