@@ -69,23 +69,22 @@ def check_file(path: Path, sha256: str, named_by: str) -> None:
         )
 
 
-def check_url(url: str, named_by: str) -> None:
-    """Do the same for what lies behind a URL; who names a folder names all that is below it.
+def check_url(url: str) -> None:
+    """Let be opened what the user has named, or what is below it; refuse any other URL.
 
     Raises:
         InputError: only a store names it.
     """
-    if not named_by:
-        trust(url)
-    elif not any(url == one or url.startswith(one.rstrip("/") + "/") for one in _urls()):
+    if not any(url == one or url.startswith(one.rstrip("/") + "/") for one in urls()):
         raise InputError(
             f"{url} is named by a store, and you have not named it on this machine; what only a "
             f"store names is not fetched. If you know that place: embedkit scan {url}"
         )
 
 
-def _urls() -> set[str]:
-    return {one for one in _named() if not re.fullmatch("[0-9a-f]{64}", one)}
+def urls() -> list[str]:
+    """Return the URLs that the user has named."""
+    return sorted(one for one in _named() if not re.fullmatch("[0-9a-f]{64}", one))
 
 
 def _named() -> set[str]:

@@ -9,10 +9,12 @@ import zipfile
 from hashlib import sha256
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
 from embedkit_cli import main
+from helpers import make_different
 from onnx_files import mean_colour_classifier
 from safetensors import numpy as tensors
 
@@ -20,7 +22,8 @@ import embedkit as ek
 from embedkit import trust
 from embedkit.backbones import embed_pictures, load_again, load_backbone
 from embedkit.backbones.scripts import check_script
-from embedkit.errors import InputError, WeightsError
+from embedkit.errors import InputError, UnreadableImageError, WeightsError
+from embedkit.images import read_bytes
 from embedkit.store.schema import sealed
 
 pytestmark = pytest.mark.filterwarnings(
@@ -221,17 +224,41 @@ def test_what_was_named_is_known_by_its_owner_alone(tmp_path, stranger):
     trust.trust("s3://bucket/faces")
     assert trust.place().read_text() == "s3://bucket/faces\n"
     assert trust.place().stat().st_mode & 0o777 == 0o600
-    trust.check_url("s3://bucket/faces/a/b.png", "a store")
+    trust.check_url("s3://bucket/faces/a/b.png")
     for other in ("s3://bucket/faces2/a.png", "s3://bucket", "http://bucket/faces/a.png"):
         with pytest.raises(InputError, match="have not named"):
-            trust.check_url(other, "a store")
+            trust.check_url(other)
 
 
 def test_without_a_home_what_is_named_holds_for_the_process(monkeypatch, stranger):
     stranger()
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/no/such/place")
     trust.trust("s3://bucket")
-    trust.check_url("s3://bucket/a", "a store")
+    trust.check_url("s3://bucket/a")
+
+
+def test_what_only_a_store_names_is_not_fetched(tmp_path, stranger, capsys):
+    folder = make_different(tmp_path / "faces", *(f"{c}/{n}.png" for c in "ab" for n in range(4)))
+    system = fsspec.filesystem("memory")
+    for path in folder.rglob("*.png"):
+        system.pipe(f"/faces/{path.relative_to(folder)}", path.read_bytes())
+    store = ek.embed("memory://faces", tmp_path / "store", backbone="pixels")
+    (first, *_) = store.items.ids
+    assert read_bytes(store.items.path(first))
+    stranger()
+    fetched = []
+    real = type(system)._open
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(system), "_open", lambda *a, **o: fetched.append(a[1]) or real(*a, **o))
+        with pytest.raises(UnreadableImageError, match="you have not named it"):
+            read_bytes(store.items.path(first))
+        for command in ("report", "audit", "info"):
+            out = ["-o", str(tmp_path / "page.html")] if command == "report" else []
+            main([command, str(store.path), *out])
+    assert fetched == []
+    assert main(["scan", "memory://faces"]) == 0
+    assert read_bytes(store.items.path(first))
+    system.store.clear()
 
 
 # TorchScript that the user names.

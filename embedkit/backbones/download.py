@@ -96,8 +96,9 @@ def download(source: Source, target: Path) -> Path:
         sync_folder(target.parent)
     except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        first = str(reason).split("\n", 1)[0]
         raise WeightsError(
-            f"{source.url} cannot be fetched: {reason}. Without network, put the file at "
+            f"{source.url} cannot be fetched: {first}. Without network, put the file at "
             f"{target} or name it with --weights"
         ) from None
     finally:

@@ -79,7 +79,7 @@ def read_description(path: Path) -> Preprocessing:
             f"{path} does not exist; it has to say what the network wants to see, for example "
             '{"size": [224, 224], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}'
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     if not isinstance(record, dict):
         raise InputError(f"{path} must hold one JSON object")

@@ -8,14 +8,12 @@ import importlib
 import os
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from embedkit.backbones import find_card
@@ -241,12 +239,10 @@ def read_state(path: Path) -> State:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # on how the file was pickled
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, zipfile.BadZipFile):
-        raise WeightsError(f"{path} cannot be read: damaged, or no file of weights") from None
-    except Exception as error:
-        # torch raises pickle.UnpicklingError, which cannot be named without importing pickle.
+    except Exception as error:  # noqa: BLE001 (what torch raises of a bad file is of any kind)
+        # Among them pickle.UnpicklingError, which cannot be named without importing pickle.
         if type(error).__name__ != "UnpicklingError":
-            raise
+            raise WeightsError(f"{path} cannot be read: damaged, or no file of weights") from None
         raise WeightsError(
             f"{path} holds more than weights, or is damaged; embedkit runs nothing that is in such "
             "a file. Save the state dict alone, best as safetensors"

@@ -20,10 +20,11 @@ from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.pipeline.run import Run
 from embedkit.pipeline.spaces import Say, Wanted
 from embedkit.readers import read_source
-from embedkit.remote import absolute
+from embedkit.remote import absolute, is_url, url_of
 from embedkit.store import Store
 from embedkit.store.schema import JOURNAL, STORE
 from embedkit.store.writer import StoreWriter
+from embedkit.trust import check_url
 
 __all__ = ["OnProgress", "Progress", "default_store", "embed", "embed_items", "store_of"]
 
@@ -186,6 +187,9 @@ def _read(
     again = before is not None and before["source"] == here and not any(options.values())
     if before is not None and again:
         options = before["options"]
+        recorded = Path(options["root"] or "")
+        if is_url(recorded):
+            check_url(url_of(recorded))
     items = read_source(source, **_with_path(options))
     if again and any(options.values()):
         said = ", ".join(f"{name} {value}" for name, value in options.items() if value)

@@ -22,6 +22,7 @@ from embedkit.pipeline.progress import FaceTally
 from embedkit.store.blocks import write_rows, write_vectors
 from embedkit.store.journal import Entry
 from embedkit.store.writer import FACT_SCHEMA
+from embedkit.trust import trust
 from embedkit.vectors import Pixels
 
 if TYPE_CHECKING:
@@ -77,11 +78,13 @@ class Recipe:
         root: of the images.
         store: folder that the files are written to.
         networks: how each is loaded, by space; see `load_again`.
+        urls: that the user has named, where pictures may be fetched from.
     """
 
     root: Path
     store: Path
     networks: dict[str, dict[str, str]]
+    urls: tuple[str, ...] = ()
 
     @property
     def on_gpu(self) -> bool:
@@ -97,6 +100,8 @@ class Recipe:
         Raises:
             EmbedkitError: as `load_again`.
         """
+        for url in self.urls:
+            trust(url, keep=False)
         networks = {name: load_again(**how) for name, how in self.networks.items()}
         return BlockMaker(self, networks, threads)
 

@@ -34,6 +34,7 @@ from embedkit.statistics import clusters_of
 from embedkit.store import Store
 from embedkit.store.blocks import write_rows
 from embedkit.store.writer import FACT_SCHEMA, StoredBlock, StoreWriter
+from embedkit.trust import urls
 from embedkit.vectors import Pixels
 
 
@@ -158,7 +159,7 @@ class Run:
 
     def _maker(self) -> BlockMaker:
         networks = {name: again(name, one) for name, one in self._loaded.items()}
-        recipe = Recipe(self.items.root, self.writer.path, networks)
+        recipe = Recipe(self.items.root, self.writer.path, networks, tuple(urls()))
 
         def count(refused: int) -> None:
             self._reporter.count(len(self.writer.refused) + refused)

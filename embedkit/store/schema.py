@@ -151,7 +151,7 @@ def unsealed(data: bytes, path: Path) -> dict[str, Any]:
     try:
         record = json.loads(data)
         seal = record.pop("seal", None)
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         raise StoreError(f"{path} is damaged: it is no record of embedkit") from None
     schema = record.get("schema")
     if schema != SCHEMA:
