@@ -36,8 +36,9 @@ from embedkit.decoders import DIED, TOO_MUCH, Decoders, Message, serve
 from embedkit.errors import InputError, UnreadableImageError
 from embedkit.files import sha256
 from embedkit.nuisance import Header, read_header
-from embedkit.remote import is_url, read_url
+from embedkit.remote import is_url, read_url, url_of
 from embedkit.shards import read_member, shard_above
+from embedkit.trust import check_url
 from embedkit.vectors import Pixels
 
 MAX_BYTES = 64 * 2**20
@@ -149,6 +150,10 @@ def read_bytes(path: Path) -> bytes:
         FetchError: it lies behind a URL that does not answer as it should.
     """
     if is_url(path):
+        try:
+            check_url(url_of(path))
+        except InputError as error:
+            raise UnreadableImageError(str(error)) from None
         shard = shard_above(path)
         return _read_url(path) if shard is None else _read_member(shard, path)
     try:

@@ -59,8 +59,7 @@ def read_input(one: Input, *, max_pixels: int | None = None) -> Pixels:
     """
     with strict_pillow():
         if isinstance(one, str | Path):
-            data = fetch(str(one)) if _is_web(one) else read_bytes(Path(one))
-            return decode(data, max_pixels=max_pixels).pixels
+            return decode(_bytes(one), max_pixels=max_pixels).pixels
         if isinstance(one, bytes):
             return decode(one, max_pixels=max_pixels).pixels
         if isinstance(one, Image.Image):
@@ -78,6 +77,10 @@ def _read(name: str, one: Input, max_pixels: int | None) -> tuple[str, Pixels | 
         return name, read_input(one, max_pixels=max_pixels)
     except (UnreadableImageError, FetchError) as error:
         return name, Unreadable(name, str(error))
+
+
+def _bytes(one: str | Path) -> bytes:
+    return fetch(one) if isinstance(one, str) and is_address(one) else read_bytes(Path(one))
 
 
 def _is_web(one: str | Path) -> bool:

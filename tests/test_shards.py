@@ -155,6 +155,7 @@ def test_a_folder_called_like_a_shard_is_a_folder(tmp_path):
     assert read_source(tmp_path / "x.tar").ids == ["1.png"]
     assert read_bytes(tmp_path / "x.tar/1.png") == PNG
     fsspec.filesystem("memory").pipe(f"/{tmp_path.name}/x.tar/1.png", PNG)
+    assert read_source(f"memory://{tmp_path.name}/x.tar").ids == ["1.png"]
     assert read_bytes(Path(f"memory://{tmp_path.name}/x.tar/1.png")) == PNG
     (tmp_path / "note.txt").write_text("x")
     with pytest.raises(UnreadableImageError, match="Not a directory"):

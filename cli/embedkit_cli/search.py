@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from embedkit_cli import console
-from embedkit_cli.options import Backbone, BlurFaces, Json, Label, StorePath
+from embedkit_cli.options import AllowPrivate, Backbone, BlurFaces, Json, Label, StorePath
 
 
 def search(
@@ -24,6 +24,7 @@ def search(
         typer.Option(metavar="FILE.png", help="Contact sheet; default: neighbours.png."),
     ] = None,
     blur_faces: BlurFaces = False,
+    allow_private: AllowPrivate = False,
     json: Json = False,
 ) -> None:
     """Find the images of a store that are nearest to a picture, or fit a text best.
@@ -34,6 +35,7 @@ def search(
         embedkit search indexes/faces suspicious.jpg -k 12 --sheet suspicious.png
         embedkit search indexes/faces "a person with glasses" -b clip
     """
+    from embedkit.fetch import allow_private as allowed
     from embedkit.fetch import is_address
     from embedkit.images import SUFFIXES
     from embedkit.neighbours import search as run
@@ -43,6 +45,8 @@ def search(
     from embedkit.store import Store
 
     opened = Store.open(store)
+    if allow_private:
+        (query,) = allowed([query])
     is_image = is_address(query) or Path(query).exists() or Path(query).suffix.lower() in SUFFIXES
     look = run if is_image else search_text
     found = look(opened, query, k=neighbours, backbone=backbone, label=label)

@@ -20,10 +20,11 @@ from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.pipeline.run import Run
 from embedkit.pipeline.spaces import Say, Wanted
 from embedkit.readers import read_source
-from embedkit.remote import absolute
+from embedkit.remote import absolute, is_url, url_of
 from embedkit.store import Store
 from embedkit.store.schema import JOURNAL, STORE
 from embedkit.store.writer import StoreWriter
+from embedkit.trust import check_url
 
 __all__ = ["OnProgress", "Progress", "default_store", "embed", "embed_items", "store_of"]
 
@@ -191,6 +192,9 @@ def _read(
     again = before is not None and before["source"] == here and not any(options.values())
     if before is not None and again:
         options = before["options"]
+        recorded = Path(options["root"] or "")
+        if is_url(recorded):
+            check_url(url_of(recorded))
     items = read_source(source, **_with_path(options))
     if again and any(options.values()):
         said = ", ".join(f"{name} {value}" for name, value in options.items() if value)
@@ -206,7 +210,7 @@ def _asked(
     Raises:
         InputError: there is no backbone of that name, or one file of weights for several.
     """
-    cards = []
+    cards, named = [], True
     for name in names:
         if name != "auto":
             cards.append(find_card(name))
@@ -214,6 +218,7 @@ def _asked(
             cards.append(find_card(choose_backbone()))
         elif weights is not None or any(value not in ("", AUTO) for value in how.values()):
             # What is asked for is asked of all that the store has.
+            named = False
             spaces = Store.open(store).spaces.values()
             cards += [find_card(space.record.backbone["name"]) for space in spaces]
     taking = [card for card in cards if card.name not in EMBEDDED]
@@ -227,7 +232,9 @@ def _asked(
             "mtcnn and pixels always see whole pictures; --align is for other backbones"
         )
     return {
-        card.space: Wanted(card.name, weights, **how) if card in taking else Wanted(card.name)
+        card.space: Wanted(card.name, weights, **how, named=named)
+        if card in taking
+        else Wanted(card.name)
         for card in cards
     }
 

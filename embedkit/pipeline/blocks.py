@@ -19,7 +19,7 @@ from embedkit.items import FACES, Unreadable, path_of_id
 from embedkit.nuisance import TOGETHER, Glance, glance, nuisances
 from embedkit.pipeline.passes import Passes
 from embedkit.pipeline.progress import FaceTally
-from embedkit.pipeline.witnesses import Witness
+from embedkit.pipeline.witnesses import Witnesses
 from embedkit.store.blocks import write_rows, write_vectors
 from embedkit.store.journal import Entry
 from embedkit.store.writer import FACT_SCHEMA
@@ -85,7 +85,7 @@ class Recipe:
     root: Path
     store: Path
     networks: dict[str, dict[str, str]]
-    witnesses: tuple[Witness, ...] = ()
+    witnesses: Witnesses = ()
     max_pixels: int | None = None
 
     @property

@@ -14,7 +14,7 @@ from embedkit.files import make_folder
 from embedkit.items import path_of_id
 from embedkit.pipeline.known import pixels_at
 from embedkit.pipeline.progress import Reporter
-from embedkit.pipeline.witnesses import Witness, of_pictures, of_store
+from embedkit.pipeline.witnesses import Witnesses, of_pictures, of_store
 from embedkit.store import Store
 from embedkit.store.augmented import chunk_key, find_chunk, write_chunk
 from embedkit.vectors import FloatArray
@@ -52,7 +52,7 @@ class Searcher:
 
     root: Path
     folder: Path
-    witnesses: tuple[Witness, ...]
+    witnesses: Witnesses
     count: Callable[[], None] = field(default=lambda: None)
     on_gpu: ClassVar[bool] = False
 

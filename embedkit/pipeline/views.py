@@ -146,6 +146,7 @@ class _Work:
         network = space.record.backbone | {
             "contract_sha256": space.contract_sha256,
             "where": str(space.folder),
+            "vouched": self._eye.weights_sha256,
         }
         return ViewRecipe(
             store.items.root,

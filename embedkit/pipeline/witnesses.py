@@ -13,6 +13,7 @@ from embedkit.items import path_of_id
 from embedkit.remote import is_url
 from embedkit.shards import shard_above
 from embedkit.store.schema import JOURNAL, STORE
+from embedkit.trust import trust, urls
 
 MOST = 2**16  # bytes of a file that are compared
 
@@ -48,19 +49,34 @@ class Witness:
             )
 
 
-def of_pictures(root: Path, ids: Iterable[str]) -> tuple[Witness, ...]:
-    """Return the first picture that is there, or its shard; none of what lies behind a URL."""
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A URL that the user has named to the command, so that workers may fetch from there too."""
+
+    url: str
+
+    def check(self) -> None:
+        """Let this process fetch from there."""
+        trust(self.url, keep=False)
+
+
+Witnesses = tuple[Witness | Named, ...]
+
+
+def of_pictures(root: Path, ids: Iterable[str]) -> Witnesses:
+    """Return the first picture that is there, or its shard; and what URLs were named."""
+    named = tuple(map(Named, urls()))
     if is_url(root):
-        return ()
+        return named
     for id_ in ids:
         path = root / path_of_id(id_)
         found = path if path.is_file() else shard_above(path)
         if found is not None:
-            return (Witness(found),)
-    return ()
+            return (Witness(found), *named)
+    return named
 
 
-def of_store(folder: Path) -> tuple[Witness, ...]:
+def of_store(folder: Path) -> Witnesses:
     """Return the journal of a store that is being written, or the record of one that was."""
     for path in (folder / JOURNAL, folder / STORE):
         if path.exists():

@@ -19,6 +19,8 @@ from embedkit.remote import is_url
 from embedkit.shards.tables import holds_bytes
 
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+DEEPEST = 1000  # levels of JSON
 NO_NUMBER = frozenset({"na", "n/a", "nan", "null", "none"})
 MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 PATH_NAMES = (
@@ -194,6 +196,7 @@ def read_table(manifest: Path) -> pa.Table:
             case ".parquet":
                 table = parquet.read_table(manifest, use_threads=False, pre_buffer=False)
             case ".jsonl" | ".ndjson":
+                _check_depth(manifest)
                 table = arrow_json.read_json(
                     manifest, read_options=arrow_json.ReadOptions(use_threads=False)
                 )
@@ -206,6 +209,22 @@ def read_table(manifest: Path) -> pa.Table:
     if len(set(table.column_names)) < len(table.column_names):
         raise InputError(f"{manifest} has two columns of one name")
     return table
+
+
+def _check_depth(manifest: Path) -> None:
+    """Refuse JSON so deep that Arrow's reader, which calls itself once a level, ends the process.
+
+    Raises:
+        InputError: it is.
+    """
+    depth = 0
+    with manifest.open("rb") as stream:
+        for line in stream:
+            bare = _STRING.sub(b"", line)
+            depth += bare.count(b"[") + bare.count(b"{")
+            if depth > DEEPEST:
+                raise InputError(f"{manifest} cannot be read as a table: it is nested too deep")
+            depth = max(0, depth - bare.count(b"]") - bare.count(b"}"))
 
 
 def _read_csv(manifest: Path) -> pa.Table:

@@ -353,16 +353,23 @@ def learning_curve(curve: "LearningCurve") -> str:
 
 def weights(found: "Sequence[Weights]") -> str:
     """Return a line for each backbone's weights."""
-    checked = {True: "as published", False: "NOT as published", None: "no checksum published"}
     return "\n".join(
         f"{one.backbone}\n  "
         + (
-            f"{one.path}\n  sha256 {one.sha256}, {checked[one.published]}"
+            f"{one.path}\n  sha256 {one.sha256}, {_checked(one)}"
             if one.path
             else f"not on this machine; {one.source.files[0]} from {one.source.place}"
         )
         for one in found
     )
+
+
+def _checked(one: "Weights") -> str:
+    if one.published is None:
+        return "CHECKSUM UNKNOWN: none is published to compare with"
+    if not one.published:
+        return "NOT as published"
+    return "as published" + ("" if one.checked == 64 else f" ({one.checked} of 64 digits known)")
 
 
 def comparison(result: "Comparison") -> str:
