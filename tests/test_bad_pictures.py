@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from embedkit.images import decode, read_bytes, strict_pillow
 from embedkit.items import path_of_id
 from embedkit.pipeline import embed
 from embedkit.store import Store
+from embedkit.workers import Room
 
 CLOCK = os.sysconf("SC_CLK_TCK")
 
@@ -430,6 +432,26 @@ def test_large_floats_take_less_than_twenty_bytes_a_pixel():
     assert outcome(data) == ""
     assert images.DECODERS.processes() == [pid]
     assert (most_memory_of(pid) - before) * 2**20 / side**2 < 20
+
+
+def test_many_large_pictures_are_not_decoded_all_at_once(monkeypatch):
+    data = saved(noise(0, 100), "PNG")
+    monkeypatch.setattr(images, "ROOM", Room(25_000))
+    turn, now, most = images.rgb_image, [], []
+
+    def watched(image, **options):
+        now.append(image.width * image.height)
+        most.append(sum(now))
+        time.sleep(0.02)
+        now.pop()
+        return turn(image, **options)
+
+    monkeypatch.setattr(images, "rgb_image", watched)
+    with ThreadPoolExecutor(8) as pool:
+        assert len({one.facts.pixel_sha256 for one in pool.map(decode, [data] * 24)}) == 1
+    assert max(most) == 20_000
+    monkeypatch.setattr(images, "ROOM", Room(5))  # less than one takes: one at a time
+    assert decode(data).facts.width == 100
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, thorough, figure):

@@ -27,7 +27,8 @@ LAYERS = (
     {"items", "images", "fetch"},
     {"joins", "shards"},
     {"statistics", "nuisance", "rows", "matrices"},
-    {"vectors", "files", "interrupts", "workers", "ranges", "remote", "hardware", "decoders"},
+    {"decoders"},
+    {"vectors", "files", "interrupts", "workers", "ranges", "remote", "hardware"},
     {"errors", "results"},
 )
 LEAVES = {
