@@ -208,8 +208,9 @@ def test_every_kind_of_file_is_embedded_or_named(tmp_path, thorough, figure):
     store = Store.open(tmp_path / "store")
     reasons = {one.id: one.reason for one in store.unreadable}
     seen = dict.fromkeys(store.items.ids, True) | dict.fromkeys(reasons, False)
-    assert {path_of_id(id_): good for id_, good in seen.items()} == expected
     assert len(store.items) + len(reasons) == len(expected)
+    for id_, good in seen.items():
+        assert expected[path_of_id(id_)] in (good, None), f"{id_}: {reasons.get(id_)}"
     assert json.loads((tmp_path / "out").read_text())["n"] == len(store.items)
     kinds = {kind_of(reason) for reason in reasons.values()}
     assert len(kinds) <= 20
