@@ -25,8 +25,8 @@ from typing import IO, Any
 from embedkit.errors import UnreadableImageError, WorkerError
 from embedkit.workers import machine_memory
 
-SECONDS = 10  # of processor time for one picture
-PATIENCE = 120.0  # seconds for one picture, of a decoder that only waits
+SECONDS = 30  # of processor time for one picture; the largest JPEG 2000 may take 20
+PATIENCE = 300.0  # seconds for one picture, of a decoder that only waits
 MEMORY = 2 * 2**30  # bytes more than a decoder has when it starts
 GOING = 5.0  # seconds, of one that has closed its end of the pipe
 TRIES = 3  # deaths that one picture may have been there at
