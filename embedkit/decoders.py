@@ -25,7 +25,7 @@ from typing import IO, Any
 from embedkit.errors import UnreadableImageError, WorkerError
 from embedkit.workers import machine_memory
 
-SECONDS = 30  # of processor time for one picture; the largest JPEG 2000 may take 20
+SECONDS = 30  # of processor time for one picture; a JPEG 2000 of 63 megapixels and 3 MiB took 3.4
 PATIENCE = 300.0  # seconds for one picture, of a decoder that only waits
 MEMORY = 2 * 2**30  # bytes more than a decoder has when it starts
 GOING = 5.0  # seconds, of one that has closed its end of the pipe

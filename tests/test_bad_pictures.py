@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from embedkit_cli.app import main
 from helpers import noise, saved, tree
 from pictures import FUZZED, KINDS, MAGIC, chunk, directories, made, mutated, png
 from PIL import Image
@@ -29,6 +30,7 @@ from embedkit.backbones.preprocessing import Preprocessing
 from embedkit.decoders import Decoders
 from embedkit.errors import InputError, UnreadableImageError
 from embedkit.images import decode, read_bytes, strict_pillow
+from embedkit.inputs import read_inputs
 from embedkit.items import Unreadable, path_of_id
 from embedkit.pipeline import embed
 from embedkit.store import Store
@@ -476,6 +478,21 @@ def test_max_pixels_leaves_larger_pictures_out_until_it_is_raised(tmp_path):
     for wrong in (0, -1, images.MAX_PIXELS + 1):
         with pytest.raises(InputError, match="--max-pixels"):
             embed(folder, tmp_path / "store", backbone="pixels", max_pixels=wrong)
+
+
+def test_max_pixels_of_pictures_that_are_asked_about(tmp_path, capsys):
+    path = tmp_path / "x.png"
+    path.write_bytes(saved(noise(0, 30), "PNG"))
+    for given in (path, path.read_bytes()):
+        ((_, pixels),) = read_inputs([given], max_pixels=899)
+        assert isinstance(pixels, Unreadable)
+        assert pixels.kind == images.TOO_MANY
+        ((_, pixels),) = read_inputs([given], max_pixels=900)
+        assert pixels.shape == (30, 30, 3)
+    for command in (["embed", str(tmp_path)], ["predict", "gone.safetensors", str(path)]):
+        assert main([*command, "--max-pixels", "0"]) == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last == "Error: --max-pixels is 0; from 1 to 64000000 are allowed"
 
 
 def test_large_floats_take_less_than_twenty_bytes_a_pixel():
