@@ -40,6 +40,7 @@ from embedkit.remote import is_url, read_url, url_of
 from embedkit.shards import read_member, shard_above
 from embedkit.trust import check_url
 from embedkit.vectors import Pixels
+from embedkit.workers import Room, machine_memory
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
@@ -84,6 +85,9 @@ OUTSIDE = ("TIFF", "AVIF", "JPEG2000")
 INSIDE_BYTES = 8 * 2**20
 INSIDE_PIXELS = 100_000_000  # times scans
 STRIP = 2**20  # numbers that are scaled at once
+# Pixels that are decoded side by side: half of the memory, where one takes 17 bytes at the most,
+# with transparency.
+ROOM = Room(machine_memory() // 2 // 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,10 +371,11 @@ def _opened(data: bytes, background: tuple[int, int, int], most: int, work: int 
             orientation = _orientation(image)
             frames = _frames(image, data)
             header = read_header(image)
-            image.load()
-            _check_size(image.size, most)  # Pillow's own check has been bypassed before
-            ImageOps.exif_transpose(image, in_place=True)
-            upright = rgb_image(image, background=background)
+            with ROOM.taken(image.width * image.height):
+                image.load()
+                _check_size(image.size, most)  # Pillow's own check has been bypassed before
+                ImageOps.exif_transpose(image, in_place=True)
+                upright = rgb_image(image, background=background)
             return _Said(format_, mode, orientation, frames, header, upright)
     except (UnreadableImageError, _TooMuchHereError, MemoryError):
         raise

@@ -162,15 +162,15 @@ def _announced(magic: bytes) -> Callable[[Generator], bytes]:
     )
 
 
-# What each kind must become: True for pixels, False for a reason.
-KINDS: dict[str, tuple[Callable[[Generator], bytes], bool]] = {
+# What each kind must become: True for pixels, False for a reason, None for either.
+KINDS: dict[str, tuple[Callable[[Generator], bytes], bool | None]] = {
     "jpeg": (_saved("JPEG"), True),
     "jpeg-progressive": (_saved("JPEG", progressive=True), True),
     "jpeg-grey": (_saved("JPEG", "L"), True),
     "jpeg-cmyk": (_saved("JPEG", "CMYK"), True),
     "jpeg-turned": (_turned, True),
     "jpeg-odd-exif": (_odd_exif, True),
-    "jpeg-no-end": (lambda generator: _saved("JPEG")(generator)[:-2], False),
+    "jpeg-no-end": (lambda generator: _saved("JPEG")(generator)[:-2], None),
     "jpeg-odd-profile": (_saved("JPEG", icc_profile=b"no profile" * 20), True),
     "mpo": (_several("MPO"), True),
     "png": (_saved("PNG"), True),

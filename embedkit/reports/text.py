@@ -1,5 +1,6 @@
 """Results as plain text for the terminal."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -254,7 +255,11 @@ def p_value(value: float) -> str:
 
 def unreadable(store: Store) -> str:
     """Say how many images could not be read, and why the first ones."""
-    lines = [f"{len(store.unreadable)} images could not be read (all in unreadable.parquet):"]
+    kinds = Counter(one.kind for one in store.unreadable)
+    found = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items(), key=lambda k: (-k[1], k)))
+    lines = [
+        f"{len(store.unreadable)} images could not be read: {found} (all in unreadable.parquet)"
+    ]
     # A line that a name begins would be a command to some who read a log.
     lines += [f"  {' '.join(one.id.splitlines())}: {one.reason}" for one in store.unreadable[:5]]
     if len(store.unreadable) > 5:
