@@ -112,7 +112,7 @@ class _Folder:
     def _of_head(self, name: str) -> bool:
         """Say whether a head has the name of something that stands beside it."""
         own = self._root / HEADS / name
-        return any(one.exists() for one in (own.with_suffix(SUFFIX), own.parent / (name + SUFFIX)))
+        return any(one.is_file() for one in (own.with_suffix(SUFFIX), own.parent / (name + SUFFIX)))
 
     def _left_over(self, path: Path) -> bool:
         """Say whether a run that was cut off left a file; the next one goes on or removes it."""

@@ -16,7 +16,7 @@ from embedkit.heads.emphasis import PLAIN, Emphasis
 from embedkit.heads.penalty import ITERATIONS, fit_penalised
 from embedkit.heads.samples import SAMPLE, sample_of
 from embedkit.matrices import Matrix, large
-from embedkit.vectors import DoubleArray, FloatArray, IntArray
+from embedkit.vectors import DoubleArray, FloatArray, IntArray, check_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Logistic:
 
     def probabilities(self, vectors: FloatArray) -> DoubleArray:
         """Return (n, k) probabilities; see `Classifier`."""
+        check_rows(vectors, self.coefficients.shape[1])
         logits = vectors.astype(np.float64) @ self.coefficients.T + self.intercepts
         return np.asarray(special.softmax(logits, axis=1))
 
