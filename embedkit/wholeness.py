@@ -62,8 +62,12 @@ class _Folder:
 
     def faults(self, folder: Path | None = None) -> list[str]:
         """Check what is in a folder, and in those in it."""
-        faults = []
-        for path in sorted((folder or self._root).iterdir()):
+        faults, folder = list[str](), folder or self._root
+        try:
+            inside = sorted(folder.iterdir())
+        except OSError as error:
+            return [f"{folder} cannot be read: {error.strerror}"]
+        for path in inside:
             if path.is_symlink():
                 faults.append(f"{path} is a link; a copy of the store would not hold the file")
             elif path.is_file():

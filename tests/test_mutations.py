@@ -22,11 +22,12 @@ from embedkit.audits import audit
 from embedkit.audits.claims import Claim
 from embedkit.audits.kept import keep, kept
 from embedkit.audits.ticks import Answer, tick
-from embedkit.backbones import load_backbone
-from embedkit.errors import EmbedkitError, HeadError, StoreError
+from embedkit.backbones import contract_hash, load_backbone
+from embedkit.errors import EmbedkitError, HeadError, SpaceMismatchError, StoreError
 from embedkit.files import sha256
 from embedkit.finetuning import finetune
 from embedkit.heads import load_head, train
+from embedkit.neighbours import search
 from embedkit.pipeline import embed
 from embedkit.pipeline.augment import augment
 from embedkit.pipeline.views import View, make_views
@@ -403,6 +404,88 @@ def test_a_file_that_is_cut_while_it_is_open_ends_no_process(rich):
         os.truncate(path, 64)
     assert len(store.items.labels) == len(vectors)
     assert np.array_equal(index.search(vectors, 3).rows, near)
+
+
+# Versions, contracts, disks that cannot be written.
+
+
+def test_what_is_newer_is_called_newer_and_a_field_more_is_read(rich, capsys, figure):
+    names = ("store.json", "pixels/index.json", "pixels/augmented.json")
+    for name in names:
+        resealed(rich / name, lambda record: record.update(more={"a": 1}))
+    assert len(Store.open(rich).items) > 0
+    assert Store.open(rich).space("pixels").augmented is not None
+    for name in names:
+        record = json.loads((rich / name).read_bytes())
+        del record["seal"]
+        (rich / name).write_bytes(sealed(record | {"schema": 4}))
+    assert main(["info", str(rich)]) == 2
+    line = capsys.readouterr().err
+    assert "has schema 4, this embedkit reads schema 3: update embedkit" in line
+    figure("A8", "a newer store is refused as newer with both versions; unknown fields are read")
+
+
+def test_vectors_that_were_made_otherwise_never_mix(rich, places, figure):
+    """Every part of a space's contract changed in turn, by every way to use the space."""
+    path = rich / "pixels/space.json"
+    whole, store_json = path.read_bytes(), (rich / "store.json").read_bytes()
+    contract = json.loads(whole)["contract"]
+    head = load_head(rich / "heads/logistic.safetensors")
+    picture = places / "faces/train/1-9/0.png"
+    refused = 0
+    for name in contract:
+
+        def change(record, name=name):
+            record["contract"][name] = "another"
+            record["contract_sha256"] = contract_hash(record["contract"])
+
+        of_space(change)(rich)
+        store = Store.open(rich)
+        uses = [
+            lambda: embed(places / "faces", rich, backbone="pixels", block=10),
+            lambda store=store: search(store, picture, backbone="pixels"),
+            lambda store=store: head.probabilities(store.space("pixels"), [0]),
+            lambda: load_head(rich / "heads/knn.safetensors").predict(picture),
+        ]
+        for use in uses:
+            with pytest.raises(SpaceMismatchError):
+                use()
+            refused += 1
+        assert store.space("pixels").augmented is None
+        path.write_bytes(whole)
+        (rich / "store.json").write_bytes(store_json)
+    figure(
+        "A9", f"{len(contract)} parts of a contract changed: {refused} of {refused} uses refused"
+    )
+
+
+def test_reading_needs_no_right_to_write(rich, tmp_path, capsys, figure):
+    if subprocess.run(["mount", "--bind", rich, rich], check=False, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", rich], check=True, capture_output=True)
+        picture = str(Store.open(rich).items.path(Store.open(rich).items.ids[0]))
+        head = str(rich / "heads/logistic.safetensors")
+        reading = [
+            ["info", str(rich), "--deep"],
+            ["audit", str(rich), "-b", "pixels", "--check", "quality"],
+            ["search", str(rich), picture, "-b", "pixels", "--sheet", str(tmp_path / "s.png")],
+            ["predict", head, picture],
+            ["export", str(rich), "--to", "npy", "-b", "pixels", "-o", str(tmp_path / "npy")],
+        ]
+        for arguments in reading:
+            assert main(arguments) == 0, (arguments, capsys.readouterr().err)
+        capsys.readouterr()
+        for arguments in (
+            ["train", str(rich), "-b", "pixels"],
+            ["index", str(rich), "-b", "pixels"],
+        ):
+            assert main(arguments) == 3
+            lines = capsys.readouterr().err.strip().splitlines()
+            assert "cannot be written" in lines[-1]
+    finally:
+        subprocess.run(["umount", rich], check=True, capture_output=True)
+    figure("A10", f"{len(reading)} reading commands on a read-only mount: all end well")
 
 
 # Heads, findings.
