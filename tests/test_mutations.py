@@ -127,7 +127,8 @@ def test_every_damage_to_every_file_is_found_and_changes_no_answer(
     assert [one for one in said if one["silent"]] == []
     assert all(one["lines"] for one in found)
     right = sum(one["named"] for one in found)
-    assert right >= 0.99 * len(found), [one for one in found if not one["named"]][:3]
+    unnamed = [one for one in found if not one["named"]]
+    assert len(unnamed) <= max(3, 0.01 * len(found)), unnamed[:3]  # three of few are no rate
     kinds = Counter(one["kind"] for one in visible)
     assert set(kinds) == set(KINDS)
     gone = len(said) - len(visible)
