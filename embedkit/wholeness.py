@@ -61,8 +61,12 @@ class _Folder:
 
     def faults(self, folder: Path | None = None) -> list[str]:
         """Check what is in a folder, and in those in it."""
-        faults = []
-        for path in sorted((folder or self._root).iterdir()):
+        faults, folder = list[str](), folder or self._root
+        try:
+            inside = sorted(folder.iterdir())
+        except OSError as error:
+            return [f"{folder} cannot be read: {error.strerror}"]
+        for path in inside:
             if path.is_symlink():
                 faults.append(f"{path} is a link; a copy of the store would not hold the file")
             elif path.is_file():
@@ -111,7 +115,7 @@ class _Folder:
     def _of_head(self, name: str) -> bool:
         """Say whether a head has the name of something that stands beside it."""
         own = self._root / HEADS / name
-        return any(one.exists() for one in (own.with_suffix(SUFFIX), own.parent / (name + SUFFIX)))
+        return any(one.is_file() for one in (own.with_suffix(SUFFIX), own.parent / (name + SUFFIX)))
 
     def _left_over(self, path: Path) -> bool:
         """Say whether a run that was cut off left a file; the next one goes on or removes it."""

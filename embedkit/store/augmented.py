@@ -224,7 +224,10 @@ def _content(path: Path, expected: str) -> bytes:
     except OSError:
         data = b""
     if sha256(data) != expected:
-        raise StoreError(f"{path} is missing or damaged: its checksum does not fit; {_AGAIN}")
+        raise StoreError(
+            f"{path} is missing or damaged: its checksum is not the one in {path.parent / RECORD}; "
+            f"{_AGAIN}"
+        )
     return data
 
 
