@@ -332,3 +332,22 @@ def test_an_unfinished_store_and_a_damaged_one_are_refused(home, place):
     with pytest.raises(StoreError, match="is damaged"):
         ek.forget(place, ["train/x/3.png"])
     assert not (place / "forgetting.json").exists()
+
+
+def test_the_search_finds_what_was_put_in_its_way(home, place):
+    """In a table, which is compressed, in a file of vectors, and in text; and nothing of others."""
+    row = (store := Store.open(place)).items.ids.index("train/x/5.png")
+    old = store.items.table.slice(row, 1)
+    parquet.write_table(old.select(["id"]), place / "ids.parquet")
+    parquet.write_table(old.select(["nuisance"]), place / "small.parquet")
+    np.save(place / "kept.npy", store.space().vectors[row - 1 : row + 1])
+    np.save(place / "other.npy", store.space().vectors[[row - 1]])
+    (place / "same.txt").write_text("a train/x/5.png, more/train/x/5.png\n(train/x/5.png.bak)\n")
+    (place / "path.txt").write_text(f"{home}/data/train/x/5.png\n")
+    made = ek.forget(place, ["train/x/5.png"])
+    assert made.found == {
+        "ids.parquet": ("id",),
+        "small.parquet": ("thumbnail",),
+        "kept.npy": ("vector of pixels",),
+        "path.txt": ("id",),
+    }

@@ -1,5 +1,6 @@
 """What a store says of people stays with its owner, goes nowhere, and finds nobody from outside."""
 
+import base64
 import io
 import os
 import re
@@ -13,12 +14,16 @@ from embedkit_cli import main
 from embedkit_cli.app import app
 from helpers import make_different
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import embedkit as ek
 from embedkit.errors import InputError
 from embedkit.explorer.benches import Bench
 from embedkit.explorer.pictures import SMALL, picture
 from embedkit.explorer.states import Watch
+from embedkit.reports.outputs import write_report
+from embedkit.reports.pictures import Pictures
+from embedkit.reports.sheets import chosen_sheet, search_sheet
 
 
 def names(many=6):
@@ -189,3 +194,71 @@ def levels(image):
     """Return how much neighbouring pixels differ, which a mosaic takes away."""
     grey = np.asarray(image.convert("L"), np.float64)
     return float(np.abs(np.diff(grey, axis=1)).mean())
+
+
+MARKS = {
+    "EXIF": b"mark-in-exif",
+    "a comment": b"mark-in-comment",
+    "XMP": b"mark-in-xmp",
+    "a profile": b"mark-in-profile",
+    "a text": b"mark-in-text",
+}
+
+
+def marked(path):
+    """Write a picture whose file says everything that a file can say besides its pixels."""
+    seed = sum(map(ord, str(path)))
+    pixels = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)
+    image = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[0x010E] = MARKS["EXIF"].decode()
+    exif.get_ifd(0x8825)[1] = "N"
+    text = PngInfo()
+    text.add_text("Comment", MARKS["a text"].decode())
+    more = {"pnginfo": text} if path.suffix == ".png" else {"comment": MARKS["a comment"]}
+    image.save(path, exif=exif, icc_profile=MARKS["a profile"], xmp=MARKS["XMP"], **more)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_what_a_file_says_of_itself_is_in_no_picture_that_is_shown(suffix, tmp_path, figure):
+    for split in ("train", "test"):
+        for c in "xy":
+            (tmp_path / "data" / split / c).mkdir(parents=True)
+            for n in range(3):
+                marked(tmp_path / "data" / split / c / f"{n}{suffix}")
+    source = tmp_path / f"data/test/x/0{suffix}"
+    assert any(mark in source.read_bytes() for mark in MARKS.values())
+    store = ek.embed(tmp_path / "data", tmp_path / "store", backbone="pixels", threads=1)
+    sheet = search_sheet(store, source, ek.search(store, source, k=3), tmp_path / "search.png")
+    chosen = chosen_sheet(store, [(f"test/x/0{suffix}", "named")], tmp_path / "chosen.png")
+    ek.export(store, tmp_path / "projector", to="projector")
+    state = Watch(store.path, label="label", backbone=None).newest()
+    pages = {
+        "search": sheet.read_bytes(),
+        "forget": chosen.read_bytes(),
+        "projector": (tmp_path / "projector/sprite.png").read_bytes(),
+        "view": picture(state, 0, SMALL),
+        "page": base64.b64decode(Pictures(store.items).uri(f"test/x/0{suffix}").split(",")[1]),
+    }
+    for page, data in pages.items():
+        seen = Image.open(io.BytesIO(data))
+        assert not any(mark in data for mark in MARKS.values()), page
+        assert not seen.getexif(), page
+        assert all(name.startswith("jfif") for name in seen.info), page
+    figure("G4", f"{len(MARKS)} marks and a place in {suffix} x {len(pages)} outputs: 0 left")
+
+
+def test_what_is_handed_on_names_no_folder_and_no_machine(planted_audit, tmp_path, figure):
+    store = planted_audit.store
+    written = [
+        write_report(planted_audit, tmp_path / f"report{suffix}") for suffix in (".html", ".md")
+    ]
+    chosen = [store.items.ids[0], "named"]
+    written.append(chosen_sheet(store, [tuple(chosen)], tmp_path / "sheet.png"))
+    ek.export(store, tmp_path / "projector", to="projector", images=False)
+    written += [path for path in (tmp_path / "projector").iterdir() if path.is_file()]
+    home = [str(tmp_path), str(store.path), str(store.items.root), os.uname().nodename]
+    for path in written:
+        data = path.read_bytes()
+        assert not [one for one in home if one.encode() in data], path
+    figure("G5", f"{len(written)} files that are handed on: 0 with a folder or the machine's name")

@@ -141,22 +141,27 @@ def _in_table(data: bytes, traces: Sequence[Trace]) -> set[str]:
         table = parquet_table(data)
     except (pa.ArrowException, OSError):
         return set()  # no table; its bytes were looked through
-    cells = {
-        value.encode("utf-8", "backslashreplace")
-        for column in table.itercolumns()
-        if pa.types.is_string(column.type) or pa.types.is_dictionary(column.type)
-        for value in column.to_pylist()
-        if isinstance(value, str)
-    }
+    kinds = {one.data.decode("utf-8", "replace"): one.what for one in traces}
+    wanted = pa.array(list(kinds), pa.string())
+    found = set()
+    for column in table.itercolumns():
+        if pa.types.is_string(column.type) or pa.types.is_dictionary(column.type):
+            text = column.cast(pa.string())
+            there = text.filter(pc.is_in(text, value_set=wanted)).unique().to_pylist()
+            found |= {kinds[one] for one in there}
     if "nuisance" in table.column_names:
-        cells |= set(_thumbnails(table))
-    return {one.what for one in traces if one.data in cells}
+        small = set(_thumbnails(table))
+        found |= {one.what for one in traces if one.data in small}
+    return found
 
 
 def _thumbnails(table: pa.Table) -> list[bytes]:
     """Return each row's thumbnail; empty where there is none."""
-    column = pc.struct_field(table.column("nuisance"), "thumbnail")
-    return [bytes(one or ()) for one in column.to_pylist()]
+    column = pc.struct_field(table.column("nuisance"), "thumbnail").combine_chunks()
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    every = column.flatten().to_numpy(zero_copy_only=False).tobytes()
+    ends = np.cumsum(lengths)
+    return [every[end - n : end] for n, end in zip(lengths.tolist(), ends.tolist(), strict=True)]
 
 
 def _piece(vector: FloatArray) -> bytes:
