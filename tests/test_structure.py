@@ -28,7 +28,17 @@ LAYERS = (
     {"items", "images", "fetch"},
     {"joins", "shards"},
     {"statistics", "nuisance", "rows", "matrices"},
-    {"vectors", "files", "interrupts", "workers", "ranges", "remote", "hardware", "memory"},
+    {
+        "vectors",
+        "files",
+        "cells",
+        "interrupts",
+        "workers",
+        "ranges",
+        "remote",
+        "hardware",
+        "memory",
+    },
     {"errors", "results"},
 )
 LEAVES = {
