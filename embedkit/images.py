@@ -10,6 +10,7 @@ Rules, the same on every path that pixels take into embedkit:
 - Transparency is composed over white. Of an animation the first frame is taken.
 """
 
+import errno
 import hashlib
 import io
 import os
@@ -26,7 +27,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, JpegImagePlugin
 from scipy import fft
 
-from embedkit.errors import UnreadableImageError
+from embedkit.errors import EmbedkitError, SourceGoneError, UnreadableImageError
 from embedkit.files import sha256
 from embedkit.nuisance import Header, read_header
 from embedkit.remote import is_url, read_url
@@ -36,6 +37,11 @@ from embedkit.vectors import Pixels
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 OVERSHOOT = 2.0
+# What a share says whose server is away; a bad sector (EIO) may be one picture's alone.
+GONE = frozenset(
+    getattr(errno, name)
+    for name in ("ENOTCONN", "ESTALE", "ESHUTDOWN", "EHOSTDOWN", "EHOSTUNREACH", "ETIMEDOUT")
+)
 EMPTY = "empty file (0 bytes)"
 BACKGROUND = (255, 255, 255)
 # Pillow's names. MPO is opened by its JPEG reader; formats that start other programs (EPS) or
@@ -118,6 +124,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         UnreadableImageError: with the reason.
         FetchError: it lies behind a URL that does not answer as it should.
+        SourceGoneError: the disk or share that it lies on does not answer.
     """
     if is_url(path):
         shard = shard_above(path)
@@ -131,7 +138,7 @@ def read_bytes(path: Path) -> bytes:
             raise UnreadableImageError(_plain(error)) from None
         return _read_member(shard, path)
     except OSError as error:
-        raise UnreadableImageError(_plain(error)) from None
+        raise _refused(path, error) from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -145,9 +152,19 @@ def read_bytes(path: Path) -> bytes:
         with open(descriptor, "rb", closefd=False) as stream:
             return stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UnreadableImageError(_plain(error)) from None
+        raise _refused(path, error) from None
     finally:
         os.close(descriptor)
+
+
+def _refused(path: Path, error: OSError) -> EmbedkitError:
+    """Return what a failed read means: the picture is unreadable, or its disk or share is gone."""
+    if error.errno not in GONE:
+        return UnreadableImageError(_plain(error))
+    return SourceGoneError(
+        f"{path} cannot be read: {error.strerror}; the disk or share that it lies on is gone. Run "
+        "the same command again once it is back"
+    )
 
 
 def _read_url(path: Path) -> bytes:
