@@ -15,6 +15,7 @@ A reason why there are no pixels is a few constant words, which can be counted, 
 after a colon what they were found by.
 """
 
+import errno
 import hashlib
 import io
 import os
@@ -33,7 +34,7 @@ from PIL import Image, ImageFile, ImageOps, JpegImagePlugin
 from scipy import fft
 
 from embedkit.decoders import DIED, TOO_MUCH, Decoders, Message, serve
-from embedkit.errors import InputError, UnreadableImageError
+from embedkit.errors import EmbedkitError, InputError, SourceGoneError, UnreadableImageError
 from embedkit.files import sha256
 from embedkit.nuisance import Header, read_header
 from embedkit.remote import is_url, read_url, url_of
@@ -46,6 +47,11 @@ MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 MOST_FRAMES = 10_000
 OVERSHOOT = 2.0
+# What a share says whose server is away; a bad sector (EIO) may be one picture's alone.
+GONE = frozenset(
+    getattr(errno, name)
+    for name in ("ENOTCONN", "ESTALE", "ESHUTDOWN", "EHOSTDOWN", "EHOSTUNREACH", "ETIMEDOUT")
+)
 EMPTY = "empty file (0 bytes)"
 TOO_MANY = "too many pixels"
 CHANGED = "changed while it was being read"
@@ -152,6 +158,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         UnreadableImageError: with the reason.
         FetchError: it lies behind a URL that does not answer as it should.
+        SourceGoneError: the disk or share that it lies on does not answer.
     """
     if is_url(path):
         try:
@@ -169,7 +176,7 @@ def read_bytes(path: Path) -> bytes:
             raise UnreadableImageError(_plain(error)) from None
         return _read_member(shard, path)
     except OSError as error:
-        raise UnreadableImageError(_plain(error)) from None
+        raise _refused(path, error) from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -189,9 +196,19 @@ def read_bytes(path: Path) -> bytes:
             raise UnreadableImageError(CHANGED)
         return data
     except OSError as error:
-        raise UnreadableImageError(_plain(error)) from None
+        raise _refused(path, error) from None
     finally:
         os.close(descriptor)
+
+
+def _refused(path: Path, error: OSError) -> EmbedkitError:
+    """Return what a failed read means: the picture is unreadable, or its disk or share is gone."""
+    if error.errno not in GONE:
+        return UnreadableImageError(_plain(error))
+    return SourceGoneError(
+        f"{path} cannot be read: {error.strerror}; the disk or share that it lies on is gone. Run "
+        "the same command again once it is back"
+    )
 
 
 def _read_url(path: Path) -> bytes:

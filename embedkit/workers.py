@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from embedkit.errors import SourceGoneError
+
 
 def usable_cores() -> int:
     """Return how many cores this process may use."""
@@ -50,6 +52,9 @@ def workers(threads: int | None = None, name: str = "embedkit") -> Iterator[Thre
     pool = ThreadPoolExecutor(threads or usable_cores(), name)
     try:
         yield pool
+    except SourceGoneError:  # whoever reads there may never return
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
     except Exception:
         pool.shutdown(wait=True, cancel_futures=True)
         raise

@@ -30,7 +30,17 @@ LAYERS = (
     {"joins", "shards"},
     {"statistics", "nuisance", "rows", "matrices"},
     {"decoders"},
-    {"vectors", "files", "interrupts", "workers", "ranges", "remote", "hardware", "memory"},
+    {
+        "vectors",
+        "files",
+        "cells",
+        "interrupts",
+        "workers",
+        "ranges",
+        "remote",
+        "hardware",
+        "memory",
+    },
     {"trust"},
     {"errors", "results"},
 )

@@ -4,8 +4,6 @@ A tick is a line of `reviews.jsonl`; the last line about a thing counts. It belo
 shown: where a picture's pixels, a label or a flaw are others by now, it is not counted.
 """
 
-import csv
-import io
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.audits.claims import Claim
+from embedkit.cells import csv_text, guarded
 from embedkit.errors import OutputError, StoreError
 from embedkit.files import append_durably, read_plain, sync_folder
 from embedkit.store import Store
@@ -145,14 +144,13 @@ def reviews_csv(given: dict[Claim, Tick]) -> bytes:
 
     Columns: finding, about, id, other (the second picture of a pair), answer, when.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["finding", "about", "id", "other", "answer", "when"])
+    rows = [["finding", "about", "id", "other", "answer", "when"]]
     for claim, one in sorted(given.items(), key=lambda pair: _sorting(pair[0])):
         first, *rest = claim.ids
         other = rest[0] if rest else ""
-        writer.writerow([claim.finding, claim.about, first, other, one.answer.value, one.when])
-    return stream.getvalue().encode("utf-8", "backslashreplace")
+        cells = (claim.finding, claim.about, first, other, one.answer.value, one.when)
+        rows.append([*map(guarded, cells)])
+    return csv_text(rows).encode("utf-8", "backslashreplace")
 
 
 def _sorting(claim: Claim) -> tuple[str, tuple[str, ...], str]:

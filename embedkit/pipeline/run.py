@@ -28,7 +28,7 @@ from embedkit.pipeline.spaces import (
     recorded_in,
     space_record,
 )
-from embedkit.pipeline.witnesses import of_pictures, of_store
+from embedkit.pipeline.witnesses import Source, of_pictures, of_store
 from embedkit.readers.splits import TEST_SHARE, make_split
 from embedkit.remote import absolute
 from embedkit.statistics import clusters_of
@@ -62,6 +62,7 @@ class Run:
         self._asked = asked
         self._say = say
         self._max_pixels = max_pixels
+        self._there = Source(items.root)
         self._loaded: dict[str, LoadedBackbone] = {}
         self._sampled: list[Pixels] | None = None
         self._reporter = Reporter(listener)
@@ -109,6 +110,8 @@ class Run:
         tally = FaceTally()
         with closing(self.engine.make(work, self._maker())) as results:
             for made in results:
+                if made.entry.get("refused"):
+                    self._there.check()
                 self.writer.add(made.entry)
                 self._reporter.committed(made.images, len(self.writer.refused))
                 tally += made.tally
@@ -209,6 +212,8 @@ class Run:
         witnesses = of_pictures(self.items.root, ids)
         checker = Checker(self.items.root, self._reporter.count, witnesses)
         found = list(self.engine.make(blocks, checker))
+        if not all(map(all, found)):
+            self._there.check()
         for block, same in zip(known, found, strict=True):
             keep = [id_ in listed and one for id_, one in zip(block.ids, same, strict=True)]
             if not all(keep):

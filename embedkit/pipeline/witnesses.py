@@ -4,11 +4,12 @@ Without them a worker whose machine lacks the pictures would list all of its own
 take them out of a store, and one with another folder in the store's place would write there.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedkit.errors import InputError
+from embedkit.errors import InputError, SourceGoneError
 from embedkit.items import path_of_id
 from embedkit.remote import is_url
 from embedkit.shards import shard_above
@@ -47,6 +48,40 @@ class Witness:
                 f"{self.path} is not what the command sees there ({why}); every machine has to see "
                 "the pictures and the store's folder at the same paths"
             )
+
+
+class Source:
+    """The folder of the pictures: is it still the one that it was when the run began?
+
+    Without it a disk that is taken away in the middle of a run would have every picture after that
+    listed as unreadable, and those that the store has taken out of it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._identity = None if is_url(root) else _identity(root)
+
+    def check(self) -> None:
+        """Look at it; called where a picture could not be read.
+
+        Raises:
+            SourceGoneError: it is gone, or another folder is in its place.
+        """
+        if self._identity is not None and _identity(self._root) != self._identity:
+            raise SourceGoneError(
+                f"{self._root} went away while it was being read. What was embedded before is "
+                "safe; run the same command again once it is back"
+            )
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as entries:  # a disk that is gone may still be in the cache
+            next(entries, None)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @dataclass(frozen=True, slots=True)
