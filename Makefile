@@ -4,6 +4,7 @@
 #   make test     run the tests
 #   make lint     ruff and mypy
 #   make bench    measure again what docs/ shows (needs real data sets; see benchmarks/README.md)
+#   make sbom     write sbom.json: every locked package with hashes and licence, as CycloneDX
 #   make lock     resolve the locked dependencies anew (needs uv)
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint bench sbom lock clean
 
 demo: $(READY)
 	$(BIN)/embedkit demo demo
@@ -35,9 +36,12 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
+sbom: $(READY)
+	$(BIN)/python .ci/components.py --sbom sbom.json
+
 lock:
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 		--quiet --no-annotate --no-header --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo sbom.json .mypy_cache .ruff_cache .pytest_cache .hypothesis
