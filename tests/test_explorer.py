@@ -530,8 +530,14 @@ def test_a_damaged_finding_is_named_and_the_rest_is_shown(own):
     running, _, made = own
     (path,) = made.path.glob("audits/*/twins.json")
     document = json.loads(path.read_text())
-    for damage in ({"details": {"pairs": [{}]}}, {"verdict": 3}, {"summary": None}):
-        path.write_text(json.dumps(document | {"finding": document["finding"] | damage}))
+    unsealed = {name: value for name, value in document.items() if name != "seal"}
+    for whole, damage in (
+        (document, {"summary": "other words"}),  # the checksum is not theirs
+        (unsealed, {"details": {"pairs": [{}]}}),
+        (unsealed, {"verdict": 3}),
+        (unsealed, {"summary": None}),
+    ):
+        path.write_text(json.dumps(whole | {"finding": whole["finding"] | damage}))
         client = Client(running)
         assert client.start["damaged"] == ["twins"]
         assert client.get("pictures")[0] == 200

@@ -66,6 +66,13 @@ def kept(store: Store, *, label: str = "label", backbone: str | None = None) -> 
     return found
 
 
+def damaged(store: Store, *, label: str = "label", backbone: str | None = None) -> list[str]:
+    """Return the names of the findings whose files are damaged, which `kept` leaves out."""
+    folder = _folder(store, label, store.space(backbone).name)
+    paths = {name: folder / f"{name}.json" for name in METHODS}
+    return [name for name, path in paths.items() if path.exists() and kept_faults(path)]
+
+
 def kept_faults(path: Path) -> list[str]:
     """Check the file of one finding, of whatever state of the store; [] if it is whole."""
     again = "'embedkit audit' makes it anew"

@@ -10,7 +10,7 @@ from typing import Any
 from embedkit.audits import AUDITS, Verdict
 from embedkit.audits.claims import Claim, claims_of
 from embedkit.audits.faces import face_space
-from embedkit.audits.kept import FOLDER, Document, kept
+from embedkit.audits.kept import FOLDER, Document, damaged, kept
 from embedkit.errors import EmbedkitError, InputError
 from embedkit.explorer.lists import (
     Cluster,
@@ -162,7 +162,7 @@ class Watch:
         store = Store.open(self._path)
         space = store.space(self._backbone)
         store.items.label_column(self._label)
-        findings, damaged = {}, []
+        findings, unsound = {}, damaged(store, label=self._label, backbone=space.name)
         claims, lists = dict[str, tuple[Claim, ...]](), dict[str, tuple[Listed, ...]]()
         mentions = dict[str, dict[str, str]]()
         clusters = {PEOPLE: people(store.items.groups, store.items.ids)}
@@ -174,7 +174,7 @@ class Watch:
                 if name == "twins":
                     clusters[COPIES] = twin_clusters(finding)
             except (InputError, KeyError, TypeError, ValueError, AttributeError):
-                damaged.append(name)
+                unsound.append(name)
                 continue
             findings[name] = finding
             if claimed:
@@ -190,7 +190,7 @@ class Watch:
             lists=lists,
             mentions=mentions,
             clusters={kind: found for kind, found in clusters.items() if found},
-            damaged=tuple(damaged),
+            damaged=tuple(unsound),
             stamp=stamp,
             blur_faces=self._blur,
         )

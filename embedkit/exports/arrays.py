@@ -6,10 +6,8 @@ The folder is what `autofaiss build_index --embeddings FOLDER` takes.
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from pyarrow import csv
 
-from embedkit.cells import guarded
 from embedkit.exports.base import Subject, Written, in_python, quoted
 from embedkit.exports.columns import text_columns
 
@@ -31,15 +29,6 @@ def write_arrays(subject: Subject, folder: Path, name: str) -> Written:
         for _, vectors in subject.vectors():
             stream.write(np.ascontiguousarray(vectors, "<f4").data)
     with (folder / ITEMS).open("wb") as stream:
-        csv.write_csv(_guarded(text_columns(subject.known)), stream)
+        csv.write_csv(text_columns(subject.known), stream)
     where = Path(name) / VECTORS
     return Written(opens=in_python(f"import numpy; print(numpy.load({quoted(where)}).shape)"))
-
-
-def _guarded(table: pa.Table) -> pa.Table:
-    """Return a table of whose text a spreadsheet computes nothing."""
-    for place, field in enumerate(table.schema):
-        if pa.types.is_string(field.type):
-            cells = [None if one is None else guarded(one) for one in table[place].to_pylist()]
-            table = table.set_column(place, field.name, pa.array(cells, pa.string()))
-    return table.rename_columns([guarded(name) for name in table.column_names])
