@@ -35,6 +35,7 @@ SCRIPTS = (
     "finetune.py",
     "embedding_speed.py",
     "embedding.py",
+    "decoding.py",
     "ray_faults.py",
     "ray_audit.py",
     "plan.py",

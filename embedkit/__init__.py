@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from embedkit.pipeline import embed
     from embedkit.readers import read_source
     from embedkit.store import Store
+    from embedkit.store.forgetting import forget
     from embedkit.store.merging import merge
     from embedkit.store.subsets import subset
 
@@ -36,6 +37,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "forget",
     "load_head",
     "map_of",
     "merge",
@@ -55,6 +57,7 @@ _HOMES = {
     "evaluate": "embedkit.heads",
     "explain": "embedkit.audits.explain",
     "export": "embedkit.exports",
+    "forget": "embedkit.store.forgetting",
     "load_head": "embedkit.heads",
     "map_of": "embedkit.maps",
     "merge": "embedkit.store.merging",

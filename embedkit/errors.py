@@ -51,6 +51,10 @@ class FetchError(EmbedkitError):
     """A picture could not be fetched from its address."""
 
 
+class SourceGoneError(EmbedkitError):
+    """The disk or share that the pictures lie on does not answer, or is there no more."""
+
+
 class TooManyUnreadableError(EmbedkitError):
     """More pictures than `--max-errors` allows could not be read."""
 

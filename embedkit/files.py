@@ -1,15 +1,24 @@
-"""The only way embedkit changes files: whole or not at all, and durable before it is announced."""
+"""The only way embedkit changes files: whole or not at all, and durable before it is announced.
 
+Every change goes through `os` of this module, which tests replace to fail, kill, or forget what was
+not yet on disk.
+"""
+
+import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BufferedReader
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from embedkit.errors import OutputError
 
 Buffer = bytes | memoryview
+READ = 256 * 2**20  # bytes; what is larger is mapped, not read
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -56,10 +65,16 @@ def _write_parts(path: Path, parts: Iterable[Buffer], temporary: Path) -> str:
         write_durably(temporary, counted())
         rename(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong first is what is told
+            remove(temporary)
         raise
     sync_folder(path.parent)
     return digest.hexdigest()
+
+
+def _is_private(folder: Path) -> bool:
+    """Say whether only the owner of a folder may enter it, as of every store."""
+    return not folder.stat().st_mode & 0o077
 
 
 def check_place(path: Path) -> None:
@@ -86,7 +101,7 @@ def write_output(path: Path, data: bytes) -> Path:
     """
     check_place(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_whole(path, data)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from None
@@ -106,8 +121,8 @@ def growing(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path} is a folder; name a file in it")
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)  # of a run that was killed, or a link to elsewhere
+        make_folder(path.parent)
+        remove(temporary)  # of a run that was killed, or a link to elsewhere
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from None
     try:
@@ -119,7 +134,8 @@ def growing(path: Path) -> Iterator[Path]:
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            remove(temporary)
 
 
 def write_durably(path: Path, parts: Iterable[Buffer]) -> None:
@@ -135,7 +151,8 @@ def append_durably(path: Path, data: bytes) -> None:
 def _write(path: Path, parts: Iterable[Buffer], how: int) -> None:
     # A link that somebody put there would lead the bytes into another file.
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how
-    descriptor = os.open(path, flags, 0o666)
+    # A copy of a private folder may lose its own rights on the way; its files then keep theirs.
+    descriptor = os.open(path, flags, 0o600 if _is_private(path.parent) else 0o666)
     try:
         for part in parts:
             view = memoryview(part).cast("B")
@@ -148,7 +165,50 @@ def _write(path: Path, parts: Iterable[Buffer], how: int) -> None:
 
 def rename(old: Path, new: Path) -> None:
     """Give a file its final name."""
-    os.replace(old, new)  # noqa: PTH105 (one seam for the fault tests)
+    os.replace(old, new)  # noqa: PTH105 (as the module says)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there; `sync_folder` makes that last."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 (as the module says)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove an empty folder; `sync_folder` of the one above makes that last."""
+    os.rmdir(path)  # noqa: PTH106 (as the module says)
+
+
+def make_folder(path: Path, *, private: bool = False) -> None:
+    """Make a folder and those above it, and wait until their names are on disk.
+
+    Args:
+        path: of it; what is there already stays as it is.
+        private: only its owner may enter it, as everything below such a folder.
+
+    Raises:
+        OSError: one cannot be made, or is a file.
+    """
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    try:
+        os.mkdir(path, 0o700 if private or _is_private(path.parent) else 0o777)  # noqa: PTH102
+    except FileExistsError:  # somebody else made it just now
+        if not path.is_dir():
+            raise
+    sync_folder(path.parent)
+
+
+def open_lock(path: Path) -> int:
+    """Open a file that processes lock, making it if it is not there; return its descriptor."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def write_lock(descriptor: int, data: bytes) -> None:
+    """Put a few bytes in the place of what an open file holds; they need not outlive a crash."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, data, 0)
 
 
 def sync_folder(folder: Path) -> None:
@@ -169,7 +229,49 @@ def sha256(data: Buffer) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def open_plain(path: Path) -> BufferedReader:
+    """Open a file for reading; a pipe or a device of that name is not waited for.
+
+    Raises:
+        OSError: it cannot be opened, or is no plain file.
+    """
+    return open(path, "rb", opener=_plain)
+
+
+def read_plain(path: Path) -> bytes:
+    """Return the content of a file; see `open_plain`."""
+    with open_plain(path) as stream:
+        return stream.read()
+
+
+def content(stream: BufferedReader, limit: int = READ) -> memoryview:
+    """Return all bytes of an open file: read, or mapped where they are more than `limit`.
+
+    A program that cuts a mapped file short ends the processes that look at it (SIGBUS). embedkit
+    never does: it replaces files.
+    """
+    size = os.fstat(stream.fileno()).st_size
+    if size <= limit:
+        return memoryview(stream.read())
+    return memoryview(mmap(stream.fileno(), size, access=ACCESS_READ))
+
+
+def _plain(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise OSError(errno.EINVAL, "Not a plain file", path)
+
+
 def sha256_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal, without loading it whole."""
-    with path.open("rb") as stream:
+    """Return the SHA-256 of a file's content, in hexadecimal, without loading it whole.
+
+    Raises:
+        OSError: as `open_plain`.
+    """
+    with open_plain(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -8,35 +8,55 @@ Rules, the same on every path that pixels take into embedkit:
 - 16-bit grey is divided by 257; 32-bit integers and floats are taken as 0-255, 0-65535 or 0-1 by
   the range that holds them, else stretched from their minimum to their maximum.
 - Transparency is composed over white. Of an animation the first frame is taken.
+- What a decoder in C could hang, crash or grow on is decoded by a process that can be killed; see
+  `embedkit.decoders`.
+
+A reason why there are no pixels is a few constant words, which can be counted, and in brackets or
+after a colon what they were found by.
 """
 
+import errno
 import hashlib
 import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, JpegImagePlugin
 from scipy import fft
 
-from embedkit.errors import UnreadableImageError
+from embedkit.decoders import DIED, TOO_MUCH, Decoders, Message, serve
+from embedkit.errors import EmbedkitError, InputError, SourceGoneError, UnreadableImageError
 from embedkit.files import sha256
 from embedkit.nuisance import Header, read_header
-from embedkit.remote import is_url, read_url
+from embedkit.remote import is_url, read_url, url_of
 from embedkit.shards import read_member, shard_above
+from embedkit.trust import check_url
 from embedkit.vectors import Pixels
+from embedkit.workers import Room, machine_memory
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
+MOST_FRAMES = 10_000
 OVERSHOOT = 2.0
+# What a share says whose server is away; a bad sector (EIO) may be one picture's alone.
+GONE = frozenset(
+    getattr(errno, name)
+    for name in ("ENOTCONN", "ESTALE", "ESHUTDOWN", "EHOSTDOWN", "EHOSTUNREACH", "ETIMEDOUT")
+)
 EMPTY = "empty file (0 bytes)"
+TOO_MANY = "too many pixels"
+CHANGED = "changed while it was being read"
+# What may be otherwise the next time, of the same file: on another machine, or with other limits.
+PASSING = (TOO_MANY, TOO_MUCH, DIED, CHANGED)
 BACKGROUND = (255, 255, 255)
 # Pillow's names. MPO is opened by its JPEG reader; formats that start other programs (EPS) or
 # hold no pixels of their own are left out.
@@ -64,6 +84,16 @@ SUFFIXES = frozenset(
     ]
 )
 HASH_SIDE = 32
+# What goes to a process that can be killed: the formats whose libraries were seen to take seconds
+# and gigabytes over a few damaged kilobytes, and of the others what could take seconds if it were
+# made for that. A JPEG can have ten thousand scans, and each is a pass over all pixels.
+OUTSIDE = ("TIFF", "AVIF", "JPEG2000")
+INSIDE_BYTES = 8 * 2**20
+INSIDE_PIXELS = 100_000_000  # times scans
+STRIP = 2**20  # numbers that are scaled at once
+# Pixels that are decoded side by side: half of the memory, where one takes 17 bytes at the most,
+# with transparency.
+ROOM = Room(machine_memory() // 2 // 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +138,16 @@ class Encoding:
     subsampling: int
 
 
+def check_max_pixels(most: int | None) -> None:
+    """Refuse a limit that is none.
+
+    Raises:
+        InputError: with what is allowed.
+    """
+    if most is not None and not 1 <= most <= MAX_PIXELS:
+        raise InputError(f"--max-pixels is {most}; from 1 to {MAX_PIXELS} are allowed")
+
+
 def read_bytes(path: Path) -> bytes:
     """Read a picture's file, refusing what is no regular file or too large.
 
@@ -118,8 +158,13 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         UnreadableImageError: with the reason.
         FetchError: it lies behind a URL that does not answer as it should.
+        SourceGoneError: the disk or share that it lies on does not answer.
     """
     if is_url(path):
+        try:
+            check_url(url_of(path))
+        except InputError as error:
+            raise UnreadableImageError(str(error)) from None
         shard = shard_above(path)
         return _read_url(path) if shard is None else _read_member(shard, path)
     try:
@@ -131,7 +176,7 @@ def read_bytes(path: Path) -> bytes:
             raise UnreadableImageError(_plain(error)) from None
         return _read_member(shard, path)
     except OSError as error:
-        raise UnreadableImageError(_plain(error)) from None
+        raise _refused(path, error) from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -140,14 +185,30 @@ def read_bytes(path: Path) -> bytes:
             raise UnreadableImageError(EMPTY)
         if status.st_size > MAX_BYTES:
             raise UnreadableImageError(
-                f"file of {status.st_size / 2**20:.0f} MiB, at most {MAX_BYTES // 2**20} are read"
+                f"too large ({status.st_size / 2**20:.0f} MiB, at most "
+                f"{MAX_BYTES // 2**20} are read)"
             )
         with open(descriptor, "rb", closefd=False) as stream:
-            return stream.read(MAX_BYTES + 1)
+            data = stream.read(MAX_BYTES + 1)
+        after = os.fstat(descriptor)
+        same = (after.st_size, after.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+        if len(data) != status.st_size or not same:
+            raise UnreadableImageError(CHANGED)
+        return data
     except OSError as error:
-        raise UnreadableImageError(_plain(error)) from None
+        raise _refused(path, error) from None
     finally:
         os.close(descriptor)
+
+
+def _refused(path: Path, error: OSError) -> EmbedkitError:
+    """Return what a failed read means: the picture is unreadable, or its disk or share is gone."""
+    if error.errno not in GONE:
+        return UnreadableImageError(_plain(error))
+    return SourceGoneError(
+        f"{path} cannot be read: {error.strerror}; the disk or share that it lies on is gone. Run "
+        "the same command again once it is back"
+    )
 
 
 def _read_url(path: Path) -> bytes:
@@ -166,48 +227,61 @@ def _of_allowed_size(data: bytes) -> bytes:
     if not data:
         raise UnreadableImageError(EMPTY)
     if len(data) > MAX_BYTES:
-        raise UnreadableImageError(f"file of more than {MAX_BYTES // 2**20} MiB")
+        raise UnreadableImageError(f"too large (at most {MAX_BYTES // 2**20} MiB are read)")
     return data
 
 
-def decode(data: bytes, *, background: tuple[int, int, int] = BACKGROUND) -> Picture:
+def decode(
+    data: bytes,
+    *,
+    background: tuple[int, int, int] = BACKGROUND,
+    max_pixels: int | None = None,
+) -> Picture:
     """Decode a picture by the rules of this module.
 
     Args:
         data: of a file.
         background: what shows through where a picture is transparent.
+        max_pixels: that it may have, `MAX_PIXELS` where left out.
 
     Raises:
         UnreadableImageError: with the reason; never anything else, whatever the bytes are.
+        WorkerError: no process can be started that decodes.
     """
-    picture, format_, mode, orientation, frames, header = _decoded(data, background)
-    pixels = np.asarray(picture)
-    return Picture(
-        picture,
-        pixels,
-        Facts(
-            sha256=sha256(data),
-            pixel_sha256=pixel_hash(pixels),
-            phash=perceptual_hash(picture),
-            width=picture.width,
-            height=picture.height,
-            format=format_,
-            mode=mode,
-            bytes=len(data),
-            orientation=orientation,
-            frames=frames,
-        ),
-        header,
-    )
+    try:
+        pixels, said = _decoded(data, background, max_pixels or MAX_PIXELS)
+        picture = Image.fromarray(pixels) if said.image is None else said.image
+        return Picture(
+            picture,
+            pixels,
+            Facts(
+                sha256=sha256(data),
+                pixel_sha256=pixel_hash(pixels),
+                phash=perceptual_hash(picture),
+                width=picture.width,
+                height=picture.height,
+                format=said.format,
+                mode=said.mode,
+                bytes=len(data),
+                orientation=said.orientation,
+                frames=said.frames,
+            ),
+            said.header,
+        )
+    except MemoryError:
+        raise UnreadableImageError(TOO_MUCH) from None
 
 
 def decode_pixels(data: bytes) -> Pixels:
     """Decode a picture as `decode` does, without its facts: hashing takes longer than decoding.
 
     Raises:
-        UnreadableImageError: with the reason.
+        UnreadableImageError, WorkerError: as `decode`.
     """
-    return np.asarray(_decoded(data)[0])
+    try:
+        return _decoded(data, BACKGROUND, MAX_PIXELS)[0]
+    except MemoryError:
+        raise UnreadableImageError(TOO_MUCH) from None
 
 
 def encoding(data: bytes) -> Encoding:
@@ -231,32 +305,133 @@ def encoding(data: bytes) -> Encoding:
     )
 
 
-def _decoded(
-    data: bytes, background: tuple[int, int, int] = BACKGROUND
-) -> tuple[Image.Image, str, str, int, int, Header]:
-    """Return a picture upright in RGB, its format, mode, EXIF orientation, frames and header."""
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a file says of its picture: as `Facts`, and the picture as Pillow has it, if it does."""
+
+    format: str
+    mode: str
+    orientation: int
+    frames: int
+    header: Header
+    image: Image.Image | None = None
+
+
+class _TooMuchHereError(Exception):
+    """What is asked for could take seconds, in which nobody could stop it."""
+
+
+def _decoded(data: bytes, background: tuple[int, int, int], most: int) -> tuple[Pixels, _Said]:
+    """Return a picture upright in RGB, and what its file says of it."""
     if not data:
         raise UnreadableImageError(EMPTY)
-    if sniff(data[:64]) is None:
+    kind = sniff(data[:64])
+    if kind is None:
         raise UnreadableImageError(f"not a picture ({_describe(data)})")
+    if kind not in OUTSIDE and len(data) <= INSIDE_BYTES:
+        with suppress(_TooMuchHereError):
+            said = _opened(data, background, most, INSIDE_PIXELS)
+            return np.asarray(said.image), said
+    answer, raw = DECODERS.ask({"background": background, "most": most}, data)
+    if "reason" in answer:
+        raise UnreadableImageError(answer["reason"])
+    pixels = np.frombuffer(raw, np.uint8).reshape(answer["height"], answer["width"], 3)
+    said = _Said(**answer["said"] | {"header": Header(**answer["said"]["header"])})
+    return pixels, said
+
+
+def _answer(question: dict[str, Any], data: bytes) -> Message:
+    """Decode in a process of its own."""
+    try:
+        with strict_pillow():
+            said = _opened(data, tuple(question["background"]), question["most"], None)
+            pixels = np.asarray(said.image)
+            raw = pixels.tobytes()
+    except UnreadableImageError as error:
+        return {"reason": str(error)}, b""
+    except MemoryError:
+        return {"reason": TOO_MUCH}, b""
+    height, width = pixels.shape[:2]
+    told = {name: getattr(said, name) for name in ("format", "mode", "orientation", "frames")}
+    told["header"] = asdict(said.header)
+    return {"height": height, "width": width, "said": told}, raw
+
+
+def serve_decoded() -> None:
+    """Decode what comes through standard input; see `embedkit.decoders`."""
+    serve(_answer)
+
+
+DECODERS = Decoders("embedkit.images", "serve_decoded")
+
+
+def _opened(data: bytes, background: tuple[int, int, int], most: int, work: int | None) -> _Said:
+    """Decode a picture in this process.
+
+    Args:
+        data: of a file of one of `FORMATS`.
+        background: see `decode`.
+        most: pixels.
+        work: pixels times scans that are decoded, None for any number.
+
+    Raises:
+        UnreadableImageError: with the reason.
+        MemoryError: it takes more than there is.
+        _TooMuchHereError: see `work`.
+    """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(image.size)
+            _check_size(image.size, most)
+            if work is not None and image.width * image.height * _scans(image, data) > work:
+                raise _TooMuchHereError
             format_, mode = image.format or "", image.mode
             orientation = _orientation(image)
-            frames = int(getattr(image, "n_frames", 1))
+            frames = _frames(image, data)
             header = read_header(image)
-            image.load()
-            _check_size(image.size)  # Pillow's own check has been bypassed before
-            ImageOps.exif_transpose(image, in_place=True)
-            upright = rgb_image(image, background=background)
-            return upright, format_, mode, orientation, frames, header
-    except UnreadableImageError:
+            with ROOM.taken(image.width * image.height):
+                image.load()
+                _check_size(image.size, most)  # Pillow's own check has been bypassed before
+                ImageOps.exif_transpose(image, in_place=True)
+                upright = rgb_image(image, background=background)
+            return _Said(format_, mode, orientation, frames, header, upright)
+    except (UnreadableImageError, _TooMuchHereError, MemoryError):
         raise
     except Image.DecompressionBombError:
-        raise UnreadableImageError(f"more than {MAX_PIXELS // 10**6} million pixels") from None
+        raise UnreadableImageError(f"{TOO_MANY} (at most {_million(most)} are read)") from None
     except Exception as error:  # noqa: BLE001 (Pillow raises six types on damaged files)
         raise UnreadableImageError(_plain(error)) from None
+
+
+def _scans(image: Image.Image, data: bytes) -> int:
+    """Return how often a JPEG's pixels are gone over, or a little more; 1 of other formats."""
+    return data.count(b"\xff\xda") if image.info.get("progressive") else 1
+
+
+def _frames(image: Image.Image, data: bytes) -> int:
+    """Return how many pictures a file holds.
+
+    Raises:
+        UnreadableImageError: a TIFF file has more than Pillow can count, which takes it the square
+            of the time.
+    """
+    if image.format == "TIFF" and _directories(data) > MOST_FRAMES:
+        raise UnreadableImageError(f"too many frames (at most {MOST_FRAMES} are counted)")
+    return int(getattr(image, "n_frames", 1))
+
+
+def _directories(data: bytes) -> int:
+    """Return how many directories a TIFF file's chain has, at most one more than `MOST_FRAMES`."""
+    order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
+    large = 43 in data[2:4]  # BigTIFF
+    n_bytes, entry, offset = (8, 20, 8) if large else (2, 12, 4)
+    at, found = 8 if large else 4, 0
+    while found <= MOST_FRAMES:
+        place = int.from_bytes(data[at : at + offset], order)
+        if not 0 < place < len(data):
+            break
+        found += 1
+        at = place + n_bytes + entry * int.from_bytes(data[place : place + n_bytes], order)
+    return found
 
 
 def _orientation(image: Image.Image) -> int:
@@ -272,7 +447,7 @@ def rgb_image(image: Image.Image, *, background: tuple[int, int, int] = BACKGROU
         UnreadableImageError: fully transparent, or values that are not finite.
     """
     if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_grey_pixels(np.asarray(image)))
+        return _grey_pixels(np.asarray(image))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[1] == 0:
@@ -300,7 +475,7 @@ def array_pixels(array: npt.NDArray[Any]) -> Pixels:
         )
     if 0 in array.shape:
         raise UnreadableImageError(f"array of shape {array.shape} holds no pixel")
-    _check_size((array.shape[1], array.shape[0]))
+    _check_size((array.shape[1], array.shape[0]), MAX_PIXELS)
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
     if array.dtype != np.uint8:
@@ -373,13 +548,35 @@ def sniff(head: bytes) -> str | None:
     return None
 
 
+_strict_lock = Lock()
+_strict = ExitStack()
+_inside_strict = 0
+
+
 @contextmanager
 def strict_pillow() -> Iterator[None]:
     """Keep other code's Pillow switches from changing what is read; restores them afterwards.
 
     With `LOAD_TRUNCATED_IMAGES` on, half a picture comes out grey and without a word. Pillow's
-    warnings (odd EXIF data) are silenced: what matters is in the facts or is an error.
+    warnings (odd EXIF data) are silenced: what matters is in the facts or is an error. The
+    switches are the whole process's: several threads may be inside, and the last puts them back.
     """
+    global _inside_strict
+    with _strict_lock:
+        if not _inside_strict:
+            _strict.enter_context(_strict_switches())
+        _inside_strict += 1
+    try:
+        yield
+    finally:
+        with _strict_lock:
+            _inside_strict -= 1
+            if not _inside_strict:
+                _strict.close()
+
+
+@contextmanager
+def _strict_switches() -> Iterator[None]:
     truncated, limit = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -392,37 +589,58 @@ def strict_pillow() -> Iterator[None]:
             ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = truncated, limit
 
 
-def _check_size(size: tuple[int, int]) -> None:
+def _check_size(size: tuple[int, int], most: int) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
+    if width * height > most:
         raise UnreadableImageError(
-            f"{width} x {height} pixels, at most {MAX_PIXELS // 10**6} million are read"
+            f"{TOO_MANY} ({width} x {height}, at most {_million(most)} are read)"
         )
 
 
-def _grey_pixels(values: npt.NDArray[Any]) -> Pixels:
-    grey = values.astype(np.float64) / 257 if values.dtype.itemsize == 2 else _eight_bits(values)
-    eight = np.rint(grey).astype(np.uint8)
-    return np.repeat(eight[:, :, None], 3, axis=2)
+def _million(pixels: int) -> str:
+    return f"{pixels / 10**6:g} million"
+
+
+def _grey_pixels(values: npt.NDArray[Any]) -> Image.Image:
+    grey = _scaled(values, lambda x: x / 257) if values.dtype.itemsize == 2 else _eight_bits(values)
+    return Image.fromarray(grey).convert("RGB")
 
 
 def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
     """Scale numbers of any range to 0-255."""
-    wide = values.astype(np.float64)
-    low, high = float(wide.min()), float(wide.max())
-    if not np.isfinite(wide).all() or not np.isfinite(high - low):
+    low, high = float(values.min()), float(values.max())  # not finite if any number is not
+    if not np.isfinite([low, high, high - low]).all():
         raise UnreadableImageError("holds values that are not finite, or too large to be scaled")
-    values = values.astype(values.dtype.newbyteorder("="))
     if values.dtype.kind == "f" and low >= 0 and high <= OVERSHOOT:
         # Resampling takes pictures of range 0 to 1 a little above it; their own peak is then white.
-        scaled = wide * (255 / max(high, 1.0))
-    elif values.dtype == np.uint16 or (low >= 0 and 255 < high <= 65535):
-        scaled = wide / 257
-    elif low >= 0 and high <= 255:
-        scaled = wide
-    else:
-        scaled = (wide - low) * (255 / (high - low)) if high > low else np.zeros_like(wide)
-    return np.asarray(np.rint(scaled), dtype=np.uint8)
+        return _scaled(values, lambda x: x * (255 / max(high, 1.0)))
+    if values.dtype.newbyteorder("=") == np.uint16 or (low >= 0 and 255 < high <= 65535):
+        return _scaled(values, lambda x: x / 257)
+    if low >= 0 and high <= 255:
+        return _scaled(values, lambda x: x)
+    if high > low:
+        return _scaled(values, lambda x: (x - low) * (255 / (high - low)))
+    return np.zeros(values.shape, np.uint8)
+
+
+def _scaled(
+    values: npt.NDArray[Any], scale: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+) -> Pixels:
+    """Scale numbers, a strip at a time: all at once they would take 30 bytes a pixel."""
+    made = np.empty(values.shape, np.uint8)
+    rows = max(1, STRIP * len(values) // values.size)
+    for start in range(0, len(values), rows):
+        strip = values[start : start + rows].astype(np.float64)
+        made[start : start + rows] = np.rint(scale(strip))
+    return made
+
+
+def unprepared(error: Exception) -> str:
+    """Say why a picture that was decoded has no place before a network, in one short line."""
+    first = str(error).split("\n", 1)[0].strip()
+    if isinstance(error, MemoryError) or "can't allocate memory" in first:
+        return TOO_MUCH
+    return f"cannot be prepared ({type(error).__name__}: {first[:120]})"
 
 
 def _plain(error: Exception) -> str:

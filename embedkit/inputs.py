@@ -18,12 +18,15 @@ from embedkit.vectors import Pixels
 Input: TypeAlias = str | Path | bytes | npt.NDArray[Any] | Image.Image
 
 
-def read_inputs(inputs: Iterable[Input]) -> Iterator[tuple[str, Pixels | Unreadable]]:
+def read_inputs(
+    inputs: Iterable[Input], *, max_pixels: int | None = None
+) -> Iterator[tuple[str, Pixels | Unreadable]]:
     """Read pictures one by one; a folder stands for all pictures below it.
 
     Args:
         inputs: paths, folders, http(s) addresses, bytes of a file, (h, w[, 3 or 4]) arrays or
             Pillow images.
+        max_pixels: that a file's picture may have; None for the usual.
 
     Yields:
         The name of a picture and its (h, w, 3) uint8 RGB pixels, or why there are none.
@@ -34,14 +37,18 @@ def read_inputs(inputs: Iterable[Input]) -> Iterator[tuple[str, Pixels | Unreada
             if not found:
                 yield str(one), Unreadable(str(one), "a folder without images")
             for path in found:
-                yield _read(str(Path(one) / path), Path(one) / path)
+                yield _read(str(Path(one) / path), Path(one) / path, max_pixels)
         else:
             name = str(one) if isinstance(one, str | Path) else f"picture {place + 1}"
-            yield _read(name, one)
+            yield _read(name, one, max_pixels)
 
 
-def read_input(one: Input) -> Pixels:
+def read_input(one: Input, *, max_pixels: int | None = None) -> Pixels:
     """Read one picture.
+
+    Args:
+        one: see `read_inputs`.
+        max_pixels: see there.
 
     Returns:
         (h, w, 3) uint8 RGB, upright.
@@ -52,9 +59,9 @@ def read_input(one: Input) -> Pixels:
     """
     with strict_pillow():
         if isinstance(one, str | Path):
-            return decode(fetch(str(one)) if _is_web(one) else read_bytes(Path(one))).pixels
+            return decode(_bytes(one), max_pixels=max_pixels).pixels
         if isinstance(one, bytes):
-            return decode(one).pixels
+            return decode(one, max_pixels=max_pixels).pixels
         if isinstance(one, Image.Image):
             return np.asarray(rgb_image(ImageOps.exif_transpose(one)))
         if isinstance(one, np.ndarray):
@@ -65,11 +72,15 @@ def read_input(one: Input) -> Pixels:
     )
 
 
-def _read(name: str, one: Input) -> tuple[str, Pixels | Unreadable]:
+def _read(name: str, one: Input, max_pixels: int | None) -> tuple[str, Pixels | Unreadable]:
     try:
-        return name, read_input(one)
+        return name, read_input(one, max_pixels=max_pixels)
     except (UnreadableImageError, FetchError) as error:
         return name, Unreadable(name, str(error))
+
+
+def _bytes(one: str | Path) -> bytes:
+    return fetch(one) if isinstance(one, str) and is_address(one) else read_bytes(Path(one))
 
 
 def _is_web(one: str | Path) -> bool:

@@ -58,6 +58,11 @@ class Unreadable:
     id: str
     reason: str
 
+    @property
+    def kind(self) -> str:
+        """The constant words that the reason begins with, without what it was found by."""
+        return self.reason.partition(":")[0].partition(" (")[0]
+
 
 @dataclass(frozen=True)
 class ItemTable(Result):

@@ -22,6 +22,7 @@ from embedkit.results import Result
 from embedkit.store import Neighbour, Space, Store
 from embedkit.store.index_files import IndexRecord
 from embedkit.store.index_search import StoredIndex
+from embedkit.store.outsiders import refuse_outsiders
 from embedkit.vectors import FloatArray
 
 
@@ -59,7 +60,7 @@ def search(
         label: column to return with each neighbour.
 
     Raises:
-        InputError: the picture cannot be read.
+        InputError: the picture cannot be read, or is not of the store where people are told apart.
         SpaceMismatchError: this embedkit's backbone makes other vectors than the space holds.
     """
     return Searcher(store, backbone=backbone, label=label).picture(image, k)
@@ -122,7 +123,10 @@ class Searcher:
         except UnreadableImageError as error:
             name = image if isinstance(image, str | Path) else "the picture"
             raise InputError(f"{name} cannot be read: {error}") from None
-        own = _row_of(self._store, image, pixel_hash(pixels))
+        hash_ = pixel_hash(pixels)
+        if hash_ not in self._store.items.column("pixel_sha256"):
+            refuse_outsiders(self.space.record.contract, "the picture is not in the store")
+        own = _row_of(self._store, image, hash_)
         return self._nearest(embed_pictures(network, [pixels]), k, own)
 
     def text(self, prompt: str, k: int) -> Hits:

@@ -3,6 +3,9 @@
 Such a URL is a `Path` whose first part is the scheme (`Path("s3://bucket/faces")` is
 `s3:/bucket/faces`), so that whatever joins and names paths works on both; only who opens or lists
 one has to ask `is_url`.
+
+A store names URLs too, and may be somebody else's: only what the user has named is opened; see
+`embedkit.trust`.
 """
 
 import io
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from embedkit.errors import FetchError, InputError
+from embedkit.trust import check_url
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 _OF_THIS_MACHINE = ("file", "local")
@@ -42,7 +46,7 @@ def read_url(path: Path, most: int) -> bytes:
     Raises:
         OSError: it is not there, or may not be read.
         FetchError: it could not be fetched this time.
-        InputError: nothing here opens such URLs.
+        InputError: nothing here opens such URLs, or the user has not named it.
     """
     system, where = _opened(path)
     try:
@@ -154,6 +158,7 @@ def list_url(path: Path) -> list[str]:
 def _opened(path: Path) -> tuple[Any, str]:
     import fsspec  # comes with torch; what opens s3 or gs is a package of its own
 
+    check_url(url_of(path))
     try:
         system, where = fsspec.core.url_to_fs(url_of(path))
     except (ImportError, ValueError) as error:

@@ -41,21 +41,40 @@ def unit_rows(rows: npt.NDArray[Any]) -> FloatArray:
     return np.ascontiguousarray(wide / lengths[:, None], dtype=np.float32)
 
 
-def check_unit_rows(rows: npt.NDArray[Any], dimension: int) -> FloatArray:
-    """Return `rows` as float32 if each is a finite unit row of width `dimension`.
+def check_unit_rows(rows: Any, dimension: int | None = None) -> FloatArray:
+    """Return `rows` as float32 if each is a finite unit row of width `dimension`, or of any.
 
     FAISS checks the shape with asserts and accepts NaN, so embedkit checks before each call.
 
     Raises:
-        EmbedkitError: wrong shape, a value that is not finite, or a length other than 1.
+        EmbedkitError: as `check_rows`, or a length other than 1.
     """
-    if rows.ndim != 2 or rows.shape[1] != dimension:
-        raise EmbedkitError(f"vectors of shape {rows.shape} were given, (n, {dimension}) expected")
-    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
-    bad = ~(np.abs(lengths - 1) <= UNIT_TOLERANCE)  # NaN compares false, so it is bad
+    check_rows(rows, dimension)
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+    bad = ~(np.abs(lengths - 1) <= UNIT_TOLERANCE)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise EmbedkitError(
             f"row {row} of {len(rows)} vectors has length {lengths[row]:.4g}, 1 expected"
         )
     return np.ascontiguousarray(rows, dtype=np.float32)
+
+
+def check_rows(rows: Any, dimension: int | None = None) -> None:
+    """Refuse what are no finite rows of width `dimension`, or of any; of any float type.
+
+    Raises:
+        EmbedkitError: another shape or type, or a value that is not finite.
+    """
+    if not isinstance(rows, np.ndarray) or isinstance(rows, np.ma.MaskedArray):
+        raise EmbedkitError(f"a {type(rows).__name__} was given, an array of numpy expected")
+    if rows.dtype.kind != "f":
+        raise EmbedkitError(f"vectors of type {rows.dtype} were given, float32 expected")
+    if rows.ndim != 2 or rows.shape[1] != (dimension or rows.shape[1]):
+        wanted = dimension or "d"
+        raise EmbedkitError(f"vectors of shape {rows.shape} were given, (n, {wanted}) expected")
+    bad = ~np.isfinite(rows).all(axis=1)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise EmbedkitError(f"row {row} of {len(rows)} vectors holds NaN or infinity")

@@ -43,6 +43,7 @@ COMMANDS = (
     "clean",
     "merge",
     "subset",
+    "forget",
     "export",
     "view",
     "reviews",

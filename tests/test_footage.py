@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -419,3 +420,14 @@ def test_an_interrupted_command_leaves_nothing(face_heads, tmp_path):
     assert process.returncode == 130
     assert b"Traceback" not in err
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_faces_that_are_found_are_blurred_and_a_frame_not_looked_at_is_wholly(panel):
+    found = look((150, 120, 250, 220), side=(600, 800))
+    noise = np.random.default_rng(0).integers(0, 256, found.frame.pixels.shape, np.uint8)
+    seen = replace(found, frame=replace(found.frame, pixels=noise))
+    drawn = np.asarray(annotated(seen, panel, blur_faces=True), np.int16)
+    rough = np.abs(np.diff(drawn, axis=1)).mean(axis=2)
+    assert rough[135:205, 165:235].mean() < 10 < 60 < rough[300:, 400:].mean()
+    passed_over = annotated(replace(seen, sightings=None), panel, blur_faces=True)
+    assert np.abs(np.diff(np.asarray(passed_over, np.int16), axis=1)).mean() < 10

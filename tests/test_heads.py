@@ -47,6 +47,16 @@ def test_logistic_is_scikit_learns_on_standardised_vectors(k, d):
     assert np.abs(ours.probabilities(x) - expected).max() < 2e-3
 
 
+@pytest.mark.parametrize(("n", "d", "rank"), [(3000, 1500, 3), (8000, 512, 2), (300, 12, 1)])
+def test_dimensions_that_repeat_one_another_are_no_obstacle(n, d, rank):
+    generator = np.random.default_rng(0)
+    few = generator.normal(size=(n, rank))
+    x = unit_rows(few @ generator.normal(size=(rank, d)))
+    y = (few[:, 0] > 0).astype(np.int64)
+    fitted = fit_logistic(x, y, np.arange(n), n_classes=2, seed=0, value=10.0)
+    assert np.mean(fitted.probabilities(x).argmax(axis=1) == y) > 0.99
+
+
 def test_c_is_the_one_with_the_least_loss_of_those_tried():
     x, y = blobs()
     choice = fit_logistic(x, y, np.arange(len(y)), n_classes=3, seed=0).choice

@@ -1,7 +1,9 @@
 import io
 import os
+import random
 import threading
 import time
+import warnings
 import zlib
 
 import numpy as np
@@ -173,6 +175,40 @@ def test_another_librarys_switch_does_not_turn_half_a_picture_grey(monkeypatch):
     with pytest.raises(UnreadableImageError), strict_pillow():
         decode(data[: len(data) // 2])
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True  # and is left as it was
+
+
+def test_switches_that_threads_share_are_put_back_by_the_last(monkeypatch, figure):
+    """Threads that read pictures come and go in any order; another library's switches are on."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    filters = list(warnings.filters)
+    data = saved(gradient(200, 200), "JPEG")
+    cut = data[: len(data) // 2]
+    outcomes = []
+
+    def read(seed):
+        pauses = random.Random(seed)
+        for _ in range(25):
+            with strict_pillow():
+                time.sleep(pauses.random() / 1000)
+                try:
+                    outcomes.append(decode(cut).facts.width)
+                except UnreadableImageError:
+                    outcomes.append("refused")
+
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes == ["refused"] * 200
+    assert (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS) == (True, None)
+    assert warnings.filters == filters
+    figure(
+        "C9",
+        f"{outcomes.count('refused')} of {len(outcomes)} halves of a picture refused by 8 threads "
+        "while another library's LOAD_TRUNCATED_IMAGES is on",
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from embedkit.errors import EmbedkitError
 from embedkit.store.index import NeighbourIndex, build_index, write_index
-from embedkit.store.index_files import read_index
+from embedkit.store.index_files import has_index, index_faults
 from embedkit.vectors import unit_rows
 
 
@@ -108,22 +108,23 @@ def test_a_faiss_of_another_format_would_be_built_in_memory(tmp_path, monkeypatc
     monkeypatch.setattr(module, "_flat_header", lambda n, d: b"another format")
     vectors = unit_rows(np.random.default_rng(0).normal(size=(20, 4)))
     write_index(tmp_path, [vectors[:7], vectors[7:]], 20, 4, "x")
-    assert read_index(tmp_path, "x") == build_index(vectors)
+    assert (tmp_path / "index.faiss").read_bytes() == build_index(vectors)
+    assert has_index(tmp_path, "x")
 
 
 def test_a_damaged_index_is_no_index(tmp_path):
     vectors = unit_rows(np.random.default_rng(0).normal(size=(60, 8)))
     write_index(tmp_path, [vectors], 60, 8, "of these vectors")
     data = build_index(vectors)
-    assert read_index(tmp_path, "of these vectors") == data
-    assert read_index(tmp_path, "of others") is None
+    assert index_faults(tmp_path, "of these vectors") == []
+    assert "index.json is of other vectors" in index_faults(tmp_path, "of others")[0]
     generator = np.random.default_rng(1)
     for _ in range(200):
         damaged = bytearray(data)
         damaged[generator.integers(len(damaged))] ^= 1 << int(generator.integers(8))
         (tmp_path / "index.faiss").write_bytes(bytes(damaged))
-        assert read_index(tmp_path, "of these vectors") is None
+        assert "index.faiss is damaged" in index_faults(tmp_path, "of these vectors")[0]
     (tmp_path / "index.faiss").write_bytes(data + b"x")
-    assert read_index(tmp_path, "of these vectors") is None
+    assert not has_index(tmp_path, "of these vectors")
     (tmp_path / "index.json").write_text("no json")
-    assert read_index(tmp_path, "of these vectors") is None
+    assert "index.json is damaged" in index_faults(tmp_path, "of these vectors")[0]

@@ -4,10 +4,8 @@ import csv
 import json
 import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-import kills
 import numpy as np
 import pytest
 from embedkit_cli import main
@@ -277,30 +275,6 @@ def test_a_merged_store_is_its_own_source(stores, home, tmp_path):
         ek.embed(made.path, label="age")
     with pytest.raises(InputError, match=r"'embedkit embed .*one -o .*one' brings it up to date"):
         ek.embed(home / "stores/one", tmp_path / "elsewhere")
-
-
-def test_a_kill_at_any_change_of_a_file_is_finished_to_the_same_bytes(home, tmp_path):
-    merged = partial(kills.merge, [home / "stores/one", home / "stores/two"], rows=10)
-    n = 0
-    while kills.died_before(n, merged, tmp_path / f"{n}"):
-        assert kills.died_before(10**9, merged, tmp_path / f"{n}") is False, n
-        n += 1
-    assert n > 20
-    whole = content(tmp_path / f"{n}")
-    for k in range(n):
-        assert content(tmp_path / f"{k}") == whole, k
-
-
-def content(folder):
-    """Return the files of a store; where it lies stands in store.json alone."""
-    files = {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in ("store.json", ".lock")
-    }
-    assert not any(name.endswith((".tmp", ".next", ".jsonl")) for name in files)
-    record = Store.open(folder).record
-    return files, record.items, record.blocks, record.spaces
 
 
 def test_on_the_command_line(home, tmp_path, capsys, monkeypatch):

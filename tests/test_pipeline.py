@@ -93,9 +93,9 @@ def counting(monkeypatch):
     decoded = []
     real = blocks.decode
 
-    def decode_and_count(data):
+    def decode_and_count(data, **limits):
         decoded.append(data)
-        return real(data)
+        return real(data, **limits)
 
     monkeypatch.setattr(blocks, "decode", decode_and_count)
     return decoded

@@ -14,7 +14,7 @@ from PIL import Image
 from embedkit import fetch as fetching
 from embedkit.backbones import load_backbone
 from embedkit.errors import FetchError, InputError, UnreadableImageError
-from embedkit.fetch import fetch
+from embedkit.fetch import PrivateAddress, fetch
 from embedkit.heads import HEADS, train
 from embedkit.items import Unreadable
 from embedkit.neighbours import search, search_text
@@ -210,7 +210,7 @@ def server(paths):
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     running.daemon_threads = True
     threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{running.server_port}"
+    yield PrivateAddress(f"http://127.0.0.1:{running.server_port}")
     running.shutdown()
     running.server_close()
 
@@ -223,7 +223,7 @@ def short(monkeypatch):
 
 @pytest.mark.parametrize("path", ["/picture", "/once", "/picture?size=3"])
 def test_a_picture_from_the_web_is_the_same_picture(server, some_head, paths, path):
-    here, there = some_head.predict([paths[0], server + path], k=2)
+    here, there = some_head.predict([paths[0], PrivateAddress(server + path)], k=2)
     assert there.probabilities == here.probabilities
     assert there.source == server + path
 
@@ -244,12 +244,12 @@ def test_a_picture_from_the_web_is_the_same_picture(server, some_head, paths, pa
 def test_a_fetch_that_goes_wrong_ends_soon_with_a_reason(server, short, path, reason):
     started = time.monotonic()
     with pytest.raises(FetchError, match=reason):
-        fetch(server + path)
+        fetch(PrivateAddress(server + path))
     assert time.monotonic() - started < 10
 
 
 def test_a_web_page_is_no_picture(server, some_head):
-    (result,) = some_head.predict([server + "/page"])
+    (result,) = some_head.predict([PrivateAddress(server + "/page")])
     assert result.reason == "not a picture (a web page)"
 
 
@@ -270,11 +270,11 @@ def test_only_http_and_https_are_fetched(address):
 
 def test_a_server_that_is_not_there_is_a_reason():
     with pytest.raises(FetchError, match="Connection refused"):
-        fetch("http://127.0.0.1:9/x.jpg")
+        fetch(PrivateAddress("http://127.0.0.1:9/x.jpg"))
 
 
 def test_the_fetched_bytes_are_the_servers(server):
-    assert Image.open(io.BytesIO(fetch(server + "/picture"))).size == (96, 96)
+    assert Image.open(io.BytesIO(fetch(PrivateAddress(server + "/picture")))).size == (96, 96)
 
 
 # Texts.

@@ -47,11 +47,11 @@ def test_every_link_to_a_file_leads_somewhere(page):
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
 def test_every_page_of_figures_names_a_script_that_is_there(page):
-    made_by = re.search(r"Made by `python benchmarks/(\w+\.py)[^`]*`", page.read_text())
+    made_by = re.search(r"Made by `python ((?:benchmarks|\.ci)/\w+\.py)[^`]*`", page.read_text())
     if made_by is None:
         assert not re.search(r"\|\s*\d", page.read_text()), "figures without their script"
     else:
-        assert (ROOT / "benchmarks" / made_by[1]).is_file()
+        assert (ROOT / made_by[1]).is_file()
 
 
 def test_the_demonstration_in_the_manual_names_the_lines_that_it_prints():

@@ -38,6 +38,7 @@ from embedkit.reports.figures import figure_bytes
 from embedkit.reports.kinds import KINDS
 from embedkit.results import Result
 from embedkit.statistics import wilson
+from embedkit.store.forgetting import Forgotten
 from embedkit.synthetic import Faults, make_faces
 
 
@@ -83,6 +84,7 @@ def everything(store, stripes):
         "head": head,
         "map": map_of(store),
         "export": export(store, store.path.parent / "npy", to="npy"),
+        "forgotten": Forgotten((first,), (), 3, (), (), 9, 0, 0, 5, 4096, {"heads/x": (first,)}),
     }
 
 
@@ -91,6 +93,7 @@ NAMES = [
     *("shortcuts", "bias", "not run", "evaluation", "learning curve", "comparison", "card"),
     *("effect", "effects", "finetuned", "prediction", "predictions", "hits", "selftest"),
     *("classifier", "split plan", "advice", "items", "store", "head", "map", "export"),
+    "forgotten",
 ]
 
 
@@ -245,6 +248,7 @@ def test_every_answer_of_the_python_interface_is_a_result(results):
         "evaluate": "evaluation",
         "export": "export",
         "explain": "card",
+        "forget": "forgotten",
         "load_head": "head",
         "map_of": "map",
         "merge": "store",

@@ -1,26 +1,18 @@
-"""Stores on disk: damage is found, one writer, any number of readers, faults at every write."""
+"""Stores on disk: damage is found, one writer, any number of readers, a full disk."""
 
-import contextlib
-import errno
 import json
-import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
 
 import numpy as np
 import pytest
 from helpers import make_different, tree
-from kills import CHANGES, FORKS
 
-from embedkit import files
-from embedkit.errors import EmbedkitError, InputError, StoreError, StoreSchemaError
+from embedkit.errors import InputError, StoreError, StoreSchemaError
 from embedkit.pipeline import embed
 from embedkit.store import Store
 from embedkit.store.schema import SCHEMA, sealed, unsealed
-from embedkit.store.writer import StoreWriter
 
 NAMES = [f"{c}/{n}.png" for c in ("x", "y") for n in range(6)]
 
@@ -158,152 +150,6 @@ def test_a_store_opens_from_a_read_only_folder(store):
     finally:
         for folder in folders:
             folder.chmod(0o755)
-
-
-# One writer.
-
-
-def _hold(path, ready, done):
-    with StoreWriter(path):
-        ready.set()
-        done.wait(20)
-
-
-def test_a_second_writer_is_refused_with_the_firsts_number(store):
-    ready, done = FORKS.Event(), FORKS.Event()
-    holder = FORKS.Process(target=_hold, args=(store, ready, done))
-    holder.start()
-    try:
-        assert ready.wait(30)
-        with pytest.raises(StoreError, match=f"process {holder.pid}"), StoreWriter(store):
-            pass
-    finally:
-        done.set()
-        holder.join()
-
-
-def test_a_dead_writer_holds_no_lock(store):
-    ready, done = FORKS.Event(), FORKS.Event()
-    holder = FORKS.Process(target=_hold, args=(store, ready, done))
-    holder.start()
-    assert ready.wait(30)
-    holder.kill()
-    holder.join()
-    started = time.monotonic()
-    with StoreWriter(store):
-        pass
-    assert time.monotonic() - started < 5
-
-
-def test_a_reader_always_sees_one_whole_state(source, tmp_path):
-    """Readers open and use the store while a writer commits one state after another."""
-    shutil.copytree(source, tmp_path / "faces")
-    path = tmp_path / "store"
-    embed(tmp_path / "faces", path, backbone="pixels", block=4)
-    stop = threading.Event()
-    errors: list[str] = []
-    sizes: list[int] = []
-
-    def read():
-        while not stop.is_set():
-            try:
-                opened = Store.open(path)
-                n = len(opened.items)
-                if opened.space().record.n != n:
-                    errors.append("items and space of different states")
-                sizes.append(n)
-            except EmbedkitError as error:
-                errors.append(str(error))
-
-    readers = [threading.Thread(target=read) for _ in range(3)]
-    for reader in readers:
-        reader.start()
-    for n in range(25):
-        make_different(tmp_path / "faces", f"x/new{n}.png")
-        embed(tmp_path / "faces", path, backbone="pixels", block=4)
-    stop.set()
-    for reader in readers:
-        reader.join()
-    assert errors == []
-    assert len(set(sizes)) > 3
-    assert len(Store.open(path).items) == 12 + 25
-
-
-# Faults at every write.
-
-
-class Faulty:
-    """Lets the first n changes of files through and fails the next one (or all that follow)."""
-
-    def __init__(self, n: int, code: int, *, for_ever: bool) -> None:
-        self.left, self.code, self.for_ever, self.failed = n, code, for_ever, False
-
-    def __call__(self, real):
-        def change(*args):
-            self.left -= 1
-            if self.left == -1 or (self.left < -1 and self.for_ever):
-                self.failed = True
-                if real.__name__ == "write_durably":
-                    whole = b"".join(args[1])
-                    real(args[0], [whole[: len(whole) // 2]])  # half is on disk already
-                raise OSError(self.code, os.strerror(self.code))
-            return real(*args)
-
-        return change
-
-
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES])
-@pytest.mark.parametrize("for_ever", [False, True])
-def test_a_fault_at_any_write_is_one_line_and_the_next_run_repairs_it(
-    source, whole, tmp_path, monkeypatch, code, for_ever
-):
-    expected = tree(whole.path)
-    real = {name: getattr(files, name) for name in CHANGES}
-    points = 0
-    while True:
-        path = tmp_path / f"{points}"
-        fault = Faulty(points, code, for_ever=for_ever)
-        for name in CHANGES:
-            monkeypatch.setattr(files, name, fault(real[name]))
-        try:
-            embed(source, path, backbone="pixels", block=4)
-        except StoreError as error:
-            assert os.strerror(code) in str(error)
-            assert "\n" not in str(error)
-        for name in CHANGES:
-            monkeypatch.setattr(files, name, real[name])
-        if not fault.failed:
-            break
-        embed(source, path, backbone="pixels", block=4)
-        assert tree(path) == expected, f"fault {points}"
-        points += 1
-    assert points > 20
-
-
-def test_a_fault_while_a_store_grows_leaves_the_old_one_or_the_new_one(
-    source, whole, tmp_path, monkeypatch
-):
-    shutil.copytree(source, tmp_path / "faces")
-    make_different(tmp_path / "faces", "x/new1.png", "y/new2.png")
-    real = {name: getattr(files, name) for name in CHANGES}
-    points = 0
-    while True:
-        path = shutil.copytree(whole.path, tmp_path / f"{points}")
-        fault = Faulty(points, errno.ENOSPC, for_ever=True)
-        for name in CHANGES:
-            monkeypatch.setattr(files, name, fault(real[name]))
-        with contextlib.suppress(StoreError):
-            embed(tmp_path / "faces", path, backbone="pixels", block=4)
-        for name in CHANGES:
-            monkeypatch.setattr(files, name, real[name])
-        opened = Store.open(path)
-        assert len(opened.items) in (12, 14)
-        assert len(opened.space().vectors) == len(opened.items)
-        if not fault.failed:
-            break
-        assert len(embed(tmp_path / "faces", path, backbone="pixels", block=4).items) == 14
-        points += 1
-    assert points > 10
 
 
 def test_a_full_disk_is_one_clear_line_and_status_3(source, tmp_path):

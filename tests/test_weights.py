@@ -1,13 +1,17 @@
 """Weights: looked for, checked, fetched; what is not whole or not theirs is refused in one line."""
 
+import contextlib
 import hashlib
 import http.server
 import io
 import json
+import os
 import pickle
 import re
+import signal
 import threading
 import time
+import urllib.error
 
 import pytest
 import torch
@@ -16,9 +20,10 @@ from networks import network
 from safetensors.torch import save_file
 
 from embedkit.backbones import choose_backbone, find_card, load_backbone
+from embedkit.backbones.cards import Options
 from embedkit.backbones.download import download, get_weights
 from embedkit.backbones.torchvision_models import cut_classifier
-from embedkit.backbones.weights import STRONGEST, Source, find, needed, read_state, source_of
+from embedkit.backbones.weights import STRONGEST, Source, check, find, needed, read_state, source_of
 from embedkit.errors import BackboneError, InputError, WeightsError
 
 SMALL = "torchvision:squeezenet1_1"
@@ -108,7 +113,7 @@ def test_what_is_named_and_not_there_is_an_error(tmp_path):
     with pytest.raises(InputError, match=re.escape("holds none of w.pth")):
         find(source, tmp_path)
     with pytest.raises(WeightsError, match="are not on this machine"):
-        needed(source, None, "mine")
+        needed(source, Options(), "mine")
 
 
 @pytest.mark.parametrize(
@@ -262,7 +267,7 @@ def test_a_download_arrives_whole_and_can_be_loaded(server, state, tmp_path):
     answer["body"] = stream.getvalue()
     source = published(url, answer["body"], tmp_path / "cache")
     path = download(source, tmp_path / "cache/w.pth")
-    assert needed(source, None, "mine") == path
+    assert needed(source, Options(), "mine") == path
     assert load_backbone(SMALL, weights=path).card.dimension == 512
     assert [one.name for one in path.parent.iterdir()] == ["w.pth"]
 
@@ -286,6 +291,148 @@ def test_what_is_cut_off_wrong_or_stalled_leaves_no_file(
     with pytest.raises(WeightsError, match=message):
         download(source, tmp_path / "cache/w.pth")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+class Odd(http.server.BaseHTTPRequestHandler):
+    """A server that does each thing that servers do wrong, by the path that is asked for."""
+
+    body = b"the weights" * 50_000
+
+    def do_GET(self):
+        kind = self.path.strip("/")
+        if kind == "404":
+            self.send_error(404)
+        elif kind in ("loop", "elsewhere", "ftp", "file"):
+            places = {"loop": "/loop", "elsewhere": "/whole"}
+            odd = {"ftp": "ftp://127.0.0.1/w.pth", "file": "file:///etc/passwd"}
+            self.send_response(302)
+            self.send_header("Location", (places | odd)[kind])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        else:
+            self.send_response(200)
+            if kind not in ("no-length", "endless", "slow"):
+                length = 10**12 if kind == "lying" else len(self.body)
+                self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.pour(kind)
+
+    def pour(self, kind):
+        page = b"<!doctype html><title>Sign in</title>".ljust(len(self.body))
+        flipped = bytes([self.body[0] ^ 1]) + self.body[1:]
+        cut = self.body[:-100_000]
+        sent = {"page": page, "one-bit": flipped, "cut": cut}.get(kind, self.body)
+        sent = bytes(2**22) if kind == "endless" else sent
+        with contextlib.suppress(OSError):
+            for start in range(0, len(sent), 50_000):
+                self.wfile.write(sent[start : start + 50_000])
+                time.sleep({"slow": 0.2, "throttled": 0.02}.get(kind, 0))
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def odd():
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Odd)
+    running.daemon_threads = True
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_port}"
+    running.shutdown()
+    running.server_close()
+
+
+FAULTS = ("404", "loop", "ftp", "file", "page", "one-bit", "cut", "endless", "lying", "slow")
+
+
+@pytest.mark.parametrize("digits", [64, 8])
+def test_nothing_that_a_server_does_wrong_leaves_a_file(odd, tmp_path, monkeypatch, digits, figure):
+    monkeypatch.setattr("embedkit.backbones.download.LARGEST", 2**20)
+    known = hashlib.sha256(Odd.body).hexdigest()[:digits]
+    cache = tmp_path / "cache"
+    for fault in FAULTS:
+        most = 1.0 if fault == "slow" else 60.0
+        monkeypatch.setattr("embedkit.backbones.download.LONGEST", most)
+        source = Source(("w.pth",), url=f"{odd}/{fault}", cache=str(cache), sha256=known)
+        with pytest.raises(WeightsError) as caught:
+            download(source, cache / "w.pth")
+        assert "\n" not in str(caught.value)
+        assert list(cache.iterdir()) == [], fault
+    monkeypatch.setattr("embedkit.backbones.download.LONGEST", 60.0)
+    for right in ("whole", "no-length", "elsewhere"):
+        source = Source(("w.pth",), url=f"{odd}/{right}", cache=str(cache), sha256=known)
+        assert download(source, cache / "w.pth").read_bytes() == Odd.body
+    figure("D1", f"{len(FAULTS)} faults of a server, {digits} digits known: 0 files kept")
+
+
+def test_a_download_leaves_https_for_nothing_else():
+    from urllib.request import Request
+
+    from embedkit.backbones.download import _Redirects
+
+    asked = Request("https://example.org/")
+    for place in ("http://example.org/w.pth", "ftp://example.org/w.pth", "file:///w.pth"):
+        with pytest.raises(urllib.error.URLError, match="not https"):
+            _Redirects().redirect_request(asked, None, 302, "", {}, place)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_killed_download_leaves_nothing_under_the_name_and_the_next_one_is_whole(
+    odd, tmp_path, thorough, figure
+):
+    known = hashlib.sha256(Odd.body).hexdigest()
+    source = Source(("w.pth",), url=f"{odd}/throttled", cache=str(tmp_path), sha256=known)
+    kills, hit = 40 if thorough else 6, 0
+    for number in range(kills):
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                download(source, tmp_path / "w.pth")
+            os._exit(0)
+        until = time.monotonic() + 5
+        while not list(tmp_path.glob(".*.part")) and time.monotonic() < until:
+            time.sleep(0.002)  # a slow machine takes its time to begin
+        time.sleep(0.2 * number / kills)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        names = [one.name for one in tmp_path.iterdir()]
+        hit += any(name.endswith(".part") for name in names)
+        if "w.pth" in names:  # the kill came too late
+            assert (tmp_path / "w.pth").read_bytes() == Odd.body
+            (tmp_path / "w.pth").unlink()
+        for left in tmp_path.iterdir():
+            os.utime(left, (0, 0))
+    assert download(source, tmp_path / "w.pth").read_bytes() == Odd.body
+    assert [one.name for one in tmp_path.iterdir()] == ["w.pth"]
+    assert hit >= kills // 3
+    figure("D1", f"{kills} downloads killed, {hit} in their middle: 0 files that are not whole")
+
+
+def test_no_checksum_is_said_loudly(server, tmp_path, monkeypatch, capsys):
+    answer, url = server
+    answer["body"] = b"weights of unknown make"
+    source = Source(files=("w.pth",), url=url, cache=str(tmp_path))
+    monkeypatch.setattr("embedkit.backbones.download.source_of", lambda _: source)
+    monkeypatch.setattr("embedkit.backbones.weights.source_of", lambda _: source)
+    assert main(["weights", "get", "facenet:casia-webface"]) == 0
+    said = capsys.readouterr()
+    assert "CHECKSUM UNKNOWN" in said.err
+    assert "CHECKSUM UNKNOWN" in said.out
+
+
+def test_what_is_known_of_a_checksum_is_compared_and_told(tmp_path):
+    assert [len(source_of(find_card(name)).sha256) for name in ("vgg16", "facenet")] == [64, 64]
+    assert len(source_of(find_card(SMALL)).sha256) == 8
+    assert source_of(find_card("facenet:casia-webface")).sha256 == ""
+    # The hub's cache calls a large file by its SHA-256: half of one is found.
+    digest = hashlib.sha256(b"whole").hexdigest()
+    (tmp_path / digest).write_bytes(b"half")
+    (tmp_path / "open_clip_model.safetensors").symlink_to(digest)
+    source = Source(files=("open_clip_model.safetensors",), hub="laion/x")
+    with pytest.raises(WeightsError, match="half a download"):
+        check(source, tmp_path / "open_clip_model.safetensors")
+    (tmp_path / digest).write_bytes(b"whole")
+    assert check(source, tmp_path / "open_clip_model.safetensors") == digest
 
 
 def test_no_server_at_all_is_one_line_that_names_the_place_for_the_file(tmp_path):

@@ -22,6 +22,7 @@ from embedkit_cli import (
     explain,
     exports,
     finetune,
+    forget,
     heads,
     index,
     maps,
@@ -70,6 +71,7 @@ app.command()(remedies.split)
 app.command()(remedies.clean)
 app.command()(stores.merge)
 app.command()(stores.subset)
+app.command()(forget.forget)
 app.command()(exports.export)
 app.command()(view.view)
 app.command()(view.reviews)

@@ -13,6 +13,7 @@ from embedkit_cli.options import (
     Json,
     LabelColumn,
     Layout,
+    MaxPixels,
     Quiet,
     RayAddress,
     Root,
@@ -119,6 +120,7 @@ def embed(
         str | None,
         typer.Option(metavar="N|P%", help="Fail (status 3) if more images are unreadable."),
     ] = None,
+    max_pixels: MaxPixels = None,
     engine: Engine = "local",
     ray_address: RayAddress = None,
     threads: Threads = None,
@@ -180,6 +182,7 @@ def embed(
                 group=group,
                 bins=bins,
                 max_errors=_share(max_errors),
+                max_pixels=max_pixels,
                 engine=engine,
                 ray_address=ray_address,
                 threads=threads,
@@ -218,9 +221,10 @@ def info(
     from embedkit.errors import StoreError
     from embedkit.reports import documents, text
     from embedkit.store import Store
+    from embedkit.wholeness import faults_of
 
     opened = Store.open(store)
-    faults = opened.verify() if deep else []
+    faults = faults_of(opened) if deep else []
     document = documents.store(opened) | ({"faults": faults} if deep else {})
     console.show(text.store_in_full(opened, deep=deep), document)
     for fault in faults:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from embedkit_cli import console
-from embedkit_cli.options import Backbone, Json, Label, Quiet, Seed, StorePath
+from embedkit_cli.options import Backbone, BlurFaces, Json, Label, Quiet, Seed, StorePath
 
 LIST = "list"
 
@@ -53,6 +53,7 @@ def explain(
     sheets: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder for the sheets of --layers.")
     ] = Path(),
+    blur_faces: BlurFaces = False,
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -80,6 +81,8 @@ def explain(
         raise InputError("two of -o, --occlusion and --cam name the same file")
     if layers == LIST and drawn:
         raise InputError("--layers list only lists them; -o, --occlusion and --cam go without it")
+    if blur_faces and layers not in (None, LIST):
+        raise InputError("--layers draws what layers see of a face, which cannot be blurred")
     opened = Store.open(store)
     if layers == LIST:
         found = layers_of(opened, backbone)
@@ -89,15 +92,16 @@ def explain(
     card, decision, seen = explain_decision(
         opened, image, head=head, label=label, backbone=backbone, k=neighbours, seed=seed
     )
+    shown = heatmaps.without_faces if blur_faces else heatmaps.as_it_is
     lines, document = [card_text(card)], card.to_dict()
     document |= {"sheet": None, "occlusion": None, "class_activation": None, "layers": []}
     if output is not None:
-        output = card_sheet(opened, card, output)
+        output = card_sheet(opened, card, output, blur_faces=blur_faces)
         lines.append(f"wrote {output}")
         document["sheet"] = str(output)
     if cam is not None:
         places = class_activation(decision, seen.reference)
-        cam = heatmaps.write_class_activation(seen.reference, places, cam)
+        cam = heatmaps.write_class_activation(shown(seen.reference), places, cam)
         lines += [attributions.activation_text(places), f"wrote {cam}"]
         document["class_activation"] = {"file": str(cam)} | places.to_dict()
     if layers is not None:
@@ -111,7 +115,7 @@ def explain(
         console.say(attributions.plan_text(covers))
         with console.progress() as progress:
             covered = occlude(decision, seen.frame, covers, progress=progress)
-        occlusion = heatmaps.write_occlusion(seen.frame, covered, occlusion)
+        occlusion = heatmaps.write_occlusion(shown(seen.frame), covered, occlusion)
         lines += [attributions.occlusion_text(covered), f"wrote {occlusion}"]
         document["occlusion"] = {"file": str(occlusion)} | covered.to_dict()
     console.show("\n".join(lines), document)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from embedkit_cli import console
-from embedkit_cli.options import Backbone, Json, Label, MovedStore, Quiet, Seed
+from embedkit_cli.options import Backbone, BlurFaces, Json, Label, MovedStore, Quiet, Seed
 
 
 def export(
@@ -25,6 +25,7 @@ def export(
     no_images: Annotated[
         bool, typer.Option("--no-images", help="No small pictures (atlas, projector).")
     ] = False,
+    blur_faces: BlurFaces = False,
     store: MovedStore = None,
     seed: Seed = 0,
     json: Json = False,
@@ -50,6 +51,7 @@ def export(
             backbone=backbone,
             label=label,
             images=not no_images,
+            blur_faces=blur_faces,
             store=store,
             seed=seed,
             progress=update,

@@ -20,7 +20,12 @@ ENDS = ("<Escape>", "q")
 
 
 def watch(
-    panel: "Panel", frames: "Iterable[Frame | Unreadable]", *, output: Path | None, k: int
+    panel: "Panel",
+    frames: "Iterable[Frame | Unreadable]",
+    *,
+    output: Path | None,
+    k: int,
+    blur_faces: bool = False,
 ) -> None:
     """Show what the heads say of every face until the window is closed, or Ctrl-C.
 
@@ -32,6 +37,7 @@ def watch(
         frames: of a camera.
         output: a video to record the annotated frames in.
         k: nearest training images as evidence, in the JSON.
+        blur_faces: whether every face that is found is made unrecognisable.
     """
     from embedkit.errors import InputError
     from embedkit.heads.faces import look_at_faces
@@ -47,7 +53,9 @@ def watch(
     window = None if console.json_wanted() else open_window()
     tally = Tally()
     with ExitStack() as stack:
-        footage = output and stack.enter_context(Footage(output, panel, folder=False))
+        footage = output and stack.enter_context(
+            Footage(output, panel, folder=False, blur_faces=blur_faces)
+        )
         with suppress(KeyboardInterrupt):  # how one stops looking where there is no window
             for one in look_at_faces(panel, frames, eyes=seen_with, gather=1, k=k):
                 tally.count(one)
@@ -58,7 +66,9 @@ def watch(
                     footage.write(one)
                 if window is None:
                     console.line(json.dumps(documents.look(one, panel)))
-                elif not window.show(annotated(one, panel), f"{tally.per_second:.1f} frames/s"):
+                elif not window.show(
+                    annotated(one, panel, blur_faces=blur_faces), f"{tally.per_second:.1f} frames/s"
+                ):
                     break
         if not tally.anything:
             reasons = "; ".join(one.reason for one in tally.unreadable)

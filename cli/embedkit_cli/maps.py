@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from embedkit_cli import console
-from embedkit_cli.options import Backbone, BlurFaces, Json, Label, NoImages, Quiet, Seed, StorePath
+from embedkit_cli.options import (
+    AllowPrivate,
+    Backbone,
+    BlurFaces,
+    Json,
+    Label,
+    NoImages,
+    Quiet,
+    Seed,
+    StorePath,
+)
 
 
 def map_(
@@ -31,6 +41,7 @@ def map_(
     ] = 15,
     blur_faces: BlurFaces = False,
     no_images: NoImages = False,
+    allow_private: AllowPrivate = False,
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -45,6 +56,7 @@ def map_(
         embedkit map indexes/faces -o map.png --colour-by split
         embedkit map indexes/faces --add new/ --no-images
     """
+    from embedkit.fetch import allow_private as allowed
     from embedkit.files import check_place
     from embedkit.maps import map_of
     from embedkit.reports.map_files import check_file, map_text, write_map
@@ -60,7 +72,7 @@ def map_(
             backbone=backbone,
             neighbours=neighbours,
             colour_by=colour_by,
-            add=add or (),
+            add=allowed(add or ()) if allow_private else add or (),
             seed=seed,
             progress=progress,
         )

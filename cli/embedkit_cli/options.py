@@ -34,6 +34,12 @@ RayAddress: TypeAlias = Annotated[
         help="Of a Ray cluster; default: start Ray here.",
     ),
 ]
+MaxPixels: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels", metavar="N", help="Leave out larger pictures; default 64 million, the most."
+    ),
+]
 StorePath: TypeAlias = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a store.")]
 HeadPath: TypeAlias = Annotated[Path, typer.Argument(metavar="HEAD", help="File of a head.")]
 MovedStore: TypeAlias = Annotated[
@@ -50,6 +56,10 @@ BlurFaces: TypeAlias = Annotated[
     bool, typer.Option("--blur-faces", help="Make faces in shown pictures unrecognisable.")
 ]
 NoImages: TypeAlias = Annotated[bool, typer.Option("--no-images", help="Show no picture.")]
+AllowPrivate: TypeAlias = Annotated[
+    bool,
+    typer.Option("--allow-private", help="Fetch also from this machine and private networks."),
+]
 By: TypeAlias = Annotated[
     str, typer.Option("--by", metavar="COLUMN", help="Attribute with the groups.")
 ]

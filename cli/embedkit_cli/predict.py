@@ -10,7 +10,15 @@ import typer
 
 from embedkit_cli import console
 from embedkit_cli.live import eyes, watch
-from embedkit_cli.options import HeadPath, Json, MovedStore, Quiet
+from embedkit_cli.options import (
+    AllowPrivate,
+    BlurFaces,
+    HeadPath,
+    Json,
+    MaxPixels,
+    MovedStore,
+    Quiet,
+)
 
 if TYPE_CHECKING:
     from embedkit.heads.predict import Panel
@@ -59,8 +67,11 @@ def predict(
             help="Training images shown as evidence; default 5, of faces none.",
         ),
     ] = None,
+    max_pixels: MaxPixels = None,
+    blur_faces: BlurFaces = False,
     store: MovedStore = None,
     offline: Annotated[bool, typer.Option("--offline", help="Refuse addresses.")] = False,
+    allow_private: AllowPrivate = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -77,11 +88,13 @@ def predict(
         embedkit predict age.safetensors --camera 0
     """
     from embedkit.errors import InputError
+    from embedkit.fetch import allow_private as allowed
     from embedkit.fetch import is_address
     from embedkit.heads import load_head
     from embedkit.heads.predict import panel_of
+    from embedkit.images import check_max_pixels
 
-    given = inputs or []
+    given = allowed(inputs or []) if allow_private else inputs or []
     if (camera is None) == (not given):
         both = ", not both" if given else ""
         raise InputError(f"name pictures, folders or videos, or a camera with --camera N{both}")
@@ -89,6 +102,9 @@ def predict(
         raise InputError("--offline was given, so addresses are not fetched")
     if camera is not None and every != 1:
         raise InputError("--every is for videos; of a camera the newest frame is always taken")
+    check_max_pixels(max_pixels)
+    if blur_faces and not faces and camera is None:
+        raise InputError("--blur-faces goes with --faces or --camera; no picture is shown here")
     if not faces and camera is None:
         _refuse_what_is_of_faces(given, output, every)
     others = also or []
@@ -98,11 +114,17 @@ def predict(
     if camera is not None:
         from embedkit.videos.cameras import camera_frames
 
-        watch(panel, camera_frames(camera), output=output, k=neighbours or 0)
+        watch(
+            panel,
+            camera_frames(camera),
+            output=output,
+            k=neighbours or 0,
+            blur_faces=blur_faces,
+        )
     elif faces:
-        _faces(panel, given, output, every, neighbours or 0)
+        _faces(panel, given, output, every, neighbours or 0, max_pixels, blur_faces=blur_faces)
     else:
-        _pictures(panel, given, EVIDENCE if neighbours is None else neighbours)
+        _pictures(panel, given, EVIDENCE if neighbours is None else neighbours, max_pixels)
 
 
 def _refuse_what_is_of_faces(given: list[str], output: Path | None, every: int) -> None:
@@ -123,7 +145,7 @@ def _sources(given: list[str]) -> "list[Input]":
     return [sys.stdin.buffer.read(MAX_BYTES + 1) if one == "-" else one for one in given]
 
 
-def _pictures(panel: "Panel", given: list[str], k: int) -> None:
+def _pictures(panel: "Panel", given: list[str], k: int, max_pixels: int | None) -> None:
     """Print what the heads say of whole pictures."""
     from embedkit.errors import InputError
     from embedkit.heads.predict import predict_each
@@ -138,7 +160,8 @@ def _pictures(panel: "Panel", given: list[str], k: int) -> None:
             return replace(one, id="-") if one.id in piped else one
         return replace(one, source="-") if one.source in piped else one
 
-    rows = [tuple(named(one) for one in row) for row in predict_each(panel, _sources(given), k=k)]
+    answered = predict_each(panel, _sources(given), k=k, max_pixels=max_pixels)
+    rows = [tuple(named(one) for one in row) for row in answered]
     refused = [row[0] for row in rows if all(isinstance(one, Unreadable) for one in row)]
     answers = [row for row in rows if not all(isinstance(one, Unreadable) for one in row)]
     for one in refused:
@@ -152,7 +175,16 @@ def _pictures(panel: "Panel", given: list[str], k: int) -> None:
     )
 
 
-def _faces(panel: "Panel", given: list[str], output: Path | None, every: int, k: int) -> None:
+def _faces(
+    panel: "Panel",
+    given: list[str],
+    output: Path | None,
+    every: int,
+    k: int,
+    max_pixels: int | None,
+    *,
+    blur_faces: bool,
+) -> None:
     """Print, draw and write what the heads say of every face."""
     from embedkit.errors import InputError
     from embedkit.heads.faces import look_at_faces
@@ -168,8 +200,10 @@ def _faces(panel: "Panel", given: list[str], output: Path | None, every: int, k:
     seen_with = eyes(panel)
     tally = Tally()
     with ExitStack() as open_files, held_back() as interrupted:
-        footage = output and open_files.enter_context(Footage(output, panel, folder=folder))
-        frames = read_frames(_sources(given))
+        footage = output and open_files.enter_context(
+            Footage(output, panel, folder=folder, blur_faces=blur_faces)
+        )
+        frames = read_frames(_sources(given), max_pixels=max_pixels)
         for one in look_at_faces(panel, frames, eyes=seen_with, every=every, k=k):
             interrupted()
             tally.count(one)

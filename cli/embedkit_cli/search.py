@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from embedkit_cli import console
-from embedkit_cli.options import Backbone, Json, Label, StorePath
+from embedkit_cli.options import AllowPrivate, Backbone, BlurFaces, Json, Label, StorePath
 
 
 def search(
@@ -23,6 +23,8 @@ def search(
         Path | None,
         typer.Option(metavar="FILE.png", help="Contact sheet; default: neighbours.png."),
     ] = None,
+    blur_faces: BlurFaces = False,
+    allow_private: AllowPrivate = False,
     json: Json = False,
 ) -> None:
     """Find the images of a store that are nearest to a picture, or fit a text best.
@@ -33,6 +35,7 @@ def search(
         embedkit search indexes/faces suspicious.jpg -k 12 --sheet suspicious.png
         embedkit search indexes/faces "a person with glasses" -b clip
     """
+    from embedkit.fetch import allow_private as allowed
     from embedkit.fetch import is_address
     from embedkit.images import SUFFIXES
     from embedkit.neighbours import search as run
@@ -42,11 +45,17 @@ def search(
     from embedkit.store import Store
 
     opened = Store.open(store)
+    if allow_private:
+        (query,) = allowed([query])
     is_image = is_address(query) or Path(query).exists() or Path(query).suffix.lower() in SUFFIXES
     look = run if is_image else search_text
     found = look(opened, query, k=neighbours, backbone=backbone, label=label)
+    for note in opened.index_notes:
+        console.say(note)
     image = query if is_image else None
-    path = search_sheet(opened, image, found, sheet or Path("neighbours.png"))
+    path = search_sheet(
+        opened, image, found, sheet or Path("neighbours.png"), blur_faces=blur_faces
+    )
     console.show(
         f"{text.neighbours(found)}\nwrote {path}", documents.neighbours(query, found, path)
     )

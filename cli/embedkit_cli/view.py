@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from embedkit_cli import console
-from embedkit_cli.options import Backbone, Json, Label, Quiet, StorePath
+from embedkit_cli.options import Backbone, BlurFaces, Json, Label, Quiet, StorePath
 
 
 def view(
@@ -19,6 +19,7 @@ def view(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
     ] = True,
+    blur_faces: BlurFaces = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -34,7 +35,7 @@ def view(
     from embedkit.explorer.serving import open_browser, serve, wait
     from embedkit.reports import documents
 
-    with serve(store, label=label, backbone=backbone, port=port) as served:
+    with serve(store, label=label, backbone=backbone, port=port, blur_faces=blur_faces) as served:
         console.show(served.address, documents.viewer(store, served.address, served.port))
         if not browser or not open_browser(served):
             console.say("Open this address in a browser on this machine.")

@@ -1,5 +1,6 @@
 """The commands weights list, weights get and weights verify."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,6 +44,27 @@ def get(name: Name, json: Json = False, quiet: Quiet = False) -> None:
 
     found = get_weights(name, say=console.say)
     console.show(text.weights([found]), documents.weights([found]))
+
+
+@app.command()
+def trust(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Of networks or weights.")],
+    json: Json = False,
+) -> None:
+    """Let stores and heads that others made be used with the networks in these files.
+
+    A file that only a store or a head names is not opened until you name it: by embedding with it,
+    or here. What is remembered is its SHA-256.
+
+    \b
+        embedkit weights trust face.onnx
+    """
+    from embedkit.backbones.model_files import trust_network
+    from embedkit.reports import documents
+
+    known = [(str(path), trust_network(path)) for path in files]
+    lines = "\n".join(f"{path}\n  sha256 {sha256}" for path, sha256 in known)
+    console.show(lines, documents.trusted(known))
 
 
 @app.command()

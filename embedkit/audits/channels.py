@@ -85,5 +85,6 @@ def layers_of(store: Store, backbone: str | None = None) -> tuple[Layer, ...]:
         InputError: no such space, or a backbone without layers.
         WeightsError: its weights are not on this machine.
     """
-    record = store.space(backbone).record
-    return layered(load_backbone(**record.backbone | {"precision": "fp32"})).layers()
+    space = store.space(backbone)
+    how = space.record.backbone | {"precision": "fp32"}
+    return layered(load_backbone(**how, named_by=str(space.folder))).layers()

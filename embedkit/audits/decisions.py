@@ -152,7 +152,8 @@ class Seen:
         """The picture as the same network sees it in fp32, which has layers to look into."""
         if self.frame.backbone.card.precision == "fp32":
             return self.frame
-        backbone = load_backbone(**self.space.record.backbone | {"precision": "fp32"})
+        how = self.space.record.backbone | {"precision": "fp32"}
+        backbone = load_backbone(**how, named_by=str(self.space.folder))
         return look(backbone, self.picture)
 
 

@@ -37,6 +37,7 @@ from embedkit.heads.fitting import HEADS
 from embedkit.heads.training import held_out_split, labelled_rows
 from embedkit.items import path_of_id
 from embedkit.store import Neighbour, Store
+from embedkit.store.outsiders import refuse_outsiders
 from embedkit.vectors import BoolArray, DoubleArray
 
 NEIGHBOURS = 5
@@ -192,6 +193,7 @@ def _open(
     """Return the desk for an image, its row there, and whether the store holds it."""
     place = find_image(store, image)
     if isinstance(place, Path):
+        refuse_outsiders(store.space(backbone).record.contract, f"{place} is not in the store")
         with_it, refused = with_pictures(store, [Added(place, {})], backbone=backbone)
         if refused:
             raise InputError(f"{place} cannot be read: {refused[0].reason}")

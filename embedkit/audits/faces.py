@@ -9,6 +9,7 @@ from scipy import stats
 
 from embedkit.statistics import connected
 from embedkit.store import Space, Store
+from embedkit.store.outsiders import made_for_people
 from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
 
 FALSE_LINKS = 0.05  # expected of a test face with the whole of train, if nobody is in both
@@ -92,8 +93,7 @@ def people_by_faces(
 def face_space(store: Store) -> Space | None:
     """Return the space of a store that was made to tell people apart; None if there is none."""
     for space in store.spaces.values():
-        terms = space.record.contract
-        if terms["backbone"].startswith("facenet:") or terms["preprocessing"].get("landmarks"):
+        if made_for_people(space.record.contract):
             return space
     return None
 

@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from embedkit.audits.methods import METHODS
-from embedkit.files import sha256, write_output
+from embedkit.errors import StoreError
+from embedkit.files import read_plain, sha256, write_output
 from embedkit.store import Store
+from embedkit.store.schema import as_sealed, sealed, unsealed
 
 if TYPE_CHECKING:
     from embedkit.audits import Audit
 
 FOLDER = "audits"
+SCHEMA = "embedkit.finding/1"
+# Of a document as it was kept before it had a checksum.
+UNSEALED = {"schema", "items_sha256", "space_sha256", "settings", "finding"}
 LONGEST = 150
 Document = dict[str, Any]
 
@@ -29,13 +34,13 @@ def keep(result: "Audit") -> Path:
     stamp = _stamp(result.store, result.settings["backbone"])
     for finding in result.findings:
         document = {
-            "schema": "embedkit.finding/1",
+            "schema": SCHEMA,
             **stamp,
             "settings": result.settings,
             "finding": finding.to_dict(),
         }
-        text = json.dumps(document, indent=1, allow_nan=False)
-        write_output(folder / f"{finding.name}.json", f"{text}\n".encode())
+        json.dumps(document, allow_nan=False)  # NaN is no JSON
+        write_output(folder / f"{finding.name}.json", sealed(document, sort=False))
     return folder
 
 
@@ -50,24 +55,68 @@ def kept(store: Store, *, label: str = "label", backbone: str | None = None) -> 
     for name in METHODS:
         path = folder / f"{name}.json"
         try:
-            if not path.is_file():  # a pipe would be waited for
-                continue
-            document = json.loads(path.read_bytes())
+            document = _document(read_plain(path), path)
             finding = document["finding"]
             fits = all(document[key] == value for key, value in stamp.items())
             known = isinstance(finding["details"], dict) and "not_run_reason" in finding
             if fits and known and finding["name"] == name:
                 found[name] = finding
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, StoreError, KeyError, TypeError):
             continue
     return found
 
 
+def damaged(store: Store, *, label: str = "label", backbone: str | None = None) -> list[str]:
+    """Return the names of the findings whose files are damaged, which `kept` leaves out."""
+    folder = _folder(store, label, store.space(backbone).name)
+    paths = {name: folder / f"{name}.json" for name in METHODS}
+    return [name for name, path in paths.items() if path.exists() and kept_faults(path)]
+
+
+def kept_faults(path: Path) -> list[str]:
+    """Check the file of one finding, of whatever state of the store; [] if it is whole."""
+    again = "'embedkit audit' makes it anew"
+    try:
+        data = read_plain(path)
+        document = _document(data, path)
+        settings = document["settings"]
+        here = document["finding"]["name"], _folder_name(settings["label"], settings["backbone"])
+    except OSError as error:
+        return [f"{path} cannot be read: {error.strerror}; {again}"]
+    except StoreError as error:
+        return [f"{error}; {again}"]
+    except (KeyError, TypeError, AttributeError):
+        return [f"{path} is no finding of an audit; {again}"]
+    if here != (path.stem, path.parent.name):
+        return [f"{path} is another file than its name says; {again}"]
+    if "seal" in document and not as_sealed(data, unsealed(data, path, SCHEMA)):
+        return [f"{path} has other bytes than embedkit wrote; {again}"]
+    return []
+
+
+def _document(data: bytes, path: Path) -> Document:
+    """Return what a file holds; one of an earlier embedkit has no checksum.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    try:
+        document: Document = json.loads(data)
+        old = document.keys() == UNSEALED
+    except (ValueError, AttributeError, RecursionError):
+        raise StoreError(f"{path} is damaged: it is no record of embedkit") from None
+    return document if old else unsealed(data, path, SCHEMA) | {"seal": document.get("seal")}
+
+
 def _folder(store: Store, label: str, space: str) -> Path:
+    return store.path / FOLDER / _folder_name(label, space)
+
+
+def _folder_name(label: str, space: str) -> str:
     name = quote(label, safe=" ")
     if len(name) > LONGEST:  # than a file system takes
         name = sha256(label.encode("utf-8", "backslashreplace"))
-    return store.path / FOLDER / f"{name}@{space}"
+    return f"{name}@{space}"
 
 
 def _stamp(store: Store, space: str) -> dict[str, str]:

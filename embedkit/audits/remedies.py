@@ -1,8 +1,6 @@
 """The way out: a split that nothing crosses, and lists of what to drop or look at again."""
 
-import csv
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from embedkit.audits.quality import Quality
 from embedkit.audits.siblings import Siblings
 from embedkit.audits.ticks import Answer, ticks
 from embedkit.audits.twins import Twins
+from embedkit.cells import csv_text, guarded, path_cell
 from embedkit.errors import InputError
 from embedkit.items import path_of_id
 from embedkit.results import Result
@@ -140,13 +139,11 @@ def split_manifest(store: Store, plan: SplitPlan) -> bytes:
     groups = any(group is not None for group in items.groups)
     names = [*(["group"] if groups else []), *items.attributes]
     columns = [items.label_column(name) for name in names]
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["path", "label", "split", *names])
+    rows = [["path", *map(guarded, ("label", "split", *names))]]
     for row, (id_, given, side) in enumerate(zip(items.ids, items.labels, plan.sides, strict=True)):
-        values = [column[row] or "" for column in columns]
-        writer.writerow([path_of_id(id_), given or "", side, *values])
-    return stream.getvalue().encode("utf-8", "surrogateescape")
+        said = (given, side, *(column[row] for column in columns))
+        rows.append([path_cell(path_of_id(id_)), *(guarded(one or "") for one in said)])
+    return csv_text(rows).encode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +261,6 @@ def advise(
 
 def advice_csv(advice: Sequence[Advice]) -> bytes:
     """Return advice as CSV: action, id, reason, other."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["action", "id", "reason", "other"])
-    writer.writerows([one.action, one.id, one.reason, one.other] for one in advice)
-    return stream.getvalue().encode("utf-8", "backslashreplace")
+    rows = [("action", "id", "reason", "other")]
+    rows += [(one.action, one.id, one.reason, one.other) for one in advice]
+    return csv_text([*map(guarded, row)] for row in rows).encode("utf-8", "backslashreplace")

@@ -4,20 +4,24 @@ A tick is a line of `reviews.jsonl`; the last line about a thing counts. It belo
 shown: where a picture's pixels, a label or a flaw are others by now, it is not counted.
 """
 
-import csv
-import io
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
 from embedkit.audits.claims import Claim
-from embedkit.errors import OutputError
-from embedkit.files import append_durably, sync_folder
+from embedkit.cells import csv_text, guarded
+from embedkit.errors import OutputError, StoreError
+from embedkit.files import append_durably, read_plain, sync_folder
 from embedkit.store import Store
+from embedkit.store.schema import as_sealed, sealed, unsealed
 
 FILE = "reviews.jsonl"
 SCHEMA = "embedkit.review/1"
+# Of a line as it was written before lines had checksums.
+UNSEALED = {"schema", "finding", "about", "ids", "pixels", "answer", "when"}
 
 
 class Answer(StrEnum):
@@ -53,7 +57,7 @@ def tick(store: Store, claim: Claim, answer: Answer | None) -> None:
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     # The line break in front keeps a line that a crash tore off from taking this one with it.
-    line = f"\n{json.dumps(record, allow_nan=False)}\n".encode()
+    line = b"\n" + sealed(record, indent=None)
     try:
         new = not path.exists()
         append_durably(path, line)
@@ -70,13 +74,13 @@ def ticks(store: Store) -> dict[Claim, Tick]:
     store any more, or have other pixels.
     """
     try:
-        lines = (store.path / FILE).read_bytes().splitlines()
+        lines = read_plain(store.path / FILE).split(b"\n")
     except OSError:
         return {}
     pixels, found = _pixels(store), dict[Claim, Tick]()
     for line in lines:
         try:
-            record = json.loads(line)
+            record = _record(line)
             claim = Claim(record["finding"], record["about"], tuple(record["ids"]))
             words = (claim.finding, claim.about, *claim.ids, *record["pixels"])
             if not claim.ids or not all(isinstance(one, str) for one in words):
@@ -88,9 +92,51 @@ def ticks(store: Store) -> dict[Claim, Tick]:
                 found.pop(claim, None)
             else:
                 found[claim] = Tick(Answer(answer), when)
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (StoreError, ValueError, KeyError, TypeError):
             continue
     return found
+
+
+def ticks_faults(path: Path) -> list[str]:
+    """Check every line of a file of answers and return what is wrong; [] if it is whole.
+
+    A line that is gone as a whole leaves no trace.
+    """
+    try:
+        lines = read_plain(path).split(b"\n")
+    except OSError as error:
+        return [f"{path} cannot be read: {error.strerror}"]
+    faults = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = _record(line) if line else {}
+        except StoreError:
+            record = None
+        unlike = record and "seal" in record and not as_sealed(line + b"\n", _unsealed(line))
+        if record is None or unlike:
+            faults.append(f"{path} is damaged in line {number}: this answer is not counted")
+    # Every answer is written with an empty line before it and a line break after it.
+    if len(lines) < 2 or any(lines[::2]) or not all(lines[1::2]):
+        faults = faults or [f"{path} is cut off, or something was added to it"]
+    return faults
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    """Return what a line holds.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    try:
+        record: dict[str, Any] = json.loads(line)
+        old = record.keys() == UNSEALED
+    except (ValueError, AttributeError, RecursionError):
+        raise StoreError(f"{FILE} is damaged") from None
+    return record if old else _unsealed(line) | {"seal": record.get("seal")}
+
+
+def _unsealed(line: bytes) -> dict[str, Any]:
+    return unsealed(line, Path(FILE), SCHEMA)
 
 
 def reviews_csv(given: dict[Claim, Tick]) -> bytes:
@@ -98,14 +144,13 @@ def reviews_csv(given: dict[Claim, Tick]) -> bytes:
 
     Columns: finding, about, id, other (the second picture of a pair), answer, when.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["finding", "about", "id", "other", "answer", "when"])
+    rows = [["finding", "about", "id", "other", "answer", "when"]]
     for claim, one in sorted(given.items(), key=lambda pair: _sorting(pair[0])):
         first, *rest = claim.ids
         other = rest[0] if rest else ""
-        writer.writerow([claim.finding, claim.about, first, other, one.answer.value, one.when])
-    return stream.getvalue().encode("utf-8", "backslashreplace")
+        cells = (claim.finding, claim.about, first, other, one.answer.value, one.when)
+        rows.append([*map(guarded, cells)])
+    return csv_text(rows).encode("utf-8", "backslashreplace")
 
 
 def _sorting(claim: Claim) -> tuple[str, tuple[str, ...], str]:

@@ -28,6 +28,7 @@ from embedkit.backbones.cards import (
     Options,
 )
 from embedkit.errors import InputError, SpaceMismatchError
+from embedkit.trust import trust
 from embedkit.vectors import FloatArray, Pixels
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def load_backbone(
     no_face: str = "whole",
     precision: str = "fp32",
     device: str = "cpu",
+    named_by: str = "",
 ) -> Backbone:
     """Load a backbone by its name.
 
@@ -180,9 +182,12 @@ def load_backbone(
         no_face: what to take of a picture without one; see `Options`.
         precision: see `Options`.
         device: `cpu` or `cuda`.
+        named_by: what on disk names it, where the user does not: a file that only a store or a
+            head names is not opened; see `embedkit.trust`.
 
     Raises:
-        InputError: there is none of that name, or an option is not one of those allowed.
+        InputError: there is none of that name, an option is not one of those allowed, or only a
+            store or a head names its file.
         WeightsError: its weights are not on this machine, damaged, or of another network.
         BackboneError: it cannot be computed in that precision, or on that device.
     """
@@ -194,7 +199,7 @@ def load_backbone(
     ):
         if value not in allowed:
             raise InputError(f"{option} is {value!r}; allowed are {', '.join(allowed)}")
-    options = Options(str(weights or ""), align, several_faces, no_face, precision)
+    options = Options(str(weights or ""), align, several_faces, no_face, precision, named_by)
     card = find_card(name)
     module, build = card.module.split(":")
     backbone: Any = getattr(importlib.import_module(module), build)(card, options)
@@ -210,20 +215,26 @@ def load_backbone(
 
 
 @lru_cache(maxsize=2)
-def load_again(name: str, contract_sha256: str, where: str, **options: str) -> Backbone:
+def load_again(
+    name: str, contract_sha256: str, where: str, vouched: str = "", **options: str
+) -> Backbone:
     """Load the backbone that made something on disk, and check that it is still the same.
 
     Args:
         name: of the backbone, in full.
         contract_sha256: of the vectors on disk.
         where: what was made with it, for the message.
+        vouched: SHA-256 of its file, where this process was told by one that the user told.
         options: how it was loaded; see `Options`.
 
     Raises:
+        InputError: its file is not one that the user has named; nothing of it was loaded.
         SpaceMismatchError: this embedkit, or these weights, would make other vectors.
         WeightsError: as `load_backbone`.
     """
-    backbone = load_backbone(name, **options)
+    if vouched:
+        trust(vouched, keep=False)
+    backbone = load_backbone(name, **options, named_by=where)
     if contract_hash(contract(backbone)) != contract_sha256:
         raise SpaceMismatchError(
             f"{where} was made by another version of {name}, or with other weights; embed again "

@@ -67,6 +67,8 @@ class Options:
             the `whole` picture, or nothing (`skip`).
         no_face: what is taken of a picture without: the `whole` picture, or nothing (`skip`).
         precision: `fp32`, the reference; `bf16`; `openvino-fp32` or `openvino-bf16`.
+        named_by: what on disk names the network, where the user does not; see `embedkit.trust`. Not
+            recorded.
     """
 
     weights: str = ""
@@ -74,6 +76,7 @@ class Options:
     several_faces: str = "largest"
     no_face: str = "whole"
     precision: str = "fp32"
+    named_by: str = ""
 
     @property
     def file(self) -> Path | None:
@@ -153,7 +156,8 @@ CARDS = {
                 dimension=512,
                 weights="release page of facenet-pytorch (107 MiB)",
                 licence="MIT (facenet-pytorch); weights: the face set's terms, for research",
-                limits="made to tell people apart; wants a face of 80 pixels or more",
+                limits="made to tell people apart; wants a face of 80 pixels or more; those it was "
+                "trained on were collected from the web and not asked",
                 faces=True,
             )
             for faces, people in (("vggface2", "VGGFace2"), ("casia-webface", "CASIA-WebFace"))

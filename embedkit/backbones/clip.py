@@ -12,7 +12,7 @@ from embedkit.backbones.cards import Card, Options
 from embedkit.backbones.network import Network
 from embedkit.backbones.preprocessing import Preprocessing
 from embedkit.backbones.threads import one_thread
-from embedkit.backbones.weights import Source, needed
+from embedkit.backbones.weights import Source, known_sha256, needed
 from embedkit.errors import InputError, WeightsError
 from embedkit.files import sha256_of_file
 from embedkit.vectors import FloatArray, unit_rows
@@ -54,7 +54,7 @@ def build(card: Card, options: Options) -> Clip:
     """
     name, tag = _model_and_tag(card)
     published = _published(name, tag)
-    path = needed(source(card), options.file, card.name)
+    path = needed(source(card), options, card.name)
     # A tag trained with QuickGELU loads into the model without it, and gives other vectors.
     model: Any = open_clip.create_model(
         name,
@@ -92,10 +92,7 @@ def source(card: Card) -> Source:
         return Source(files=(file,) if file else HUB_FILES, hub=repository)
     url = published["url"]
     file = url.rpartition("/")[2]
-    if "openaipublic" in url:
-        known = url.split("/")[-2]
-    else:
-        known = file.rpartition(".")[0].rpartition("-")[2] if "mlfoundations" in url else ""
+    known = url.split("/")[-2] if "openaipublic" in url else known_sha256(file)
     return Source(files=(file,), url=url, cache="~/.cache/clip", sha256=known)
 
 
@@ -127,9 +124,7 @@ def _load(model: Any, path: Path, name: str) -> None:
     except RuntimeError as error:
         first = " ".join(str(error).split())[:200]
         raise WeightsError(f"{path} holds no weights of {name}: {first}") from None
-    except Exception as error:
-        if type(error).__name__ not in ("UnpicklingError", "SafetensorError", "EOFError"):
-            raise
+    except Exception:  # noqa: BLE001 (what is raised of a bad file is of any kind)
         raise WeightsError(
             f"{path} cannot be read: damaged, or more than weights is in it (a TorchScript "
             "archive, for example); embedkit runs nothing that is in such a file"

@@ -6,7 +6,7 @@ from facenet_pytorch import InceptionResnetV1
 from embedkit.backbones.cards import Card, Options
 from embedkit.backbones.network import Network
 from embedkit.backbones.preprocessing import Preprocessing
-from embedkit.backbones.weights import Source, fill, needed, read_state, torch_home
+from embedkit.backbones.weights import Source, fill, known_sha256, needed, read_state, torch_home
 from embedkit.files import sha256_of_file
 
 RELEASE = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
@@ -31,7 +31,7 @@ def build(card: Card, options: Options) -> Network:
     Raises:
         WeightsError: the weights are not here, or of another network.
     """
-    path = needed(source(card), options.file, card.name)
+    path = needed(source(card), options, card.name)
     module: torch.nn.Module = InceptionResnetV1(pretrained=None)
     fill(
         module,
@@ -46,4 +46,9 @@ def build(card: Card, options: Options) -> Network:
 def source(card: Card) -> Source:
     """Return where facenet-pytorch publishes the weights, and keeps them."""
     file = FILES[card.name.removeprefix("facenet:")]
-    return Source(files=(file,), url=f"{RELEASE}/{file}", cache=str(torch_home() / "checkpoints"))
+    return Source(
+        files=(file,),
+        url=f"{RELEASE}/{file}",
+        cache=str(torch_home() / "checkpoints"),
+        sha256=known_sha256(file),
+    )

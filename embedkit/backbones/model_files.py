@@ -4,6 +4,7 @@
 `{"size": [112, 112], "channels": "BGR", "range": 255, "mean": 127.5, "std": 128}`.
 """
 
+import io
 import json
 import warnings
 from pathlib import Path
@@ -15,17 +16,21 @@ from torch.nn import functional
 
 from embedkit.backbones.cards import Card, Options
 from embedkit.backbones.network import Network
+from embedkit.backbones.onnx_data import whole_network
 from embedkit.backbones.preprocessing import Preprocessing
+from embedkit.backbones.scripts import check_script
 from embedkit.errors import BackboneError, InputError, WeightsError
-from embedkit.files import sha256_of_file
+from embedkit.files import sha256
+from embedkit.trust import check_file, trust
 
 
 def build(card: Card, options: Options) -> Network:
     """Load a network from a file.
 
     Raises:
-        InputError: the file or its description is not there, or cannot be understood.
-        WeightsError: the file is damaged.
+        InputError: the file or its description is not there, or cannot be understood, or only a
+            store or a head names it.
+        WeightsError: the file is damaged, or does more than compute.
         BackboneError: the network does not return one vector a picture.
     """
     kind, _, name = card.name.partition(":")
@@ -33,8 +38,32 @@ def build(card: Card, options: Options) -> Network:
     if not path.is_file():
         raise InputError(f"{path} does not exist; {kind}: needs the network's file")
     preprocessing = read_description(path.with_suffix(".json"))
-    module = _onnx(path) if kind == "onnx" else _torchscript(path)
-    return Network(card, module, preprocessing, sha256_of_file(path))
+    # What is hashed is what is loaded, and the hash decides whether it may be.
+    data = path.read_bytes()
+    if kind == "torchscript":
+        digest = sha256(data)
+        check_file(path, digest, options.named_by)
+        check_script(data, path)
+        return Network(card, _torchscript(path, data), preprocessing, digest)
+    whole, digest = whole_network(path, data)
+    check_file(path, digest, options.named_by)
+    return Network(card, _onnx(path, whole), preprocessing, digest)
+
+
+def trust_network(path: Path) -> str:
+    """Let a file be used that a store or a head names, and return its SHA-256.
+
+    Raises:
+        InputError: it is not there.
+        WeightsError: it is an ONNX file, and damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    digest = whole_network(path, data)[1] if path.suffix == ".onnx" else sha256(data)
+    trust(digest)
+    return digest
 
 
 def read_description(path: Path) -> Preprocessing:
@@ -50,26 +79,26 @@ def read_description(path: Path) -> Preprocessing:
             f"{path} does not exist; it has to say what the network wants to see, for example "
             '{"size": [224, 224], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}'
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     if not isinstance(record, dict):
         raise InputError(f"{path} must hold one JSON object")
     return Preprocessing.from_dict(record, str(path))
 
 
-def _torchscript(path: Path) -> torch.nn.Module:
+def _torchscript(path: Path, data: bytes) -> torch.nn.Module:
     load: Any = torch.jit.load
     try:
         with warnings.catch_warnings():
             # It has been deprecated for years and is what people have; torch.export takes over.
             warnings.simplefilter("ignore", FutureWarning)
-            module: torch.nn.Module = load(str(path), map_location="cpu")
+            module: torch.nn.Module = load(io.BytesIO(data), map_location="cpu")
     except (RuntimeError, ValueError, OSError):
         raise WeightsError(f"{path} cannot be read: damaged, or no TorchScript file") from None
     return module
 
 
-def _onnx(path: Path) -> torch.nn.Module:
+def _onnx(path: Path, data: bytes) -> torch.nn.Module:
     try:
         import onnxruntime
     except ImportError:
@@ -78,9 +107,7 @@ def _onnx(path: Path) -> torch.nn.Module:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         # onnxruntime's errors have no common class of their own.
         if not type(error).__module__.startswith("onnxruntime"):

@@ -27,6 +27,9 @@ FILTERS = {
 # Decoded pictures are read-only, and are only read here.
 warnings.filterwarnings("ignore", "The given NumPy array is not writable")
 
+# A strip of 16,000 x 1 pixels, a PNG of 129 bytes, would be enlarged to gigabytes, then cut. What
+# would become larger than this is cut first: at 224 pixels, pictures 334 times as long as wide.
+MOST_PIXELS = 2**24
 RESIZE_RULES = ("shortest", "longest", "squash")
 CHANNELS = ("RGB", "BGR", "L")
 
@@ -129,7 +132,9 @@ class Preprocessing:
         """
         image = Image.fromarray(pixels)
         wanted = self.resized(image.width, image.height)
-        if wanted != image.size:
+        if wanted[0] * wanted[1] > MOST_PIXELS:
+            image = self._cut(image, wanted)
+        elif wanted != image.size:
             image = image.resize(wanted, FILTERS[self.interpolation])
         if self.channels == "L":
             return _centre(np.asarray(image.convert("L"))[:, :, None], self.size, self.fill)
@@ -149,7 +154,8 @@ class Preprocessing:
         """
         height, width = pixels.shape[:2]
         wanted = self.resized(width, height)
-        if self.interpolation not in ("bilinear", "bicubic") or self.channels == "L":
+        filtered = self.interpolation in ("bilinear", "bicubic") and self.channels != "L"
+        if not filtered or wanted[0] * wanted[1] > MOST_PIXELS:
             return self.prepare(pixels)
         if wanted == (width, height):
             return self._placed(pixels)
@@ -158,6 +164,13 @@ class Preprocessing:
             picture[None], (wanted[1], wanted[0]), mode=self.interpolation, antialias=True
         )
         return self._placed(small[0].permute(1, 2, 0).numpy())
+
+    def _cut(self, image: Image.Image, wanted: tuple[int, int]) -> Image.Image:
+        """Return of a picture, resized to `wanted`, no more than is left once it is cut."""
+        left, top, right, bottom = self.box(image.width, image.height)
+        part = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
+        size = (min(wanted[0], self.size[1]), min(wanted[1], self.size[0]))
+        return image.resize(size, FILTERS[self.interpolation], box=part)
 
     def _placed(self, array: Pixels) -> Pixels:
         array = _centre(array, self.size, self.fill)

@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 from typing import Any
 
 import timm
@@ -10,7 +9,7 @@ import timm
 from embedkit.backbones.cards import Card, Options
 from embedkit.backbones.network import Network
 from embedkit.backbones.preprocessing import Preprocessing
-from embedkit.backbones.weights import Source, fill, needed, read_state, torch_home
+from embedkit.backbones.weights import Source, fill, known_sha256, needed, read_state, torch_home
 from embedkit.errors import InputError
 from embedkit.files import sha256_of_file
 
@@ -27,7 +26,7 @@ def build(card: Card, options: Options) -> Network:
     """
     name = _name(card)
     published = _published(name)
-    path = needed(source(card), options.file, card.name)
+    path = needed(source(card), options, card.name)
     module = timm.create_model(name, pretrained=False, num_classes=0)
     classifier = published.classifier or ()
     layers = (classifier,) if isinstance(classifier, str) else tuple(classifier)
@@ -52,12 +51,11 @@ def source(card: Card) -> Source:
         )
     url = str(published.url or "")
     file = os.path.basename(url) or f"{_name(card)}.safetensors"  # noqa: PTH119 (an address)
-    known = re.search(r"-([0-9a-f]{8})\.pth$", file)
     return Source(
         files=(file,),
         url=url,
         cache=str(torch_home() / "hub" / "checkpoints"),
-        sha256=known[1] if known else "",
+        sha256=known_sha256(file),
     )
 
 

@@ -1,7 +1,6 @@
 """`torchvision:NAME` and `vgg16`: torchvision's classifiers without their last layer."""
 
 import os
-import re
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torchvision import models
 from embedkit.backbones.cards import Card, Options
 from embedkit.backbones.network import Network
 from embedkit.backbones.preprocessing import Preprocessing
-from embedkit.backbones.weights import Source, fill, needed, read_state, torch_home
+from embedkit.backbones.weights import Source, fill, known_sha256, needed, read_state, torch_home
 from embedkit.errors import InputError
 from embedkit.files import sha256_of_file
 
@@ -30,7 +29,7 @@ def build(card: Card, options: Options) -> Network:
     """
     name, _, readout = card.name.removeprefix("torchvision:").partition(":")
     published = _published(name)
-    path = needed(source(card), options.file, card.name)
+    path = needed(source(card), options, card.name)
     module: Any = models.get_model(name, weights=None, **_arguments(name))
     fill(module, read_state(path), path, name=card.name)
     preprocessing = _preprocessing(published.transforms())
@@ -49,12 +48,11 @@ def source(card: Card) -> Source:
     """Return where torchvision publishes the weights of a network, and keeps them."""
     url = _published(card.name.removeprefix("torchvision:").partition(":")[0]).url
     file = os.path.basename(url)  # noqa: PTH119 (an address, not a path)
-    known = re.search(r"-([0-9a-f]{8,})\.pth$", file)
     return Source(
         files=(file,),
         url=url,
         cache=str(torch_home() / "hub" / "checkpoints"),
-        sha256=known[1] if known else "",
+        sha256=known_sha256(file),
     )
 
 

@@ -8,20 +8,19 @@ import importlib
 import os
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from embedkit.backbones import find_card
-from embedkit.backbones.cards import CARDS, DEFAULTS, EMBEDDED, Card
+from embedkit.backbones.cards import CARDS, DEFAULTS, EMBEDDED, Card, Options
 from embedkit.errors import InputError, WeightsError
 from embedkit.files import sha256_of_file
+from embedkit.trust import check_file
 
 VARIABLE = "EMBEDKIT_WEIGHTS"
 SAFETENSORS = ".safetensors"
@@ -37,7 +36,7 @@ class Source:
         url: address of the file.
         hub: repository, `organisation/name`.
         cache: folder that the file's own library keeps it in; empty for the hub's.
-        sha256: how its SHA-256 begins, where that is known beforehand.
+        sha256: its SHA-256, or how that begins, where it is known beforehand.
     """
 
     files: tuple[str, ...]
@@ -50,6 +49,22 @@ class Source:
     def place(self) -> str:
         """What a person would open to fetch it."""
         return self.url or f"https://huggingface.co/{self.hub}"
+
+
+# In full, of what the backbones with names of their own are loaded from: publishers put no more
+# than eight digits into the name of a file, or none. Both as several others have published them.
+FULL = {
+    "vgg16-397923af.pth": "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    "20180402-114759-vggface2.pt": (
+        "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b"
+    ),
+}
+
+
+def known_sha256(file: str) -> str:
+    """Return what is known beforehand of the SHA-256 of a file that is published by this name."""
+    named = re.search(r"-([0-9a-f]{8,64})\.\w+$", file)
+    return FULL.get(file) or (named[1] if named else "")
 
 
 def torch_home() -> Path:
@@ -87,13 +102,14 @@ def find(source: Source, given: Path | None) -> Path | None:
     return None
 
 
-def needed(source: Source, given: Path | None, name: str) -> Path:
+def needed(source: Source, options: Options, name: str) -> Path:
     """Return the file, checked as far as its checksum is known.
 
     Raises:
+        InputError: only a store or a head names it.
         WeightsError: it is not on this machine, or damaged; the message says what to do.
     """
-    path = find(source, given)
+    path = find(source, options.file)
     if path is None:
         where = Path(source.cache) / source.files[0] if source.url else "the Hugging Face cache"
         raise WeightsError(
@@ -101,8 +117,10 @@ def needed(source: Source, given: Path | None, name: str) -> Path:
             f"{source.place}. 'embedkit weights get {name}' fetches them; without network, put the "
             f"file at {where} or name it with --weights. The backbones mtcnn and pixels need none"
         )
-    if given is None:
+    if options.file is None:
         check(source, path)
+    else:
+        check_file(path, sha256_of_file(path), options.named_by)
     return path
 
 
@@ -121,7 +139,7 @@ STRONGEST: tuple[tuple[str, Callable[[], Source]], ...] = (
             files=("vgg16-397923af.pth",),
             url="https://download.pytorch.org/models/vgg16-397923af.pth",
             cache=str(torch_home() / "hub" / "checkpoints"),
-            sha256="397923af",
+            sha256=FULL["vgg16-397923af.pth"],
         ),
     ),
 )
@@ -136,7 +154,8 @@ class Weights:
         source: where they come from.
         path: the file, or None.
         sha256: of the file, or empty.
-        published: whether that is the checksum that was published; None where none was.
+        published: whether that is the checksum that was published; None where none is known.
+        checked: how many of its 64 digits were compared.
     """
 
     backbone: str
@@ -144,6 +163,7 @@ class Weights:
     path: Path | None
     sha256: str
     published: bool | None
+    checked: int = 0
 
 
 def weights_of(name: str) -> Weights:
@@ -156,8 +176,16 @@ def weights_of(name: str) -> Weights:
     source = source_of(card)
     path = find(source, None)
     found = sha256_of_file(path) if path else ""
-    published = found.startswith(source.sha256) if path and source.sha256 else None
-    return Weights(card.name, source, path, found, published)
+    known = expected(source, path) if path else ""
+    published = found.startswith(known) if known else None
+    return Weights(card.name, source, path, found, published, len(known))
+
+
+def expected(source: Source, path: Path) -> str:
+    """Return what is known of a file's SHA-256; the hub's cache calls a large file by it."""
+    named = path.resolve().name
+    of_hub = bool(source.hub) and re.fullmatch("[0-9a-f]{64}", named) is not None
+    return source.sha256 or (named if of_hub else "")
 
 
 def known_weights() -> list[Weights]:
@@ -186,10 +214,11 @@ def check(source: Source, path: Path) -> str:
         WeightsError: it is not the one that is known.
     """
     found = sha256_of_file(path)
-    if not found.startswith(source.sha256):
+    known = expected(source, path)
+    if not found.startswith(known):
         raise WeightsError(
             f"{path} is not the file that was published: its SHA-256 begins "
-            f"{found[:8]}, {source.sha256[:8]} expected; it may be half a download. Delete it and "
+            f"{found[:8]}, {known[:8]} expected; it may be half a download. Delete it and "
             "run 'embedkit weights get'"
         )
     return found
@@ -210,12 +239,10 @@ def read_state(path: Path) -> State:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # on how the file was pickled
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, zipfile.BadZipFile):
-        raise WeightsError(f"{path} cannot be read: damaged, or no file of weights") from None
-    except Exception as error:
-        # torch raises pickle.UnpicklingError, which cannot be named without importing pickle.
+    except Exception as error:  # noqa: BLE001 (what torch raises of a bad file is of any kind)
+        # Among them pickle.UnpicklingError, which cannot be named without importing pickle.
         if type(error).__name__ != "UnpicklingError":
-            raise
+            raise WeightsError(f"{path} cannot be read: damaged, or no file of weights") from None
         raise WeightsError(
             f"{path} holds more than weights, or is damaged; embedkit runs nothing that is in such "
             "a file. Save the state dict alone, best as safetensors"

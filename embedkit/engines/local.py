@@ -1,14 +1,16 @@
 """The local engine: one process, pictures decoded beside the network, in bounded memory."""
 
 import ctypes
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
+from embedkit.errors import SourceGoneError
 from embedkit.interrupts import held_back
 from embedkit.workers import usable_cores, workers
 
@@ -17,6 +19,7 @@ Result = TypeVar("Result")
 Shared = TypeVar("Shared")
 Own = TypeVar("Own")
 WINDOW = 128
+PATIENCE = 600.0  # seconds that one image may take to be read and prepared
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 
 
@@ -165,11 +168,29 @@ def _ahead(
     interrupted: Callable[[], None],
 ) -> Iterator[Loaded]:
     """Load images in order, at most `WINDOW` of them ahead of the one that is asked for."""
-    waiting: deque[Future[Loaded]] = deque()
+    waiting: deque[tuple[str, Future[Loaded]]] = deque()
     for block, id_ in images:
         interrupted()
-        waiting.append(pool.submit(load, block, id_))
+        waiting.append((id_, pool.submit(load, block, id_)))
         if len(waiting) >= WINDOW:
-            yield waiting.popleft().result()
+            yield _awaited(*waiting.popleft(), interrupted)
     while waiting:
-        yield waiting.popleft().result()
+        yield _awaited(*waiting.popleft(), interrupted)
+
+
+def _awaited(id_: str, future: Future[Loaded], interrupted: Callable[[], None]) -> Loaded:
+    """Return a loaded image; a disk or share that never answers is not waited for for ever.
+
+    Raises:
+        SourceGoneError: it has not come in `PATIENCE` seconds.
+    """
+    until = time.monotonic() + PATIENCE
+    while not future.done() and time.monotonic() < until:
+        wait([future], timeout=min(1.0, PATIENCE))
+        interrupted()
+    if not future.done():
+        raise SourceGoneError(
+            f"{id_} has been waited for for {PATIENCE:g} s: the disk or share that it lies on does "
+            "not answer. What was embedded before is safe; run the same command again once it does"
+        )
+    return future.result()

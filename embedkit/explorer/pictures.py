@@ -11,7 +11,7 @@ from embedkit.explorer.states import State
 from embedkit.files import sha256
 from embedkit.images import decode_pixels, read_bytes
 from embedkit.items import path_of_id
-from embedkit.reports.pictures import thumbnail
+from embedkit.reports.pictures import Box, mosaic, thumbnail
 
 SMALL, LARGE = 160, 1024
 KEPT = 2000  # small pictures in memory, some 8 kB each
@@ -35,16 +35,19 @@ def picture(state: State, row: int, side: int) -> bytes:
     if relative.is_absolute() or ".." in relative.parts:
         raise UnreadableImageError("lies outside the folder of the data set")
     make = _small if side == SMALL else _encoded
-    return make(str(path), state.hashes[row], side)
+    blur = state.blur_faces
+    face = state.pictures.only_face(state.ids[row]) if blur else None
+    return make(str(path), state.hashes[row], side, blur, face)
 
 
-def _encoded(path: str, expected: str, side: int) -> bytes:
+def _encoded(path: str, expected: str, side: int, blur: bool, face: Box | None) -> bytes:
     with _DECODING:
         data = read_bytes(Path(path))
         # Whatever has taken a picture's place since, a link to elsewhere say, is none of ours.
         if sha256(data) != expected:
             raise UnreadableImageError("has changed since it was embedded")
-        image = thumbnail(decode_pixels(data), side)
+        pixels = decode_pixels(data)
+        image = thumbnail(mosaic(pixels, face) if blur else pixels, side)
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=85)
     return stream.getvalue()

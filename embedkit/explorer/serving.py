@@ -39,7 +39,12 @@ class Served:
 
 @contextmanager
 def serve(
-    store: Path, *, label: str = "label", backbone: str | None = None, port: int = 0
+    store: Path,
+    *,
+    label: str = "label",
+    backbone: str | None = None,
+    port: int = 0,
+    blur_faces: bool = False,
 ) -> Iterator[Served]:
     """Serve a store's explorer on 127.0.0.1 while the block runs.
 
@@ -48,11 +53,12 @@ def serve(
         label: column with the class.
         backbone: which space; can be left out where there is only one.
         port: to listen on; 0 for one that is free.
+        blur_faces: whether faces in pictures are made unrecognisable.
 
     Raises:
         InputError: no such store, column or space, or the port is taken.
     """
-    explorer = Explorer(Watch(store, label=label, backbone=backbone))
+    explorer = Explorer(Watch(store, label=label, backbone=backbone, blur_faces=blur_faces))
     listening = _listen(port)
     explorer.port = int(listening.getsockname()[1])
     server = uvicorn.Server(

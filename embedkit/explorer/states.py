@@ -10,7 +10,7 @@ from typing import Any
 from embedkit.audits import AUDITS, Verdict
 from embedkit.audits.claims import Claim, claims_of
 from embedkit.audits.faces import face_space
-from embedkit.audits.kept import FOLDER, Document, kept
+from embedkit.audits.kept import FOLDER, Document, damaged, kept
 from embedkit.errors import EmbedkitError, InputError
 from embedkit.explorer.lists import (
     Cluster,
@@ -21,6 +21,7 @@ from embedkit.explorer.lists import (
     twin_clusters,
 )
 from embedkit.files import sha256
+from embedkit.reports.pictures import Pictures
 from embedkit.store import Space, Store
 from embedkit.store.schema import STORE
 
@@ -48,6 +49,7 @@ class State:
         clusters: of pictures that belong together, by what makes them so.
         damaged: names of the findings that were left out.
         stamp: that names this state in addresses.
+        blur_faces: whether faces in pictures are made unrecognisable.
     """
 
     store: Store
@@ -60,6 +62,12 @@ class State:
     clusters: dict[str, tuple[Cluster, ...]]
     damaged: tuple[str, ...]
     stamp: str
+    blur_faces: bool = False
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """What is known of where faces are."""
+        return Pictures(self.store.items)
 
     @cached_property
     def ids(self) -> list[str]:
@@ -115,8 +123,11 @@ class State:
 class Watch:
     """The state that new pages are made from; safe to use from several threads."""
 
-    def __init__(self, path: Path, *, label: str, backbone: str | None) -> None:
+    def __init__(
+        self, path: Path, *, label: str, backbone: str | None, blur_faces: bool = False
+    ) -> None:
         self._path, self._label, self._backbone = path, label, backbone
+        self._blur = blur_faces
         self._lock = threading.Lock()
         self._mark: Mark = ()
         self._state = self._opened()
@@ -151,7 +162,7 @@ class Watch:
         store = Store.open(self._path)
         space = store.space(self._backbone)
         store.items.label_column(self._label)
-        findings, damaged = {}, []
+        findings, unsound = {}, damaged(store, label=self._label, backbone=space.name)
         claims, lists = dict[str, tuple[Claim, ...]](), dict[str, tuple[Listed, ...]]()
         mentions = dict[str, dict[str, str]]()
         clusters = {PEOPLE: people(store.items.groups, store.items.ids)}
@@ -163,7 +174,7 @@ class Watch:
                 if name == "twins":
                     clusters[COPIES] = twin_clusters(finding)
             except (InputError, KeyError, TypeError, ValueError, AttributeError):
-                damaged.append(name)
+                unsound.append(name)
                 continue
             findings[name] = finding
             if claimed:
@@ -179,8 +190,9 @@ class Watch:
             lists=lists,
             mentions=mentions,
             clusters={kind: found for kind, found in clusters.items() if found},
-            damaged=tuple(damaged),
+            damaged=tuple(unsound),
             stamp=stamp,
+            blur_faces=self._blur,
         )
 
     def _marked(self) -> Mark:

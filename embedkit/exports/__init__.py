@@ -59,6 +59,7 @@ def export(
     backbone: str | None = None,
     label: str = "label",
     images: bool = True,
+    blur_faces: bool = False,
     store: str | Path | None = None,
     seed: int = 0,
     progress: OnProgress | None = None,
@@ -75,6 +76,7 @@ def export(
         backbone: which space of a store; can be left out where there is only one.
         label: column with the class; what an audit by it found goes along.
         images: whether small pictures go along, where the tool can show them.
+        blur_faces: whether faces on those are made unrecognisable.
         store: where the store of a head that is given by its path is now.
         seed: of a layout, and of what is drawn where a tool cannot take all.
         progress: is told of long work.
@@ -101,7 +103,7 @@ def export(
         )
     space = what.space(backbone)
     known = columns(what, space, label=label)
-    return _write(Subject(what, space, known, images, seed, progress), path, to)
+    return _write(Subject(what, space, known, images, seed, progress, blur_faces), path, to)
 
 
 def _write(subject: Subject, path: Path, to: str) -> Exported:

@@ -32,6 +32,7 @@ class Subject:
         images: whether small pictures go along, where the target can show them.
         seed: of everything drawn at random.
         progress: is told of long work.
+        blur_faces: whether faces on small pictures are made unrecognisable.
     """
 
     store: Store
@@ -40,6 +41,7 @@ class Subject:
     images: bool
     seed: int
     progress: OnProgress | None
+    blur_faces: bool = False
 
     def vectors(self) -> Iterator[tuple[int, FloatArray]]:
         """Yield first row and vectors, (m, d) float32, shard by shard; held one at a time."""

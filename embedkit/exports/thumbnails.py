@@ -10,7 +10,7 @@ from embedkit.errors import UnreadableImageError
 from embedkit.exports.base import Subject
 from embedkit.images import decode, read_bytes, strict_pillow
 from embedkit.pipeline.progress import Reporter
-from embedkit.reports.pictures import thumbnail
+from embedkit.reports.pictures import Pictures, thumbnail
 from embedkit.vectors import IntArray
 from embedkit.workers import usable_cores, workers
 
@@ -23,12 +23,14 @@ def thumbnails(subject: Subject, rows: IntArray, side: int) -> Iterator[Image.Im
     None stands for one whose file is gone or damaged.
     """
     items, ids = subject.store.items, subject.store.items.ids
+    pictures = Pictures(items, blur_faces=subject.blur_faces)
     reporter = Reporter(subject.progress)
     reporter.start("pictures", len(rows))
 
     def read(row: int) -> Image.Image | None:
         try:
-            return thumbnail(decode(read_bytes(items.path(ids[row]))).pixels, side)
+            pixels = decode(read_bytes(items.path(ids[row]))).pixels
+            return thumbnail(pictures.shown(pixels, pictures.only_face(ids[row])), side)
         except UnreadableImageError:
             return None
 

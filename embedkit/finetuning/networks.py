@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from embedkit.backbones import load_backbone
 from embedkit.backbones.network import Network
 from embedkit.backbones.preprocessing import Preprocessing
-from embedkit.errors import InputError
+from embedkit.errors import InputError, OutputError
 
 SMALL = "small"
 WIDTHS = (24, 48, 96, 160)  # of the small network's blocks; each halves the side
@@ -263,6 +263,17 @@ def _indivisible(name: str, block: str) -> InputError:
 
 
 def weights_bytes(trainee: Trainee) -> bytes:
-    """Return all weights of a network as a safetensors file: `body.…` and `classifier.…`."""
-    state = trainee.whole.state_dict()
-    return save({name: value.contiguous() for name, value in state.items()})
+    """Return all weights of a network as a safetensors file: `body.…` and `classifier.…`.
+
+    Raises:
+        OutputError: what would be read back is not what was trained.
+    """
+    state = {name: value.contiguous() for name, value in trainee.whole.state_dict().items()}
+    data = save(state)
+    # Safetensors writes memory as it lies; a tensor that lies otherwise would come back scrambled.
+    again = load(data)
+    if again.keys() != state.keys() or not all(torch.equal(again[k], v) for k, v in state.items()):
+        raise OutputError(
+            f"the weights of {trainee.name} cannot be written: read back, they differ"
+        )
+    return data

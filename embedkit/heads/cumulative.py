@@ -15,7 +15,7 @@ from embedkit.heads.emphasis import PLAIN, Emphasis
 from embedkit.heads.penalty import ITERATIONS, fit_penalised
 from embedkit.heads.samples import SAMPLE, sample_of
 from embedkit.matrices import Matrix, blocks, large
-from embedkit.vectors import DoubleArray, FloatArray, IntArray
+from embedkit.vectors import DoubleArray, FloatArray, IntArray, check_rows
 
 NARROWEST = 1e-6  # distance of two thresholds, so that no class is impossible
 
@@ -39,6 +39,7 @@ class Cumulative:
 
     def probabilities(self, vectors: FloatArray) -> DoubleArray:
         """Return (n, k) probabilities, lowest class first; see `Classifier`."""
+        check_rows(vectors, len(self.coefficients))
         scale = vectors.astype(np.float64) @ self.coefficients
         return np.exp(_log_probabilities(self.thresholds, scale))
 

@@ -12,8 +12,9 @@ from embedkit.heads.classifier import Classifier
 from embedkit.heads.cumulative import fit_cumulative
 from embedkit.heads.knn import fit_knn
 from embedkit.heads.logistic import fit_logistic
-from embedkit.matrices import Matrix, part_of
-from embedkit.vectors import IntArray
+from embedkit.matrices import Matrix, Part, part_of
+from embedkit.rows import Rows as StoredRows
+from embedkit.vectors import IntArray, check_unit_rows
 
 CUMULATIVE = "cumulative"
 # What audits ask, whatever the classes are.
@@ -75,9 +76,12 @@ def fit_rows(
         value: of the hyper-parameter, to fit without choosing; at most the images for kNN.
 
     Raises:
+        EmbedkitError: the vectors are no finite unit rows.
         InputError: a kNN head is to be averaged over subsets.
         NotEnoughImagesError: a class has too few images of a group for them.
     """
+    if not isinstance(rows.vectors, Part | StoredRows):  # a store checks its own
+        check_unit_rows(rows.vectors)
 
     def fitted(part: Rows, value: float | None) -> Classifier:
         if kind == "knn" and value is not None:

@@ -15,7 +15,7 @@ from embedkit.heads.multinomial import Curvature, descend, sums
 from embedkit.heads.penalty import fit_penalised
 from embedkit.heads.samples import SAMPLE, sample_of
 from embedkit.matrices import Matrix, large
-from embedkit.vectors import DoubleArray, FloatArray, IntArray
+from embedkit.vectors import DoubleArray, FloatArray, IntArray, check_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Logistic:
 
     def probabilities(self, vectors: FloatArray) -> DoubleArray:
         """Return (n, k) probabilities; see `Classifier`."""
+        check_rows(vectors, self.coefficients.shape[1])
         logits = vectors.astype(np.float64) @ self.coefficients.T + self.intercepts
         return np.asarray(special.softmax(logits, axis=1))
 

@@ -10,6 +10,7 @@ from embedkit.matrices import Matrix, blocks
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
 STRIP = 64  # rows; of a narrow product BLAS makes so few in half the time that it takes for many
+ROUNDING = 1e-6  # of a sum of squares in float32
 
 Loss = Callable[[DoubleArray, DoubleArray], tuple[float, DoubleArray, DoubleArray]]
 
@@ -41,7 +42,9 @@ class Curvature:
         """
         if c not in self._roots:
             bent = self._squares.copy()
-            bent[np.diag_indices(len(bent))] += np.float32(1 / (c * self._n))
+            # Where dimensions repeat one another rounding leaves less than nothing along some.
+            least = ROUNDING * bent.trace()
+            bent[np.diag_indices(len(bent))] += np.float32(max(1 / (c * self._n), least))
             self._roots[c] = linalg.cholesky(bent, lower=True, check_finite=False)
         return self._roots[c]
 
@@ -128,9 +131,9 @@ def sums(
         place = np.arange(len(own)), own
         z -= z.max(axis=1, keepdims=True)
         p = np.exp(z)
-        sums = p.sum(axis=1)
-        losses = np.log(sums) - z[place]
-        p /= sums[:, None]
+        whole = p.sum(axis=1)
+        losses = np.log(whole) - z[place]
+        p /= whole[:, None]
         p[place] -= 1
         if weights is not None:
             losses, p = losses * weights[part], p * weights[part][:, None]

@@ -7,13 +7,16 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from embedkit.backbones import Backbone, embed_pictures, embed_prepared, load_again
-from embedkit.errors import UnreadableImageError
+from embedkit.backbones import Backbone, contract, embed_pictures, embed_prepared, load_again
+from embedkit.errors import EmbedkitError, UnreadableImageError
 from embedkit.heads.head import Head, Training
+from embedkit.images import unprepared
 from embedkit.inputs import Input, read_input, read_inputs
 from embedkit.items import Unreadable
 from embedkit.results import Result
 from embedkit.store import Neighbour
+from embedkit.store.outsiders import made_for_people, refuse_outsiders
+from embedkit.store.schema import STORE
 from embedkit.vectors import FloatArray, Pixels
 
 
@@ -89,11 +92,11 @@ def panel_of(heads: Sequence[Head], files: Sequence[Path] = ()) -> Panel:
 
     Raises:
         SpaceMismatchError: as `backbone_of`.
+        InputError: a head answers who somebody is, in a space that tells people apart.
     """
     backbones: dict[str, Backbone] = {}
     for head in heads:
-        if head.training.contract_sha256 not in backbones:
-            backbones[head.training.contract_sha256] = backbone_of(head.training)
+        backbones[head.training.contract_sha256] = _for_outsiders(head)
     return Panel(tuple(heads), _names(heads, files), backbones)
 
 
@@ -106,7 +109,7 @@ def predict(
 
 
 def predict_each(
-    panel: Panel, inputs: Iterable[Input], *, k: int = 5
+    panel: Panel, inputs: Iterable[Input], *, k: int = 5, max_pixels: int | None = None
 ) -> Iterator[tuple[Prediction | Unreadable, ...]]:
     """Classify pictures by several heads; a picture is read once, and embedded once a space.
 
@@ -114,13 +117,14 @@ def predict_each(
         The answers of all heads to one picture, in the order of the heads. One is `Unreadable`
         where the picture is, or where the head's space leaves it out.
     """
-    pictures = read_inputs(inputs)
+    pictures = read_inputs(inputs, max_pixels=max_pixels)
     while batch := list(islice(pictures, panel.batch)):
         sides = {key: _embedded(backbone, batch) for key, backbone in panel.backbones.items()}
         columns = []
         for head in panel.heads:
             refused, names, vectors = sides[head.training.contract_sha256]
-            answers = iter(classify(head, names, vectors, k))
+            near = shown(panel.backbones[head.training.contract_sha256], k)
+            answers = iter(classify(head, names, vectors, near))
             columns.append([next(answers) if one is None else one for one in refused])
         yield from zip(*columns, strict=True)
 
@@ -128,8 +132,8 @@ def predict_each(
 def predict_one(head: Head, one: Input, *, k: int = 5) -> Prediction:
     """Classify one picture; see `Head.predict`."""
     name = str(one) if isinstance(one, str) or hasattr(one, "__fspath__") else "picture"
-    backbone = backbone_of(head.training)
-    return classify(head, [name], embed_input(backbone, one), k)[0]
+    backbone = _for_outsiders(head)
+    return classify(head, [name], embed_input(backbone, one), shown(backbone, k))[0]
 
 
 def embed_input(backbone: Backbone, one: Input) -> FloatArray:
@@ -150,6 +154,38 @@ def backbone_of(training: Training) -> Backbone:
     return load_again(
         **training.backbone, contract_sha256=training.contract_sha256, where="the head's space"
     )
+
+
+def _for_outsiders(head: Head) -> Backbone:
+    """Load the backbone of a head's space for pictures that are not of its store.
+
+    Raises:
+        InputError: it tells people apart, and people are what the head answers.
+        SpaceMismatchError: as `backbone_of`.
+    """
+    backbone = backbone_of(head.training)
+    if made_for_people(contract(backbone)) and names_people(head):
+        refuse_outsiders(contract(backbone), "the classes of this head are people")
+    return backbone
+
+
+def names_people(head: Head) -> bool:
+    """Say whether each class of a head is one person, as far as its store says who is who."""
+    if not (head.training.store / STORE).exists():
+        return False
+    items = head.training.opened.items
+    who = dict(zip(items.ids, items.groups, strict=True))
+    people = {(int(y), who[id_]) for y, id_ in zip(head.training.y, head.training.ids, strict=True)}
+    known = all(person is not None for _, person in people)
+    return known and len(people) == len(head.labels) == len({person for _, person in people})
+
+
+def shown(backbone: Backbone, k: int) -> int:
+    """Return how many neighbours of a picture from outside are shown.
+
+    None where people are told apart: the nearest would be whoever looks most like somebody.
+    """
+    return 0 if made_for_people(contract(backbone)) else k
 
 
 def classify(head: Head, names: Sequence[str], vectors: FloatArray, k: int) -> list[Prediction]:
@@ -191,6 +227,10 @@ def _embedded(
             inputs.append(backbone.prepare(pixels))
         except UnreadableImageError as error:
             refused.append(Unreadable(name, str(error)))
+        except EmbedkitError:
+            raise
+        except Exception as error:  # noqa: BLE001 (one picture is not to end the others)
+            refused.append(Unreadable(name, unprepared(error)))
         else:
             names.append(name)
             refused.append(None)

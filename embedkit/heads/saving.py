@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from embedkit.errors import HeadError, InputError, StoreError
-from embedkit.files import sha256, write_output
+from embedkit.files import read_plain, sha256, write_output
 from embedkit.heads.balance import Balance
 from embedkit.heads.classifier import Choice, Classifier
 from embedkit.heads.cumulative import Cumulative
@@ -94,7 +94,7 @@ def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_plain(path)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(f"{path} is no head: {error.strerror}") from None
     except OSError as error:
@@ -147,6 +147,17 @@ def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:
         raise HeadError(f"{path} is no head of this embedkit: {error}") from None
 
 
+def head_faults(path: Path) -> list[str]:
+    """Check a head's file without its store and return what is wrong with it; [] if it is whole."""
+    try:
+        _record_and_arrays(read_plain(path), path)
+    except OSError as error:
+        return [f"{path} cannot be read: {error.strerror}"]
+    except HeadError as error:
+        return [str(error)]
+    return []
+
+
 def _record_and_arrays(
     data: bytes, path: Path
 ) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
@@ -157,13 +168,26 @@ def _record_and_arrays(
         text = json.loads(data[8 : 8 + length])["__metadata__"]["embedkit"]
         record = unsealed(text.encode(), path)
         fits = {name: sha256(array.tobytes()) for name, array in arrays.items()} == record["arrays"]
+        fits = fits and _go_together(record, arrays)
     except StoreError as error:
         raise HeadError(str(error)) from None
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise HeadError(f"{path} is damaged, or no head of embedkit") from None
     if not fits:
         raise HeadError(f"{path} is damaged: its checksum does not fit")
     return record, arrays
+
+
+def _go_together(record: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> bool:
+    """Say whether arrays have the types of a head's; their checksums are of their bytes only."""
+    numbers = dict(arrays)
+    ids, y = numbers.pop("training_ids"), numbers.pop("training_classes")
+    if (ids.dtype.str, ids.ndim, y.dtype.str, y.ndim) != ("|u1", 1, "<i8", 1):
+        return False
+    known = bool(((y >= 0) & (y < len(record["labels"]))).all())
+    return known and all(
+        one.dtype == np.float64 and np.isfinite(one).all() for one in numbers.values()
+    )
 
 
 def _store_path(store: Path, folder: Path) -> str:

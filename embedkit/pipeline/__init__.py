@@ -10,7 +10,7 @@ from embedkit.backbones import choose_backbone, find_card
 from embedkit.backbones.cards import ALIGN, EMBEDDED, NO_FACE, SEVERAL_FACES
 from embedkit.engines import Engine, choose_engine
 from embedkit.errors import InputError, TooManyUnreadableError
-from embedkit.images import strict_pillow
+from embedkit.images import check_max_pixels, strict_pillow
 from embedkit.items import ItemTable
 from embedkit.pipeline.augment import augment as make_copies
 from embedkit.pipeline.augment import check_changes
@@ -20,10 +20,11 @@ from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.pipeline.run import Run
 from embedkit.pipeline.spaces import Say, Wanted
 from embedkit.readers import read_source
-from embedkit.remote import absolute
+from embedkit.remote import absolute, is_url, url_of
 from embedkit.store import Store
 from embedkit.store.schema import JOURNAL, STORE
 from embedkit.store.writer import StoreWriter
+from embedkit.trust import check_url
 
 __all__ = ["OnProgress", "Progress", "default_store", "embed", "embed_items", "store_of"]
 
@@ -56,6 +57,7 @@ def embed(
     ray_address: str | None = None,
     threads: int | None = None,
     max_errors: float | None = None,
+    max_pixels: int | None = None,
     block: int = BLOCK,
     understood: Callable[[ItemTable], None] | None = None,
     say: Say | None = None,
@@ -101,6 +103,8 @@ def embed(
             each of Ray's workers. The result does not depend on it.
         max_errors: how many images may be unreadable, as a number (1 or more) or a share (below
             1), before the finished run counts as failed; no limit where left out.
+        max_pixels: of a picture; one with more is left out as unreadable. 64 million where left
+            out, which is the most.
         block: images that are committed together, and lost together by a kill.
         understood: called with what was understood of the source, before any work.
         say: called with a sentence about each thing that was chosen, and about faces found.
@@ -135,6 +139,7 @@ def embed(
                 f"--{option.replace('_', '-')} is {value!r}; known are "
                 f"{', '.join(one for one in allowed if one)}"
             )
+    check_max_pixels(max_pixels)
     working = choose_engine(engine, threads=threads, address=ray_address)
     given = {option: value for option, (value, _) in how.items()}
     asked = _asked(names, None if weights is None else Path(weights), place, given)
@@ -154,6 +159,7 @@ def embed(
         seed=seed,
         engine=working,
         max_errors=max_errors,
+        max_pixels=max_pixels,
         block=block,
         say=say,
         progress=progress,
@@ -186,6 +192,9 @@ def _read(
     again = before is not None and before["source"] == here and not any(options.values())
     if before is not None and again:
         options = before["options"]
+        recorded = Path(options["root"] or "")
+        if is_url(recorded):
+            check_url(url_of(recorded))
     items = read_source(source, **_with_path(options))
     if again and any(options.values()):
         said = ", ".join(f"{name} {value}" for name, value in options.items() if value)
@@ -201,7 +210,7 @@ def _asked(
     Raises:
         InputError: there is no backbone of that name, or one file of weights for several.
     """
-    cards = []
+    cards, named = [], True
     for name in names:
         if name != "auto":
             cards.append(find_card(name))
@@ -209,6 +218,7 @@ def _asked(
             cards.append(find_card(choose_backbone()))
         elif weights is not None or any(value not in ("", AUTO) for value in how.values()):
             # What is asked for is asked of all that the store has.
+            named = False
             spaces = Store.open(store).spaces.values()
             cards += [find_card(space.record.backbone["name"]) for space in spaces]
     taking = [card for card in cards if card.name not in EMBEDDED]
@@ -222,7 +232,9 @@ def _asked(
             "mtcnn and pixels always see whole pictures; --align is for other backbones"
         )
     return {
-        card.space: Wanted(card.name, weights, **how) if card in taking else Wanted(card.name)
+        card.space: Wanted(card.name, weights, **how, named=named)
+        if card in taking
+        else Wanted(card.name)
         for card in cards
     }
 
@@ -278,13 +290,14 @@ def embed_items(
     engine: AbstractContextManager[Engine],
     seed: int = 0,
     max_errors: float | None = None,
+    max_pixels: int | None = None,
     block: int = BLOCK,
     say: Say | None = None,
     progress: OnProgress | None = None,
 ) -> Store:
     """Embed items that have been read already; see `embed`."""
     with StoreWriter(path) as writer, strict_pillow(), engine as working:
-        run = Run(writer, items, asked, working, progress, say or (lambda _: None))
+        run = Run(writer, items, asked, working, progress, say or (lambda _: None), max_pixels)
         run.bring_up_to_date(block)
         store = run.commit(source, seed)
     n = len(store.items) + len(store.unreadable)

@@ -12,14 +12,14 @@ import pyarrow as pa
 
 from embedkit.backbones import Backbone, FaceBackbone, load_again
 from embedkit.engines import Block
-from embedkit.errors import InputError, UnreadableImageError
+from embedkit.errors import EmbedkitError, InputError, UnreadableImageError
 from embedkit.files import sha256
-from embedkit.images import decode, read_bytes
+from embedkit.images import decode, read_bytes, unprepared
 from embedkit.items import FACES, Unreadable, path_of_id
 from embedkit.nuisance import TOGETHER, Glance, glance, nuisances
 from embedkit.pipeline.passes import Passes
 from embedkit.pipeline.progress import FaceTally
-from embedkit.pipeline.witnesses import Witness
+from embedkit.pipeline.witnesses import Witnesses
 from embedkit.store.blocks import write_rows, write_vectors
 from embedkit.store.journal import Entry
 from embedkit.store.writer import FACT_SCHEMA
@@ -79,12 +79,14 @@ class Recipe:
         store: folder that the files are written to.
         networks: how each is loaded, by space; see `load_again`.
         witnesses: that the other process must see.
+        max_pixels: that a new picture may have; None for the usual.
     """
 
     root: Path
     store: Path
     networks: dict[str, dict[str, str]]
-    witnesses: tuple[Witness, ...] = ()
+    witnesses: Witnesses = ()
+    max_pixels: int | None = None
 
     @property
     def on_gpu(self) -> bool:
@@ -125,20 +127,27 @@ class BlockMaker:
     def load(self, block: Task, id_: str) -> Loaded:
         """Read one image and prepare it for the networks that need it."""
         try:
-            picture = decode(read_bytes(self.recipe.root / path_of_id(id_)))
+            # What the store holds already was within the limit when it was taken.
+            most = self.recipe.max_pixels if block.known is None else None
+            picture = decode(read_bytes(self.recipe.root / path_of_id(id_)), max_pixels=most)
         except UnreadableImageError as error:
             return Loaded(id_, reason=str(error))
         if block.known is not None and picture.facts.sha256 != block.known[id_]:
             return Loaded(id_, reason="it is another file now")
         networks = [self.networks[name] for name in block.spaces]
         facts: dict[str, Any] = {"id": id_} | asdict(picture.facts)
-        faces, tally = _faces(picture.pixels, networks)
+        tally = FaceTally()
         try:
+            faces, tally = _faces(picture.pixels, networks)
             inputs, found = _prepared(picture.pixels, networks, faces)
+            new = block.known is None
+            seen = glance(picture.header, picture.image, picture.pixels) if new else None
         except UnreadableImageError as error:
             return Loaded(id_, facts, reason=str(error), tally=tally)
-        new = block.known is None
-        seen = glance(picture.header, picture.image, picture.pixels) if new else None
+        except EmbedkitError:
+            raise
+        except Exception as error:  # noqa: BLE001 (one picture is not to end the run)
+            return Loaded(id_, facts, reason=unprepared(error), tally=tally)
         return Loaded(id_, facts | found, inputs, seen, tally=tally)
 
     def finish(self, block: Task, images: Iterable[Loaded], lanes: Executor) -> Made:

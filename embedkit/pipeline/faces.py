@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from embedkit.engines import Block, Engine
+from embedkit.files import make_folder
 from embedkit.items import path_of_id
 from embedkit.pipeline.known import pixels_at
 from embedkit.pipeline.progress import Reporter
-from embedkit.pipeline.witnesses import Witness, of_pictures, of_store
+from embedkit.pipeline.witnesses import Witnesses, of_pictures, of_store
 from embedkit.store import Store
 from embedkit.store.augmented import chunk_key, find_chunk, write_chunk
 from embedkit.vectors import FloatArray
@@ -51,7 +52,7 @@ class Searcher:
 
     root: Path
     folder: Path
-    witnesses: tuple[Witness, ...]
+    witnesses: Witnesses
     count: Callable[[], None] = field(default=lambda: None)
     on_gpu: ClassVar[bool] = False
 
@@ -134,7 +135,7 @@ def find_faces(
         if name is None
     ]
     if work:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         reporter.start("looking for faces", sum(len(block.ids) for block in work))
     root = store.items.root
     witnesses = of_pictures(root, store.items.ids) + of_store(store.path)

@@ -10,7 +10,7 @@ from embedkit.errors import InputError, UnreadableImageError
 from embedkit.files import sha256
 from embedkit.images import decode_pixels, read_bytes
 from embedkit.pipeline.blocks import Task, hash_of
-from embedkit.pipeline.witnesses import Witness
+from embedkit.pipeline.witnesses import Witnesses
 from embedkit.store import Store
 from embedkit.vectors import Pixels
 
@@ -60,7 +60,7 @@ class Checker:
 
     root: Path
     count: Callable[[], None] = field(default=lambda: None)
-    witnesses: tuple[Witness, ...] = ()
+    witnesses: Witnesses = ()
     on_gpu: ClassVar[bool] = False
 
     @property

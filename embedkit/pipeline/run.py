@@ -11,7 +11,7 @@ import embedkit
 from embedkit.backbones import NOTHING, Backbone
 from embedkit.engines import Engine
 from embedkit.errors import InputError, UnreadableImageError
-from embedkit.images import decode, read_bytes, shrunk
+from embedkit.images import PASSING, decode, read_bytes, shrunk
 from embedkit.items import FACTS, ItemTable
 from embedkit.pipeline.blocks import BlockMaker, Recipe, Task, hash_of
 from embedkit.pipeline.choices import SAMPLE, SAMPLE_SIDE
@@ -28,12 +28,12 @@ from embedkit.pipeline.spaces import (
     recorded_in,
     space_record,
 )
-from embedkit.pipeline.witnesses import of_pictures, of_store
+from embedkit.pipeline.witnesses import Source, of_pictures, of_store
 from embedkit.readers.splits import TEST_SHARE, make_split
 from embedkit.remote import absolute
 from embedkit.statistics import clusters_of
 from embedkit.store import Store
-from embedkit.store.blocks import write_rows
+from embedkit.store.forgotten import FORGOTTEN, forgotten, tombstone, tombstone_of_id
 from embedkit.store.writer import FACT_SCHEMA, StoredBlock, StoreWriter
 from embedkit.vectors import Pixels
 
@@ -53,6 +53,7 @@ class Run:
         engine: Engine,
         listener: OnProgress | None,
         say: Say,
+        max_pixels: int | None = None,
     ) -> None:
         self.writer = writer
         self.items = items
@@ -60,16 +61,20 @@ class Run:
         self.networks: dict[str, Backbone] = {}
         self._asked = asked
         self._say = say
+        self._max_pixels = max_pixels
+        self._there = Source(items.root)
         self._loaded: dict[str, LoadedBackbone] = {}
         self._sampled: list[Pixels] | None = None
         self._reporter = Reporter(listener)
+        store = writer.store
+        self._forgotten = frozenset(() if store is None else forgotten(store))
 
     def bring_up_to_date(self, block: int) -> None:
         """Embed what is not in the store yet, block by block."""
         self._drop_stale()
         settled = {id_ for known in self.writer.blocks for id_ in known.ids}
         settled |= {one.id for one in self.writer.refused}
-        wanted = [id_ for id_ in self.items.ids if id_ not in settled]
+        wanted = self._not_forgotten([id_ for id_ in self.items.ids if id_ not in settled])
         # All spaces hold all items; but a space that lacks nothing needs no network.
         present = {} if self.writer.store is None else self.writer.store.spaces
         every = self._asked.keys() | present.keys()
@@ -105,6 +110,8 @@ class Run:
         tally = FaceTally()
         with closing(self.engine.make(work, self._maker())) as results:
             for made in results:
+                if made.entry.get("refused"):
+                    self._there.check()
                 self.writer.add(made.entry)
                 self._reporter.committed(made.images, len(self.writer.refused))
                 tally += made.tally
@@ -121,6 +128,7 @@ class Run:
             *self.items.unreadable,
             *(one for one in self.writer.refused if one.id in listed),
         ]
+        unreadable = [one for one in unreadable if tombstone_of_id(one.id) not in self._forgotten]
         if not facts.num_rows:
             self.writer.abandon()
             raise InputError(
@@ -142,6 +150,8 @@ class Run:
             "layout": self.items.layout,
             "split": split,
         } | source
+        if self._forgotten:
+            source[FORGOTTEN] = sorted(self._forgotten)
         spaces = {
             name: space.record
             for name, space in (self.writer.store.spaces if self.writer.store else {}).items()
@@ -160,21 +170,40 @@ class Run:
     def _maker(self) -> BlockMaker:
         networks = {name: again(name, one) for name, one in self._loaded.items()}
         witnesses = of_pictures(self.items.root, self.items.ids) + of_store(self.writer.path)
-        recipe = Recipe(self.items.root, self.writer.path, networks, witnesses)
+        recipe = Recipe(self.items.root, self.writer.path, networks, witnesses, self._max_pixels)
 
         def count(refused: int) -> None:
             self._reporter.count(len(self.writer.refused) + refused)
 
         return BlockMaker(recipe, self.networks, self.engine.threads, count)
 
+    def _not_forgotten(self, ids: list[str]) -> list[str]:
+        """Return the images that the store was not told to forget; where it was, all are read."""
+        if not self._forgotten:
+            return ids
+        self._reporter.start("looking for what was forgotten", len(ids))
+        kept = []
+        for id_ in ids:
+            digest = hash_of(self.items.root, id_)
+            if digest is None or tombstone(digest) not in self._forgotten:
+                kept.append(id_)
+            self._reporter.count()
+        if n := len(ids) - len(kept):
+            self._say(
+                f"{n} images were forgotten and are not taken; 'embedkit forget "
+                f"{self.writer.path} --list' shows how to take them again"
+            )
+        return kept
+
     def _drop_stale(self) -> None:
         """Take images out of the known blocks that are gone from the source or have changed."""
         listed = set(self.items.ids)
-        # What could not be read is tried again only if it is another file now.
+        # What could not be read is tried again if it is another file now, or the reason may be.
         self.writer.refused = [
             one
             for one in self.writer.refused
-            if hash_of(self.items.root, one.id) == self.writer.refused_sha256[one.id]
+            if not one.reason.startswith(PASSING)
+            and hash_of(self.items.root, one.id) == self.writer.refused_sha256[one.id]
         ]
         known = list(self.writer.blocks)
         blocks = [Task(one.number, tuple(one.ids), known=_hashes(one)) for one in known]
@@ -183,26 +212,12 @@ class Run:
         witnesses = of_pictures(self.items.root, ids)
         checker = Checker(self.items.root, self._reporter.count, witnesses)
         found = list(self.engine.make(blocks, checker))
+        if not all(map(all, found)):
+            self._there.check()
         for block, same in zip(known, found, strict=True):
             keep = [id_ in listed and one for id_, one in zip(block.ids, same, strict=True)]
             if not all(keep):
-                self._replace(block, keep)
-
-    def _replace(self, block: StoredBlock, keep: list[bool]) -> None:
-        mask = np.array(keep)
-        vectors = {
-            space: np.load(self.writer.path / space / shard.file, allow_pickle=False)[mask]
-            for space, shard in block.shards.items()
-        }
-        self.writer.add(
-            write_rows(
-                self.writer.path,
-                self.writer.next_number(),
-                block.facts.filter(pa.array(keep)),
-                vectors,
-                in_place_of=block.number,
-            )
-        )
+                self.writer.keep(block, keep)
 
     def _sample(self) -> list[Pixels]:
         """Return some pictures of the data set, the same in every run."""

@@ -15,7 +15,7 @@ from embedkit.images import shrunk
 from embedkit.items import path_of_id
 from embedkit.pipeline.known import pixels_at
 from embedkit.pipeline.passes import Passes
-from embedkit.pipeline.witnesses import Witness
+from embedkit.pipeline.witnesses import Witnesses
 from embedkit.store.augmented import write_chunk
 from embedkit.vectors import Pixels
 
@@ -113,7 +113,7 @@ class ViewRecipe:
     views: Mapping[str, View]
     folders: Mapping[str, Path]
     network: Mapping[str, str]
-    witnesses: tuple[Witness, ...]
+    witnesses: Witnesses
     on_gpu: ClassVar[bool] = False
 
     def open(self, threads: int) -> "ViewMaker":

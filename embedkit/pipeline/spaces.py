@@ -29,6 +29,7 @@ class Wanted:
         no_face: the same.
         precision: `auto`, `fp32` or `bf16`.
         device: `cpu`, `cuda`, or `auto` for the second where there is one.
+        named: whether the user names it, and not a store that is to be gone on with.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Wanted:
     no_face: str = ""
     precision: str = AUTO
     device: str = AUTO
+    named: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,11 @@ def load_networks(
 
 
 def _load_first(wanted: Wanted, usual: tuple[str, str], sample: Sample, say: Say) -> LoadedBackbone:
+    if not wanted.named:
+        raise SpaceMismatchError(
+            f"the store names the backbone {wanted.name}, and has no space that it made; it is "
+            "damaged, or was changed"
+        )
     device = _device(wanted)
     options = {
         "weights": "" if wanted.weights is None else str(wanted.weights.resolve()),
@@ -160,7 +167,12 @@ def _load_as_before(name: str, wanted: Wanted | None, before: Mapping[str, Any])
                     f"the vectors of {name} were made with {option.replace('_', '-')} "
                     f"{record[option]}, not {asked_for}; make a store of their own with -o"
                 )
-    backbone = load_backbone(**record, device=device)
+    named = wanted is not None and (
+        wanted.weights is not None
+        or (wanted.named and wanted.name == record["name"] and not record["weights"])
+    )
+    named_by = "" if named else f"the space {name}"
+    backbone = load_backbone(**record, device=device, named_by=named_by)
     return LoadedBackbone(backbone, record, dict(before["made_with"]), device)
 
 
@@ -197,6 +209,8 @@ def again(name: str, loaded: LoadedBackbone) -> dict[str, str]:
         "device": loaded.device,
         "contract_sha256": contract_hash(contract(loaded.backbone)),
         "where": f"the space {name}",
+        # What has no file of the user's own needs nobody's word, wherever it is loaded.
+        "vouched": loaded.backbone.weights_sha256,
     }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from embedkit.backbones import Backbone, FaceBackbone
 from embedkit.engines import Engine, LocalEngine
 from embedkit.errors import StoreError
+from embedkit.files import make_folder
 from embedkit.images import strict_pillow
 from embedkit.pipeline.faces import find_faces
 from embedkit.pipeline.progress import OnProgress, Reporter
@@ -117,7 +118,7 @@ class _Work:
         maker = ViewMaker(self._recipe(), self._eye, engine.threads, reporter.count)
         if chunks:
             for folder in maker.recipe.folders.values():
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
         with closing(engine.make(chunks, maker)) as results:
             for chunk, made in zip(chunks, results, strict=True):
                 for name, file in made.items():
@@ -145,6 +146,7 @@ class _Work:
         network = space.record.backbone | {
             "contract_sha256": space.contract_sha256,
             "where": str(space.folder),
+            "vouched": self._eye.weights_sha256,
         }
         return ViewRecipe(
             store.items.root,

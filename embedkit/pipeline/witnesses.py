@@ -4,15 +4,17 @@ Without them a worker whose machine lacks the pictures would list all of its own
 take them out of a store, and one with another folder in the store's place would write there.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedkit.errors import InputError
+from embedkit.errors import InputError, SourceGoneError
 from embedkit.items import path_of_id
 from embedkit.remote import is_url
 from embedkit.shards import shard_above
 from embedkit.store.schema import JOURNAL, STORE
+from embedkit.trust import trust, urls
 
 MOST = 2**16  # bytes of a file that are compared
 
@@ -48,19 +50,68 @@ class Witness:
             )
 
 
-def of_pictures(root: Path, ids: Iterable[str]) -> tuple[Witness, ...]:
-    """Return the first picture that is there, or its shard; none of what lies behind a URL."""
+class Source:
+    """The folder of the pictures: is it still the one that it was when the run began?
+
+    Without it a disk that is taken away in the middle of a run would have every picture after that
+    listed as unreadable, and those that the store has taken out of it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._identity = None if is_url(root) else _identity(root)
+
+    def check(self) -> None:
+        """Look at it; called where a picture could not be read.
+
+        Raises:
+            SourceGoneError: it is gone, or another folder is in its place.
+        """
+        if self._identity is not None and _identity(self._root) != self._identity:
+            raise SourceGoneError(
+                f"{self._root} went away while it was being read. What was embedded before is "
+                "safe; run the same command again once it is back"
+            )
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as entries:  # a disk that is gone may still be in the cache
+            next(entries, None)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A URL that the user has named to the command, so that workers may fetch from there too."""
+
+    url: str
+
+    def check(self) -> None:
+        """Let this process fetch from there."""
+        trust(self.url, keep=False)
+
+
+Witnesses = tuple[Witness | Named, ...]
+
+
+def of_pictures(root: Path, ids: Iterable[str]) -> Witnesses:
+    """Return the first picture that is there, or its shard; and what URLs were named."""
+    named = tuple(map(Named, urls()))
     if is_url(root):
-        return ()
+        return named
     for id_ in ids:
         path = root / path_of_id(id_)
         found = path if path.is_file() else shard_above(path)
         if found is not None:
-            return (Witness(found),)
-    return ()
+            return (Witness(found), *named)
+    return named
 
 
-def of_store(folder: Path) -> tuple[Witness, ...]:
+def of_store(folder: Path) -> Witnesses:
     """Return the journal of a store that is being written, or the record of one that was."""
     for path in (folder / JOURNAL, folder / STORE):
         if path.exists():

@@ -10,9 +10,10 @@ from embedkit.readers.folder import read_folder
 from embedkit.readers.manifest import MANIFEST_SUFFIXES, holds_pictures, read_manifest
 from embedkit.readers.samples import readable
 from embedkit.readers.sharded import read_shards
-from embedkit.remote import is_url, url_is_file
+from embedkit.remote import is_url, url_is_file, url_of
 from embedkit.shards import is_shard
 from embedkit.shards.tables import open_table
+from embedkit.trust import trust
 
 __all__ = ["read_source", "unpack"]
 
@@ -45,6 +46,9 @@ def read_source(
         InputError: nothing is there, or it holds no image.
         LayoutError: the folder can be read in several ways.
     """
+    for one in (Path(source), root):
+        if one is not None and is_url(one):
+            trust(url_of(one))
     if bins is not None:
         if label is None:
             raise InputError("--bins cuts the column that --label names")

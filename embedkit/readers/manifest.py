@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyarrow import compute, parquet
 from pyarrow import csv as arrow_csv
 from pyarrow import json as arrow_json
-from pyarrow import parquet
 
+from embedkit.cells import GUARD, bare
 from embedkit.errors import InputError
 from embedkit.items import FACTS, GIVEN, ItemTable, Unreadable, id_of_path, item_table, path_of_id
 from embedkit.readers.splits import canonical_split
@@ -19,6 +20,8 @@ from embedkit.remote import is_url
 from embedkit.shards.tables import holds_bytes
 
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+DEEPEST = 1000  # levels of JSON
 NO_NUMBER = frozenset({"na", "n/a", "nan", "null", "none"})
 MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 PATH_NAMES = (
@@ -116,7 +119,7 @@ def read_columns(
             "them, which can be embedded"
         )
     paths = _column(str(manifest), table, None, PATH_NAMES, "image paths", needed=True)
-    ids = [_id(manifest, root, base, row, p) for row, p in enumerate(_strings(table, paths))]
+    ids = [_id(manifest, root, base, row, p) for row, p in enumerate(_paths(table, paths))]
     if not ids:
         raise InputError(f"{manifest} has no row")
     keep, missing = _rows_on_disk(manifest, root, table, ids)
@@ -194,6 +197,7 @@ def read_table(manifest: Path) -> pa.Table:
             case ".parquet":
                 table = parquet.read_table(manifest, use_threads=False, pre_buffer=False)
             case ".jsonl" | ".ndjson":
+                _check_depth(manifest)
                 table = arrow_json.read_json(
                     manifest, read_options=arrow_json.ReadOptions(use_threads=False)
                 )
@@ -208,9 +212,25 @@ def read_table(manifest: Path) -> pa.Table:
     return table
 
 
+def _check_depth(manifest: Path) -> None:
+    """Refuse JSON so deep that Arrow's reader, which calls itself once a level, ends the process.
+
+    Raises:
+        InputError: it is.
+    """
+    depth = 0
+    with manifest.open("rb") as stream:
+        for line in stream:
+            bare = _STRING.sub(b"", line)
+            depth += bare.count(b"[") + bare.count(b"{")
+            if depth > DEEPEST:
+                raise InputError(f"{manifest} cannot be read as a table: it is nested too deep")
+            depth = max(0, depth - bare.count(b"]") - bare.count(b"}"))
+
+
 def _read_csv(manifest: Path) -> pa.Table:
-    with manifest.open(encoding="utf-8-sig", newline="") as stream:
-        header = stream.readline()
+    with manifest.open("rb") as stream:  # what follows may name files that are no Unicode
+        header = stream.readline().decode("utf-8-sig")
     separator = max("\t;,", key=header.count)  # the last, the comma, where none occurs
     names = next(csv.reader([header], delimiter=separator), [])
     table = arrow_csv.read_csv(
@@ -218,15 +238,34 @@ def _read_csv(manifest: Path) -> pa.Table:
         read_options=arrow_csv.ReadOptions(use_threads=False),
         parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
         convert_options=arrow_csv.ConvertOptions(
-            column_types={name: pa.string() for name in names},
+            column_types={name: pa.binary() if _is_path(name) else pa.string() for name in names},
             null_values=[""],
             strings_can_be_null=True,
         ),
     )
     for place, name in enumerate(table.column_names):
-        if name.strip().lower() not in {*PATH_NAMES, *LABEL_NAMES, *SPLIT_NAMES, *GROUP_NAMES}:
-            table = table.set_column(place, name, _numbers(table.column(place)))
+        column = table.column(place)
+        if _is_path(name):
+            table = table.set_column(place, name, _text_or_bytes(column))
+            continue
+        column = compute.replace_substring_regex(column, GUARD, r"\1")
+        if name.strip().lower() not in {*LABEL_NAMES, *SPLIT_NAMES, *GROUP_NAMES}:
+            column = _numbers(column)
+        table = table.set_column(place, bare(name), column)
     return table
+
+
+def _is_path(name: str) -> bool:
+    return name.strip().lower() in PATH_NAMES
+
+
+def _text_or_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return paths as text, or, where one is no Unicode, each as a list of its bytes."""
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        cells = [None if cell is None else list(cell) for cell in column.to_pylist()]
+        return pa.chunked_array([pa.array(cells, pa.list_(pa.uint8()))])
 
 
 def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -290,6 +329,18 @@ def _strings(table: pa.Table, name: str | None) -> list[str | None]:
     return [None if is_empty(value) else str(value).strip() for value in values]
 
 
+def _paths(table: pa.Table, name: str | None) -> list[str | None]:
+    values: list[Any] = table.column(name).to_pylist()
+    return [
+        None
+        if is_empty(value)
+        else os.fsdecode(bytes(value))
+        if isinstance(value, list)
+        else str(value)
+        for value in values
+    ]
+
+
 def is_empty(value: Any) -> bool:
     """Say whether a cell of a table holds nothing."""
     # pandas writes an empty cell of a column of numbers as NaN.
@@ -303,6 +354,8 @@ def _values(table: pa.Table, name: str | None) -> list[str | None] | None:
 def _id(manifest: Path, root: Path, base: Path, row: int, value: str | None) -> str:
     if value is None:
         raise InputError(f"{manifest}, row {row + 1}: the path is empty")
+    if value != value.strip() and not os.path.lexists(base / value):  # a name may end in spaces
+        value = value.strip()
     if "://" in value:
         raise InputError(f"{manifest}, row {row + 1}: {value} is an address, not a file")
     relative = os.path.relpath(os.path.normpath(base / value), root)

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from embedkit.heads.faces import Look, Sighting
 from embedkit.heads.predict import Panel
+from embedkit.reports.pictures import mosaic
 
 SMALLEST = 480  # pixels; the long side below which a picture is enlarged, for the text to fit
 TEXT = 40  # the long side in heights of a line
@@ -30,7 +31,7 @@ Box = tuple[int, int, int, int]
 Colour = tuple[int, int, int]
 
 
-def annotated(look: Look, panel: Panel) -> Image.Image:
+def annotated(look: Look, panel: Panel, *, blur_faces: bool = False) -> Image.Image:
     """Draw the boxes and what the heads say of each face.
 
     A small picture is enlarged by a whole number. Nothing is drawn outside the picture; the part of
@@ -39,8 +40,15 @@ def annotated(look: Look, panel: Panel) -> Image.Image:
     Args:
         look: a frame that was passed over is returned as it is.
         panel: whose heads answered.
+        blur_faces: whether every face that was found is made unrecognisable; where none was looked
+            for, all of the frame is.
     """
-    image = Image.fromarray(look.frame.pixels)
+    pixels = look.frame.pixels
+    if blur_faces:
+        seen = [None] if look.sightings is None else [one.face.box for one in look.sightings]
+        for box in seen:
+            pixels = mosaic(pixels, box)
+    image = Image.fromarray(pixels)
     scale = -(-SMALLEST // max(image.size))
     if scale > 1:
         image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)

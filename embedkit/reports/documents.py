@@ -301,11 +301,20 @@ def weights(found: "Sequence[Weights]") -> Document:
                 "path": None if one.path is None else str(one.path),
                 "sha256": one.sha256 or None,
                 "as_published": one.published,
+                "digits_checked": one.checked,
                 "files": list(one.source.files),
                 "from": one.source.place,
             }
             for one in found
         ],
+    }
+
+
+def trusted(known: "Sequence[tuple[str, str]]") -> Document:
+    """Return the files that stores and heads may name from now on, and their SHA-256."""
+    return {
+        "schema": "embedkit.trusted/1",
+        "files": [{"path": path, "sha256": sha256} for path, sha256 in known],
     }
 
 

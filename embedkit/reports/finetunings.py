@@ -1,7 +1,5 @@
 """A finetuned network as text, as JSON and as a folder of files."""
 
-import csv
-import io
 import re
 import shlex
 from collections.abc import Sequence
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import embedkit
+from embedkit.cells import csv_text, guarded
 from embedkit.files import sha256, write_output
 from embedkit.finetuning import Finetuned
 from embedkit.finetuning.leaks import Leaks
@@ -91,11 +90,8 @@ def _history(result: Finetuned) -> bytes:
 
 
 def _csv(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(rows)
-    return stream.getvalue().encode("utf-8", "surrogateescape")
+    written = csv_text([*map(guarded, row)] for row in (names, *rows))
+    return written.encode("utf-8", "surrogateescape")
 
 
 def document(result: Finetuned, files: Sequence[Path]) -> dict[str, Any]:

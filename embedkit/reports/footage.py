@@ -32,13 +32,16 @@ class Footage:
     are whole; after an interruption or a failure nothing is left of them. Videos have no sound.
     """
 
-    def __init__(self, output: Path, panel: Panel, *, folder: bool) -> None:
+    def __init__(
+        self, output: Path, panel: Panel, *, folder: bool, blur_faces: bool = False
+    ) -> None:
         """Plan the files.
 
         Args:
             output: the folder, or the one annotated file.
             panel: whose heads answer.
             folder: whether there may be several files; see `wants_folder`.
+            blur_faces: whether every face that is found is made unrecognisable.
 
         Raises:
             InputError: a file that holds no JSON lines is where they would be written.
@@ -53,6 +56,7 @@ class Footage:
         self._output = output
         self._panel = panel
         self._folder = folder
+        self._blur = blur_faces
         self._names: dict[str, Path] = {}
         self._whole = ExitStack()
         self._lines: TextIO | None = None
@@ -70,7 +74,7 @@ class Footage:
         frame = look.frame
         if frame.source != self._recorded:
             self._finish_video()
-        image = annotated(look, self._panel)
+        image = annotated(look, self._panel, blur_faces=self._blur)
         if frame.number is None:
             target = self._target(frame.source, frame.within, PICTURES, ".png")
             stream = io.BytesIO()

@@ -1,5 +1,6 @@
 """Maps of one picture as PNG: what covering it costs, what each place gives, what layers see."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,28 @@ from embedkit.audits.channels import Channels
 from embedkit.audits.decisions import Frame
 from embedkit.audits.occlusion import Occlusion
 from embedkit.reports.figures import STYLE, save_figure
+from embedkit.reports.pictures import mosaic
 from embedkit.vectors import DoubleArray, Pixels
 
 ABOVE_AND_BELOW = "RdBu_r"  # red for the answer, blue against it
 COLUMNS = 6
 PALE = 0.35  # how much of the picture shows through a map
+
+
+def as_it_is(frame: Frame) -> Frame:
+    """Return a frame as it was seen."""
+    return frame
+
+
+def without_faces(frame: Frame) -> Frame:
+    """Return a frame to be drawn in which nobody can be recognised: a few large squares."""
+    return replace(frame, picture=mosaic(frame.picture, None), content=_squares(frame.content))
+
+
+def _squares(content: Pixels) -> Pixels:
+    channels = content.shape[2]
+    rgb = np.repeat(content, 3, axis=2) if channels == 1 else content
+    return np.ascontiguousarray(mosaic(rgb, None)[:, :, :channels])
 
 
 def write_occlusion(frame: Frame, found: Occlusion, path: Path) -> Path:

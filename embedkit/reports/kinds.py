@@ -47,6 +47,7 @@ from embedkit.reports.entries import (
 from embedkit.reports.exported import Exported
 from embedkit.reports.text import searched, share
 from embedkit.store import Store
+from embedkit.store.forgetting import Forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +319,19 @@ KINDS: dict[type, Kind] = {
         lambda one: one.text,
         ("file",),
         "bytes",
+    ),
+    Forgotten: Kind(
+        "id:str found:int",
+        lambda one: [
+            {"id": id_, "found": sum(id_ in what for what in one.found.values())} for id_ in one.ids
+        ],
+        lambda one: f"{len(one.ids)} images forgotten",
+        lambda one: (
+            f"{one.left} are left; {one.files} files were searched for {one.traces} traces, "
+            f"{len(one.found) or 'none'} of them with one."
+        ),
+        ("id",),
+        "found",
     ),
     ItemTable: Kind(
         ITEMS,

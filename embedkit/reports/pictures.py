@@ -73,7 +73,7 @@ class Pictures:
         row = self._rows.get(id_)
         digest = "" if row is None else str(self._items.rows.column("sha256")[row].as_py())
         pixels = None if row is None else load_pixels(self._items.path(id_), digest)
-        return None if pixels is None else self.shown(pixels, self._only_face(id_))
+        return None if pixels is None else self.shown(pixels, self.only_face(id_))
 
     def shown(self, pixels: Pixels, face: Box | None) -> Pixels:
         """Return pixels as they may be shown; without the box of a face all of them are blurred."""
@@ -84,11 +84,11 @@ class Pictures:
         pixels = self.pixels(id_)
         return None if pixels is None else pixels_uri(pixels)
 
-    def _only_face(self, id_: str) -> Box | None:
+    def only_face(self, id_: str) -> Box | None:
         """Return the box of a picture's face; None if there are several or none was looked for."""
         if id_ not in self._rows:
             return None
-        (row,) = self._items.rows.slice(self._rows[id_], 1).select(FACE).to_pylist()
+        (row,) = self._items.rows.select(FACE).slice(self._rows[id_], 1).to_pylist()
         if row["faces"] != 1 or row["face_left"] is None:
             return None
         return row["face_left"], row["face_top"], row["face_right"], row["face_bottom"]

@@ -9,22 +9,34 @@ from PIL import Image
 from embedkit.audits.cards import RELATIONS, Card
 from embedkit.files import write_output
 from embedkit.inputs import Input, read_input
-from embedkit.reports.pictures import Tile, contact_sheet, load_pixels
+from embedkit.reports.pictures import Pictures, Tile, contact_sheet, load_pixels
 from embedkit.store import Neighbour, Store
 
 MOST_MORE = 12  # relatives beside the neighbours
 
 
-def search_sheet(store: Store, image: Input | None, found: Sequence[Neighbour], path: Path) -> Path:
+def search_sheet(
+    store: Store,
+    image: Input | None,
+    found: Sequence[Neighbour],
+    path: Path,
+    *,
+    blur_faces: bool = False,
+) -> Path:
     """Write the picture that was searched for, if it was one, and what was found as one PNG.
+
+    Where faces are blurred, all of the picture that was searched for is.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    tiles = [] if image is None else [Tile(read_input(image), ("searched for", str(image)))]
+    pictures = Pictures(store.items, blur_faces=blur_faces)
+    tiles = []
+    if image is not None:
+        tiles.append(Tile(pictures.shown(read_input(image), None), ("searched for", str(image))))
     tiles += [
         Tile(
-            load_pixels(store.items.path(one.id)),
+            pictures.pixels(one.id),
             (f"{one.similarity:.3f}  {one.label or '-'}  {one.split or '-'}", one.id),
         )
         for one in found
@@ -32,15 +44,21 @@ def search_sheet(store: Store, image: Input | None, found: Sequence[Neighbour], 
     return _write(contact_sheet(tiles), path)
 
 
-def card_sheet(store: Store, card: Card, path: Path) -> Path:
+def card_sheet(store: Store, card: Card, path: Path, *, blur_faces: bool = False) -> Path:
     """Write an image, its nearest training images and its other relatives in train as one PNG.
 
     Raises:
         OutputError: the file cannot be written.
     """
+    pictures = Pictures(store.items, blur_faces=blur_faces)
 
     def tile(id_: str, *lines: str) -> Tile:
-        return Tile(load_pixels(store.items.path(id_)), (*lines, id_))
+        # Only the picture that the card is of may be from outside the store.
+        from_outside = id_ == card.id and not card.known
+        seen = load_pixels(store.items.path(id_)) if from_outside else pictures.pixels(id_)
+        if from_outside and seen is not None:
+            seen = pictures.shown(seen, None)
+        return Tile(seen, (*lines, id_))
 
     label = f"label {card.label}" if card.label is not None else "no label"
     tiles = [tile(card.id, f"{card.answer} {card.probability:.0%}; {label}")]
@@ -58,6 +76,19 @@ def card_sheet(store: Store, card: Card, path: Path) -> Path:
         tile(one.id, f"{RELATIONS[one.relation]}  {one.label or '-'}") for one in more[:MOST_MORE]
     ]
     return _write(contact_sheet(tiles, heading=card.sentence), path)
+
+
+def chosen_sheet(
+    store: Store, chosen: Sequence[tuple[str, str]], path: Path, *, blur_faces: bool = False
+) -> Path:
+    """Write pictures that were chosen, each with its id and the reason, as one PNG.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    pictures = Pictures(store.items, blur_faces=blur_faces)
+    tiles = [Tile(pictures.pixels(id_), (why, id_)) for id_, why in chosen]
+    return _write(contact_sheet(tiles), path)
 
 
 def _write(sheet: Image.Image, path: Path) -> Path:

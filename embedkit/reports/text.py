@@ -1,5 +1,6 @@
 """Results as plain text for the terminal."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from embedkit.memory import peak_memory
 from embedkit.ranges import in_order
 from embedkit.store import Store
 from embedkit.store.augmented import views_in
+from embedkit.store.forgetting import is_cut_off
+from embedkit.store.forgotten import forgotten
 from embedkit.store.index_files import IndexRecord
 from embedkit.store.index_plans import IndexPlan, said
 from embedkit.store.store import Space
@@ -252,7 +255,11 @@ def p_value(value: float) -> str:
 
 def unreadable(store: Store) -> str:
     """Say how many images could not be read, and why the first ones."""
-    lines = [f"{len(store.unreadable)} images could not be read (all in unreadable.parquet):"]
+    kinds = Counter(one.kind for one in store.unreadable)
+    found = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items(), key=lambda k: (-k[1], k)))
+    lines = [
+        f"{len(store.unreadable)} images could not be read: {found} (all in unreadable.parquet)"
+    ]
     # A line that a name begins would be a command to some who read a log.
     lines += [f"  {' '.join(one.id.splitlines())}: {one.reason}" for one in store.unreadable[:5]]
     if len(store.unreadable) > 5:
@@ -288,6 +295,12 @@ def store_in_full(opened: Store, *, deep: bool) -> str:
         lines.append(
             f"  space {space.name}: {space.record.n} x {space.record.dimension}, contract "
             f"{space.contract_sha256[:12]}{index}"
+        )
+    if buried := forgotten(opened):
+        lines.append(f"  forgotten: {len(buried)} ('embedkit forget {opened.path} --list')")
+    if is_cut_off(opened.path):
+        lines.append(
+            f"  A FORGETTING WAS CUT OFF: 'embedkit forget {opened.path} --yes' finishes it"
         )
     lines += [f"  view {name}: {n} pictures changed" for name, n in views_in(opened)]
     lines.append(
@@ -345,16 +358,23 @@ def learning_curve(curve: "LearningCurve") -> str:
 
 def weights(found: "Sequence[Weights]") -> str:
     """Return a line for each backbone's weights."""
-    checked = {True: "as published", False: "NOT as published", None: "no checksum published"}
     return "\n".join(
         f"{one.backbone}\n  "
         + (
-            f"{one.path}\n  sha256 {one.sha256}, {checked[one.published]}"
+            f"{one.path}\n  sha256 {one.sha256}, {_checked(one)}"
             if one.path
             else f"not on this machine; {one.source.files[0]} from {one.source.place}"
         )
         for one in found
     )
+
+
+def _checked(one: "Weights") -> str:
+    if one.published is None:
+        return "CHECKSUM UNKNOWN: none is published to compare with"
+    if not one.published:
+        return "NOT as published"
+    return "as published" + ("" if one.checked == 64 else f" ({one.checked} of 64 digits known)")
 
 
 def comparison(result: "Comparison") -> str:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,13 @@ from embedkit.files import sha256
 from embedkit.store.journal import told
 from embedkit.store.schema import (
     SCHEMA,
+    as_sealed,
+    check_form,
+    decoding,
     npy_bytes,
     parquet_bytes,
     parquet_table,
+    plain_name,
     sealed,
     unsealed,
 )
@@ -34,6 +39,10 @@ if TYPE_CHECKING:
 RECORD = "augmented.json"
 ORIGINALS = "augmented.parquet"
 VIEWS = "views"  # the folder of pictures that are changed in one way; see embedkit.pipeline.views
+
+_AGAIN = "what made it ('embedkit embed --augment', 'embedkit audit --views') makes it anew"
+# What the record must hold at the least; see `check_form`.
+_FORM = {"policy": dict, "contract_sha256": str, "originals": str, "chunks": [[str]]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +90,7 @@ def find_chunk(folder: Path, key: str) -> str | None:
     Its name ends in the hash of its bytes, so that a damaged one is none.
     """
     for path in sorted(folder.glob(f"augmented-{key}-*.npy")):
-        if path.stem.endswith(files.sha256_of_file(path)[:16]):
+        if _whole(path):
             return path.name
     return None
 
@@ -129,12 +138,12 @@ def write_record(
         "chunks": [[name, files.sha256_of_file(folder / name)] for name in names],
     }
     with told(folder / RECORD):
-        (folder / RECORD).unlink(missing_ok=True)
+        files.remove(folder / RECORD)
         files.write_whole(folder / ORIGINALS, table)
         files.write_whole(folder / RECORD, sealed(record))
         for path in folder.glob("augmented-*.npy"):
             if path.name not in names:
-                path.unlink()
+                files.remove(path)
 
 
 def read_augmented(folder: Path, contract_sha256: str) -> Augmented | None:
@@ -144,29 +153,90 @@ def read_augmented(folder: Path, contract_sha256: str) -> Augmented | None:
         StoreError: they are damaged.
     """
     try:
-        record = unsealed((folder / RECORD).read_bytes(), folder / RECORD)
+        record = _record(folder)
     except FileNotFoundError:
         return None
     if record["contract_sha256"] != contract_sha256:
         return None
     wanted = [(ORIGINALS, record["originals"]), *map(tuple, record["chunks"])]
-    for name, hash_ in wanted:
-        path = folder / name
-        if not path.exists() or files.sha256_of_file(path) != hash_:
-            raise StoreError(
-                f"{path} is missing or damaged: its checksum does not fit; 'embedkit embed "
-                "--augment' makes it anew"
-            )
-    table = parquet_table((folder / ORIGINALS).read_bytes())
-    parts = [np.load(folder / name, allow_pickle=False) for name, _ in record["chunks"]]
-    vectors = np.concatenate(parts)
-    return Augmented(
-        record["policy"],
-        tuple(table.column("id").to_pylist()),
-        tuple(table.column("sha256").to_pylist()),
-        check_unit_rows(vectors, vectors.shape[1]),
-        sha256(json.dumps(record, sort_keys=True).encode()),
-    )
+    table, *parts = (_content(folder / name, hash_) for name, hash_ in wanted)
+    with decoding(str(folder / RECORD)):
+        rows = parquet_table(table)
+        # Read from the bytes that were checked.
+        vectors = np.concatenate([np.load(BytesIO(data), allow_pickle=False) for data in parts])
+        return Augmented(
+            record["policy"],
+            tuple(rows.column("id").to_pylist()),
+            tuple(rows.column("sha256").to_pylist()),
+            check_unit_rows(vectors, vectors.shape[1]),
+            sha256(json.dumps(record, sort_keys=True).encode()),
+        )
+
+
+def augmented_faults(folder: Path) -> list[str]:
+    """Check the copies in a folder, of whatever space, and return what is wrong; [] if nothing.
+
+    Files that a run left which has not ended yet are checked too: their names end in their hashes.
+    """
+    faults, named = [], set[str]()
+    try:
+        record = _record(folder)
+        data = files.read_plain(folder / RECORD)
+        if not as_sealed(data, unsealed(data, folder / RECORD)):
+            faults.append(f"{folder / RECORD} has other bytes than embedkit wrote; {_AGAIN}")
+        for name, hash_ in [(ORIGINALS, record["originals"]), *map(tuple, record["chunks"])]:
+            named.add(name)
+            try:
+                _content(folder / name, hash_)
+            except StoreError as error:
+                faults.append(str(error))
+    except FileNotFoundError:
+        if (folder / ORIGINALS).exists():
+            faults.append(f"{folder / RECORD} is missing; {_AGAIN}")
+    except StoreError as error:
+        faults.append(str(error))
+    others = (path for path in sorted(folder.glob("augmented-*.npy")) if path.name not in named)
+    return faults + [
+        f"{path} is damaged: its checksum does not fit; {_AGAIN}"
+        for path in others
+        if not _whole(path)
+    ]
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    path = folder / RECORD
+    try:
+        data = files.read_plain(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}; {_AGAIN}") from None
+    record = unsealed(data, path)
+    check_form(record, _FORM, path)
+    if not all(len(chunk) == 2 and plain_name(chunk[0]) for chunk in record["chunks"]):
+        raise StoreError(f"{path} contradicts itself; {_AGAIN}")
+    return record
+
+
+def _content(path: Path, expected: str) -> bytes:
+    try:
+        data = files.read_plain(path)
+    except OSError:
+        data = b""
+    if sha256(data) != expected:
+        raise StoreError(
+            f"{path} is missing or damaged: its checksum is not the one in {path.parent / RECORD}; "
+            f"{_AGAIN}"
+        )
+    return data
+
+
+def _whole(path: Path) -> bool:
+    """Say whether a chunk has the bytes that its name says."""
+    try:
+        return path.stem.endswith("-" + files.sha256_of_file(path)[:16])
+    except OSError:
+        return False
 
 
 def views_in(store: "Store") -> list[tuple[str, int]]:

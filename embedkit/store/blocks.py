@@ -95,8 +95,7 @@ def _write_shards(
     for space, rows in vectors.items():
         data = npy_bytes(np.asarray(rows, "<f4"))
         with told(folder / space):
-            (folder / space).mkdir(exist_ok=True)
-            files.sync_folder(folder)
+            files.make_folder(folder / space)
         _write(folder / space / shard_name(number), data)
         shards[space] = asdict(Shard(shard_name(number), len(rows), files.sha256(data)))
     return shards

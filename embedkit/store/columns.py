@@ -6,6 +6,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from embedkit.store.schema import ITEMS, decoding
+
 
 class Columns:
     """A Parquet file in memory, or mapped into it; a table to whoever asks for one.
@@ -16,7 +18,8 @@ class Columns:
 
     def __init__(self, data: pa.Buffer) -> None:
         # Without pyarrow's threads; see `parquet_table`.
-        self._file = parquet.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+        with decoding(ITEMS):
+            self._file = parquet.ParquetFile(pa.BufferReader(data), pre_buffer=False)
         self._read: dict[str, pa.ChunkedArray] = {}
 
     @property
@@ -43,7 +46,8 @@ class Columns:
         if name not in self._read:
             if name not in self.schema.names:
                 raise KeyError(name)
-            self._read[name] = self._file.read([name], use_threads=False).column(name)
+            with decoding(ITEMS):
+                self._read[name] = self._file.read([name], use_threads=False).column(name)
         return self._read[name]
 
     def select(self, names: list[str]) -> pa.Table:

@@ -13,6 +13,7 @@ from embedkit import files
 from embedkit.errors import InputError
 from embedkit.items import Unreadable
 from embedkit.store.blocks import write_rows, write_vectors
+from embedkit.store.lock import check_forgotten
 from embedkit.store.schema import STORE, SpaceRecord, npy_bytes, parquet_bytes
 from embedkit.store.store import Store
 from embedkit.store.writer import FACT_SCHEMA, StoredBlock, StoreWriter
@@ -71,6 +72,8 @@ def compose(path: Path, plan: Plan) -> Store:
     for above in path.resolve().parents:
         if (above / STORE).exists():
             raise InputError(f"{path} lies inside the store {above}; a store needs its own place")
+    for part in plan.parts:
+        check_forgotten(part.store.path)
     with StoreWriter(path) as writer:
         _check_taken_up(writer, plan)
         writer.begin({name: _begun(record) for name, record in plan.spaces.items()})

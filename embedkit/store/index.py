@@ -7,7 +7,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from embedkit.errors import EmbedkitError
+from embedkit.errors import EmbedkitError, InputError
 from embedkit.files import Buffer, write_parts
 from embedkit.rows import Rows
 from embedkit.store.index_files import IndexFile, IndexRecord
@@ -33,7 +33,12 @@ class Neighbours:
 
 
 def build_index(vectors: FloatArray) -> bytes:
-    """Return the bytes of an exact inner-product index of unit rows, (n, d)."""
+    """Return the bytes of an exact inner-product index of unit rows, (n, d).
+
+    Raises:
+        EmbedkitError: they are no finite unit rows.
+    """
+    vectors = check_unit_rows(vectors)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
     # Never faiss.write_index: on a full disk it returns as if all were well.
@@ -142,11 +147,13 @@ def nearest(
     """
     queries = check_unit_rows(queries, vectors.shape[1])
     n = len(vectors)
+    if k < 1:
+        raise InputError(f"{k} neighbours were asked for; 1 or more are possible")
     k = min(k, n)
     rows = np.full((len(queries), k), -1, np.int64)
     similarities = np.full((len(queries), k), -np.inf)
     own = np.full(len(queries), -1) if exclude is None else exclude
-    pending = np.arange(len(queries))
+    pending = np.arange(len(queries) if n else 0)
     fetch = k + 1 + spare
     while len(pending):
         fetch = min(fetch, n)

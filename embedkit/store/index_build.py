@@ -95,7 +95,7 @@ def build_stored_index(
         record = replace(record, files=tuple(files))
         if not plan.exact:
             say("measuring what it finds")
-            opened = StoredIndex(record, rows, [folder / one.file for one in files])
+            opened = StoredIndex(record, rows, folder)
             record = _measured(opened, plan, seed)
     record.write(folder)
     return record

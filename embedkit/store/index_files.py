@@ -5,8 +5,30 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.errors import StoreError
-from embedkit.files import sha256, sha256_of_file, write_whole
-from embedkit.store.schema import INDEX, INDEX_RECORD, SCHEMA, sealed, unsealed
+from embedkit.files import read_plain, remove, sha256_of_file, sync_folder, write_whole
+from embedkit.store.made_here import remember
+from embedkit.store.schema import (
+    INDEX,
+    INDEX_RECORD,
+    SCHEMA,
+    as_sealed,
+    check_form,
+    plain_name,
+    sealed,
+    unsealed,
+)
+
+# What a record must hold at the least; see `check_form`.
+_FORM = {
+    "faiss": str,
+    "vectors_sha256": str,
+    "files": [{"file": str, "n": int, "sha256": str}],
+    "type": str,
+    "asked": str,
+    "memory": int,
+    "seed": int,
+    "effort": int,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +70,15 @@ class IndexRecord:
 
     def write(self, folder: Path) -> None:
         """Write it beside its files, and remove those of an index that was there before."""
-        write_whole(folder / INDEX_RECORD, sealed(asdict(self) | {"schema": SCHEMA}))
+        data = sealed(asdict(self) | {"schema": SCHEMA})
+        write_whole(folder / INDEX_RECORD, data)
+        if self.type != "flat":
+            remember(data)
         named = {one.file for one in self.files}
         for path in folder.glob("index*.faiss"):
             if path.name not in named:
-                path.unlink(missing_ok=True)
+                remove(path)
+                sync_folder(folder)
 
 
 def index_name(place: int, files: int) -> str:
@@ -63,56 +89,64 @@ def index_name(place: int, files: int) -> str:
 def read_record(folder: Path) -> IndexRecord | None:
     """Return the record of a space's index, also of other vectors; None where there is none."""
     try:
-        fields = unsealed((folder / INDEX_RECORD).read_bytes(), folder / INDEX_RECORD)
-        return _record(fields)
-    except (OSError, StoreError, KeyError, TypeError):
+        return parsed(read_plain(folder / INDEX_RECORD), folder)
+    except (OSError, StoreError):
         return None
 
 
-def _record(fields: dict[str, Any]) -> IndexRecord:
-    fields = {name: value for name, value in fields.items() if name != "schema"}
+def parsed(data: bytes, folder: Path) -> IndexRecord:
+    """Return the record that `index.json` holds.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    path = folder / INDEX_RECORD
+    fields = unsealed(data, path)
+    del fields["schema"]
     if "files" not in fields:  # as written before there was more than one kind
-        hash_ = fields.pop("sha256")
-        return IndexRecord(files=(IndexFile(INDEX, -1, hash_),), **fields)
-    files = tuple(IndexFile(**one) for one in fields.pop("files"))
-    return IndexRecord(files=files, **fields)
-
-
-def whole_record(folder: Path, vectors_sha256: str) -> IndexRecord | None:
-    """Return the record of an index of these vectors whose files are all whole, else None.
-
-    Every file is read once, from one end to the other.
-    """
-    record = read_record(folder)
-    try:
-        whole = (
-            record is not None
-            and record.vectors_sha256 == vectors_sha256
-            and all(sha256_of_file(folder / one.file) == one.sha256 for one in record.files)
-        )
-    except OSError:
-        return None
-    return record if whole else None
-
-
-def read_index(folder: Path, vectors_sha256: str) -> bytes | None:
-    """Return the bytes of a space's exact index, or None if there is none, whole and of one file.
-
-    FAISS files carry no checksum, and a third of damaged ones load and answer wrongly, so the
-    bytes are checked before FAISS sees them.
-    """
-    record = read_record(folder)
-    if record is None or record.vectors_sha256 != vectors_sha256 or record.type != "flat":
-        return None
-    if len(record.files) > 1:
-        return None
-    try:
-        data = (folder / record.files[0].file).read_bytes()
-    except OSError:
-        return None
-    return data if sha256(data) == record.files[0].sha256 else None
+        flat: dict[str, Any] = dict.fromkeys(("type", "asked"), "flat")
+        flat |= dict.fromkeys(("memory", "seed", "effort"), 0)
+        file = {"file": INDEX, "n": -1, "sha256": fields.pop("sha256", None)}
+        fields = flat | fields | {"files": [file]}
+    check_form(fields, _FORM, path)
+    files = tuple(IndexFile(one["file"], one["n"], one["sha256"]) for one in fields["files"])
+    if not files or not all(plain_name(one.file) for one in files):
+        raise StoreError(f"{path} contradicts itself")
+    known = {name: fields[name] for name in IndexRecord.__slots__ if name in fields}
+    return IndexRecord(**known | {"files": files})
 
 
 def has_index(folder: Path, vectors_sha256: str) -> bool:
     """Say whether a space's index is there, whole and of these vectors."""
-    return whole_record(folder, vectors_sha256) is not None
+    return not index_faults(folder, vectors_sha256)
+
+
+def index_faults(folder: Path, vectors_sha256: str) -> list[str]:
+    """Check a space's index and return what is wrong with it; [] if it is whole.
+
+    Every file is read once, from one end to the other.
+    """
+    path, again = folder / INDEX_RECORD, "the next 'embedkit embed' makes the index again"
+    try:
+        data = read_plain(path)
+        record = parsed(data, folder)
+        if not as_sealed(data, unsealed(data, path)):
+            return [f"{path} has other bytes than embedkit wrote; {again}"]
+    except FileNotFoundError:
+        return [f"{path} is missing; {again}"]
+    except OSError as error:
+        return [f"{path} cannot be read: {error.strerror}; {again}"]
+    except StoreError as error:
+        return [f"{error}; {again}"]
+    if record.vectors_sha256 != vectors_sha256:
+        return [f"{path} is of other vectors; {again}"]
+    faults = []
+    for one in record.files:
+        try:
+            if sha256_of_file(folder / one.file) != one.sha256:
+                faults.append(f"{folder / one.file} is damaged: its checksum does not fit; {again}")
+        except FileNotFoundError:
+            faults.append(f"{folder / one.file} is missing; {again}")
+        except OSError as error:
+            faults.append(f"{folder / one.file} cannot be read: {error.strerror}; {again}")
+    return faults

@@ -44,9 +44,10 @@ class Journal:
         Raises:
             StoreError: the rest cannot be cut off.
         """
-        if not self._path.exists():
-            return
-        content = self._path.read_bytes()
+        with told(self._path, "read"):
+            if not self._path.exists():
+                return
+            content = self._path.read_bytes()
         end = 0  # of what holds; joined line by line, the time would grow with their square
         for place, line in enumerate(content.split(b"\n")[:-1]):  # what follows is torn
             try:
@@ -69,7 +70,7 @@ class Journal:
             StoreError: it cannot be removed.
         """
         with told(self._path):
-            self._path.unlink(missing_ok=True)
+            files.remove(self._path)
 
     def _base(self) -> str | None:
         """Return the hash of the store that the journal goes on from."""
@@ -82,12 +83,12 @@ def journal_line(entry: Entry) -> bytes:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
+def told(path: Path, done: str = "written") -> Iterator[None]:
     """Turn the operating system's errors into one that names the file and the way out."""
     try:
         yield
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be written: {error.strerror or error}. What was committed before is "
+            f"{path} cannot be {done}: {error.strerror or error}. What was committed before is "
             "safe; run the same command again once that is mended"
         ) from None

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from embedkit.errors import InputError, SpaceMismatchError
 from embedkit.items import FACTS, Unreadable, id_of_path
 from embedkit.store.composing import Part, Plan, compose, empty_space, made_from
+from embedkit.store.forgotten import FORGOTTEN, of_all, tombstone, tombstone_of_id
 from embedkit.store.schema import SpaceRecord
 from embedkit.store.store import Store
-from embedkit.vectors import IntArray
+from embedkit.vectors import BoolArray, IntArray
 
 MANY = 5  # names in a sentence
 LONG = 60  # characters of a value in an error
@@ -30,20 +31,23 @@ class Rows:
         table: all columns of all, ids relative to the common root.
         owner: (n,) which store each row is of.
         first: (n,) the first row with the same id, which for most is the row itself.
+        forgotten: (n,) whether one of the stores was told to forget the picture.
     """
 
     table: pa.Table
     owner: IntArray
     first: IntArray
+    forgotten: BoolArray
 
     @property
     def kept(self) -> IntArray:
-        """Those that are the first of their id."""
-        return np.flatnonzero(self.first == np.arange(len(self.first)))
+        """Those that are the first of their id, without what was forgotten."""
+        return np.flatnonzero((self.first == np.arange(len(self.first))) & ~self.forgotten)
 
     def again(self, owner: int) -> IntArray:
         """Return the rows of a store that an earlier store has too."""
-        return np.flatnonzero((self.owner == owner) & (self.first != np.arange(len(self.first))))
+        second = (self.first != np.arange(len(self.first))) & ~self.forgotten
+        return np.flatnonzero((self.owner == owner) & second)
 
 
 def merge(
@@ -97,7 +101,8 @@ def merge(
                 + ", ".join(f"{one.path} ({len(one.items)} images)" for one in opened),
                 "split": _split(opened),
                 "made_from": made_from("merge", opened, spaces=sorted(spaces)),
-            },
+            }
+            | ({FORGOTTEN: list(buried)} if (buried := of_all(opened)) else {}),
         ),
     )
     for note in (*notes, *_about_the_same(rows, opened), *_about_names(opened, root, made)):
@@ -188,7 +193,13 @@ def _rows(opened: Sequence[Store], root: Path) -> tuple[Rows, list[str]]:
         lacks = [name for name in attributes if name not in one.items.rows.column_names]
         if lacks:
             notes.append(f"{one.path} has no column {_listed(lacks)}; it is empty in its rows")
-    return Rows(table, owner, first), notes
+    buried = set(of_all(opened))
+    gone = np.array([tombstone(one) in buried for one in hashes]) if buried else first < 0
+    if gone.any():
+        notes.append(f"{gone.sum()} images are left out: one of the stores was told to forget them")
+    if gone.all():
+        raise InputError("every image of these stores was forgotten in one of them")
+    return Rows(table, owner, first, gone), notes
 
 
 def _ids(ids: Iterable[str], old: Path, root: Path) -> list[str]:
@@ -252,9 +263,11 @@ def _parts(rows: Rows, opened: Sequence[Store]) -> Iterable[Part]:
 def _unreadable(opened: Sequence[Store], root: Path, read: set[str]) -> tuple[Unreadable, ...]:
     """Return what no store could read, once each, in the order of the ids."""
     every: dict[str, str] = {}
+    buried = set(of_all(opened))
     for one in opened:
-        ids = _ids([image.id for image in one.unreadable], one.items.root, root)
-        for id_, image in zip(ids, one.unreadable, strict=True):
+        there = [image for image in one.unreadable if tombstone_of_id(image.id) not in buried]
+        ids = _ids([image.id for image in there], one.items.root, root)
+        for id_, image in zip(ids, there, strict=True):
             every.setdefault(id_, image.reason)
     return tuple(Unreadable(id_, every[id_]) for id_ in sorted(every.keys() - read))
 

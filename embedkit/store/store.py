@@ -3,27 +3,29 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from embedkit.errors import InputError, StoreError, StoreSchemaError
-from embedkit.files import sha256, sha256_of_file
-from embedkit.items import ItemTable, Unreadable
+from embedkit.errors import EmbedkitError, InputError, StoreError, StoreSchemaError
+from embedkit.files import READ, content, open_plain, read_plain, sha256, sha256_of_file
+from embedkit.items import GIVEN, ItemTable, Unreadable
 from embedkit.matrices import Matrix, large
 from embedkit.results import Result
 from embedkit.rows import Rows
-from embedkit.store.augmented import Augmented, read_augmented
+from embedkit.store.augmented import Augmented, augmented_faults, read_augmented
 from embedkit.store.columns import Columns
 from embedkit.store.index import NeighbourIndex, build_index
-from embedkit.store.index_files import IndexRecord, has_index, read_index
+from embedkit.store.index_files import IndexRecord, has_index, index_faults
 from embedkit.store.index_files import read_record as read_index_record
 from embedkit.store.index_search import StoredIndex, open_index
+from embedkit.store.scan import Scan
 from embedkit.store.schema import (
+    AGAIN,
     ITEMS,
     JOURNAL,
     NEXT,
@@ -32,12 +34,16 @@ from embedkit.store.schema import (
     UNREADABLE,
     SpaceRecord,
     StoreRecord,
+    as_sealed,
+    decoding,
+    npy_rows,
     parquet_table,
+    unsealed,
 )
 from embedkit.vectors import FloatArray, check_unit_rows
 
 READ_TRIES = 20
-_Identity = tuple[int, int, int]
+HASHES = ("sha256", "pixel_sha256")  # columns that tell pictures apart
 HELD = 128  # shards mapped at once; each keeps a file open
 
 
@@ -64,6 +70,7 @@ class Space:
     def __init__(self, folder: Path, record: SpaceRecord) -> None:
         self.folder = folder
         self.record = record
+        self.index_note = ""  # why `stored_index` is not the index that was made, once it is asked
 
     @property
     def name(self) -> str:
@@ -85,7 +92,7 @@ class Space:
         if len(self.record.shards) == 1:
             return self.shard(0)
         rows, start = np.empty((self.record.n, self.record.dimension), np.float32), 0
-        for part in self.shards():  # one at a time: each keeps a file open
+        for part in self.shards():
             rows[start : start + len(part)] = part
             start += len(part)
         rows.flags.writeable = False
@@ -93,7 +100,7 @@ class Space:
 
     @cached_property
     def rows(self) -> Rows:
-        """The same vectors, mapped into memory shard by shard where they are asked for.
+        """The same vectors, shard by shard as they are asked for; mapped where they are many.
 
         Each shard is checked when it is first asked for, and again if it is another file when it
         has been let go since.
@@ -101,20 +108,23 @@ class Space:
         Raises:
             StoreError: on use: a shard is missing or damaged.
         """
-        checked: dict[int, _Identity] = {}
+        checked: dict[int, tuple[int, int, int]] = {}
 
-        @lru_cache(HELD)
-        def held(place: int) -> FloatArray:
+        def mapped(place: int) -> FloatArray:
             path = self.folder / self.record.shards[place].file
-            now = _identity(path)
-            if now is None or checked.get(place) != now:
-                rows = self.shard(place)
-                if now is not None:
-                    checked[place] = now
-                return rows
-            made: FloatArray = np.load(path, mmap_mode="r", allow_pickle=False)
-            return made
+            with self._as_opened(path):
+                with open_plain(path) as file:
+                    found = os.fstat(file.fileno())
+                    data = content(file, 0)
+                now = found.st_ino, found.st_size, found.st_mtime_ns
+                if checked.get(place) == now:
+                    return self._rows(place, data)
+                rows = self._checked(place, data)
+            checked[place] = now
+            return rows
 
+        few = 4 * self.record.n * self.record.dimension <= READ
+        held = lru_cache(HELD)(self.shard if few else mapped)
         return Rows(held, [shard.n for shard in self.record.shards], self.record.dimension)
 
     @property
@@ -129,17 +139,23 @@ class Space:
 
     @cached_property
     def index(self) -> NeighbourIndex:
-        """Exact nearest neighbours; built in memory where its file is missing or damaged."""
-        data = read_index(self.folder, self.vectors_sha256)
-        return NeighbourIndex(build_index(self.vectors) if data is None else data, self.vectors)
+        """Exact nearest neighbours, from the vectors: its file is for others than embedkit."""
+        return NeighbourIndex(build_index(self.vectors), self.vectors)
 
     @cached_property
-    def stored_index(self) -> StoredIndex | NeighbourIndex:
-        """What a search goes by: the index that was made for this space, or else the exact one.
+    def stored_index(self) -> StoredIndex | NeighbourIndex | Scan:
+        """What a search goes by: the index that was made for this space, or else all vectors.
 
         Audits, maps and heads go by `index`, which leaves nothing out.
         """
-        return open_index(self.folder, self.rows, self.vectors_sha256) or self.index
+        try:
+            stored = open_index(self.folder, self.rows, self.vectors_sha256)
+        except StoreError as error:
+            self.index_note = f"{error}; every image is compared instead"
+            stored = None
+        if stored is not None:
+            return stored
+        return Scan(self.rows) if large(self.record.n) else self.index
 
     @property
     def index_record(self) -> IndexRecord | None:
@@ -161,7 +177,7 @@ class Space:
         return has_index(self.folder, self.vectors_sha256)
 
     def shards(self) -> Iterator[FloatArray]:
-        """Yield the vectors shard by shard, each checked and mapped into memory while it is held.
+        """Yield the vectors shard by shard, each checked.
 
         Raises:
             StoreError: a shard is missing or damaged.
@@ -179,19 +195,41 @@ class Space:
 
     def shard(self, place: int) -> FloatArray:
         """Return the vectors of one shard; see `shards`."""
+        path = self.folder / self.record.shards[place].file
+        with self._as_opened(path), open_plain(path) as file:
+            return self._checked(place, content(file))
+
+    def _checked(self, place: int, data: memoryview) -> FloatArray:
+        """Return a shard's vectors from its bytes, the same that are checked."""
         shard = self.record.shards[place]
         path = self.folder / shard.file
-        if not self.shard_fits(place):
-            raise StoreError(
-                f"{path} is missing or damaged: its checksum does not fit; 'embedkit embed' makes "
-                "it anew"
-            )
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        if rows.shape != (shard.n, self.record.dimension):
-            raise StoreError(
-                f"{path} holds {rows.shape}, ({shard.n}, {self.record.dimension}) expected"
-            )
-        return check_unit_rows(rows, self.record.dimension)
+        if sha256(data) != shard.sha256:
+            raise StoreError(_unfit(path))
+        rows = self._rows(place, data)
+        try:
+            return check_unit_rows(rows, self.record.dimension)
+        except EmbedkitError as error:
+            raise StoreError(f"{path}: {error}; {AGAIN}") from None
+
+    def _rows(self, place: int, data: memoryview) -> FloatArray:
+        shard = self.record.shards[place]
+        with decoding(str(self.folder / shard.file)):
+            return npy_rows(data, shard.n, self.record.dimension)
+
+    @contextmanager
+    def _as_opened(self, path: Path) -> Iterator[None]:
+        """Say what is wrong with a file: the store may be another one since it was opened."""
+        try:
+            with _told(path):
+                yield
+        except StoreError:
+            with suppress(OSError):
+                if read_plain(self.folder / SPACE) != self.record.to_bytes():
+                    raise StoreError(
+                        f"{self.folder.parent} was changed by another process since it was "
+                        "opened; run it again"
+                    ) from None
+            raise
 
 
 class Store(Result):
@@ -241,15 +279,20 @@ class Store(Result):
     @classmethod
     def _read(cls, folder: Path, record: StoreRecord) -> "Store":
         rows = Columns(map_checked(folder / ITEMS, record.items["sha256"]))
-        missing = parquet_table(read_checked(folder / UNREADABLE, record.unreadable["sha256"]))
+        if rows.num_rows != record.items["n"] or not {*GIVEN, *HASHES} <= {*rows.column_names}:
+            raise StoreError(f"{folder / ITEMS} does not go with {STORE}; {AGAIN}")
+        missing = read_checked(folder / UNREADABLE, record.unreadable["sha256"])
+        with decoding(str(folder / UNREADABLE)):
+            unreadable = tuple(Unreadable(**row) for row in parquet_table(missing).to_pylist())
+        lengths = [n for _, n in record.blocks]
         spaces = {}
         for name, expected in record.spaces.items():
             path = folder / name / SPACE
-            spaces[name] = Space(
-                folder / name, SpaceRecord.from_bytes(read_checked(path, expected), path)
-            )
+            space = SpaceRecord.from_bytes(read_checked(path, expected), path)
+            if space.name != name or [shard.n for shard in space.shards] != lengths:
+                raise StoreError(f"{path} does not go with {STORE}; {AGAIN}")
+            spaces[name] = Space(folder / name, space)
         items = ItemTable(Path(record.source["path"]), rows, layout=record.source["layout"])
-        unreadable = tuple(Unreadable(**row) for row in missing.to_pylist())
         return cls(folder, record, items, unreadable, spaces)
 
     @property
@@ -290,29 +333,45 @@ class Store(Result):
             )
         return (exact or meant)[0]
 
+    @property
+    def index_notes(self) -> list[str]:
+        """Why indexes that were made are not searched, of the spaces that were searched so far."""
+        return [space.index_note for space in self.spaces.values() if space.index_note]
+
     def verify(self) -> list[str]:
-        """Check every file of the store and return what is wrong with it; [] if it is whole."""
+        """Check records, vectors, indexes and altered copies; return what is wrong, [] if nothing.
+
+        `embedkit.wholeness.faults_of` checks everything that lies in the folder.
+        """
         faults = []
+        path = self.path / STORE
+        with suppress(OSError):
+            if not as_sealed(data := read_plain(path), unsealed(data, path)):
+                faults.append(f"{path} has other bytes than embedkit wrote; {AGAIN}")
         for space in self.spaces.values():
             for place in range(len(space.record.shards)):
                 try:
                     space.shard(place)
                 except StoreError as error:
                     faults.append(str(error))
-            if not space.has_index():
-                faults.append(
-                    f"{space.folder} has no valid index; it is built in memory until the next embed"
-                )
+            faults += index_faults(space.folder, space.vectors_sha256)
+            faults += augmented_faults(space.folder)
         return faults
 
 
-def _identity(path: Path) -> _Identity | None:
-    """Return what tells a file from another one of its name; None if there is none."""
+def _unfit(path: Path) -> str:
+    why = "its checksum does not fit; 'embedkit embed' makes it anew"
+    return f"{path} is missing or damaged: {why}"
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
     try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+        yield
+    except FileNotFoundError:
+        raise StoreError(_unfit(path)) from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def read_record(folder: Path) -> StoreRecord:
@@ -324,7 +383,7 @@ def read_record(folder: Path) -> StoreRecord:
     """
     path = folder / STORE
     try:
-        data = path.read_bytes()
+        data = read_plain(path)
     except (FileNotFoundError, NotADirectoryError):
         if (folder / JOURNAL).exists():
             reason = "is an unfinished store; run the same 'embedkit embed' again to finish it"
@@ -351,14 +410,13 @@ def read_checked(path: Path, expected: str) -> bytes:
 
 
 def map_checked(path: Path, expected: str) -> pa.Buffer:
-    """Map a file into memory whose hash is known; see `read_checked`."""
+    """Read a file whose hash is known, or map it where it is large; see `read_checked`."""
     reason = "is missing"
     for name in (path, path.with_name(path.name + NEXT), path):
         try:
-            with name.open("rb") as file:
+            with open_plain(name) as file:
                 # What is mapped stays as it is when a writer gives its name to another file.
-                size = os.fstat(file.fileno()).st_size
-                data = memoryview(mmap(file.fileno(), size, access=ACCESS_READ) if size else b"")
+                data = content(file)
         except FileNotFoundError:
             continue
         except OSError as error:

@@ -7,19 +7,20 @@ commit; only then do they take their final names. So a kill at any point leaves 
 store or the new one, and the blocks that were done are found again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 
 from embedkit import files
 from embedkit.errors import SpaceMismatchError, StoreError
 from embedkit.items import FACES, FACTS, Unreadable
-from embedkit.store.blocks import faces_name, facts_name
+from embedkit.store.blocks import faces_name, facts_name, write_rows
 from embedkit.store.index_again import build_again
 from embedkit.store.journal import Entry, Journal, told
 from embedkit.store.lock import writer_lock
@@ -76,8 +77,15 @@ class StoreWriter:
         refused_sha256: what the bytes of those were, by id; None where there were none to read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, forgets: bool = False) -> None:
+        """Name the store.
+
+        Args:
+            path: its folder.
+            forgets: whether it finishes a forgetting that was cut off; others are refused then.
+        """
         self.path = path
+        self._forgets = forgets
         self.store: Store | None = None
         self.blocks: list[StoredBlock] = []
         self.refused: list[Unreadable] = []
@@ -95,9 +103,11 @@ class StoreWriter:
             StoreError: another process is writing, or the folder holds something else.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.path, private=True)  # what it says of people is its owner's
             ours = any((self.path / name).exists() for name in (STORE, JOURNAL, LOCK))
             foreign = not ours and any(self.path.iterdir())
+            if not ours:  # whoever made it may have died before its name was on disk
+                files.sync_folder(self.path.parent)
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written: {error.strerror}") from None
         if foreign:
@@ -105,8 +115,9 @@ class StoreWriter:
                 f"{self.path} is a folder with other files in it; a store needs its own"
             )
         with ExitStack() as stack:
-            stack.enter_context(writer_lock(self.path))
-            self._recover()
+            stack.enter_context(writer_lock(self.path, forgets=self._forgets))
+            with told(self.path, "read"):
+                self._recover()
             self._held = stack.pop_all()
         return self
 
@@ -158,6 +169,25 @@ class StoreWriter:
         table = self._table(entry)
         self._journal.append(entry)
         self._take(entry, table)
+
+    def keep(self, block: StoredBlock, rows: Sequence[bool]) -> None:
+        """Put a block of some rows in the place of a block.
+
+        Args:
+            block: that is on disk.
+            rows: for each of its rows whether it stays.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        mask = np.array(rows)
+        vectors = {
+            space: np.load(self.path / space / shard.file, allow_pickle=False)[mask]
+            for space, shard in block.shards.items()
+        }
+        facts = block.facts.filter(pa.array(mask))
+        number = self.next_number()
+        self.add(write_rows(self.path, number, facts, vectors, in_place_of=block.number))
 
     def commit(
         self,
@@ -257,8 +287,8 @@ class StoreWriter:
                 if files.sha256_of_file(self.path / space / shard["file"]) != shard["sha256"]:
                     return False
             self._take(entry, self._table(entry))
-        except (OSError, StoreError, KeyError, TypeError, StopIteration):
-            return False
+        except (FileNotFoundError, StoreError, KeyError, TypeError, StopIteration):
+            return False  # but what cannot be read now may be read by the next run
         return True
 
     def _table(self, entry: Entry) -> pa.Table | None:
@@ -316,8 +346,8 @@ class StoreWriter:
         } | {self.path / name / SPACE: sha for name, sha in record.spaces.items()}
         for path, sha in expected.items():
             waiting = path.with_name(path.name + NEXT)
-            if waiting.exists() and files.sha256_of_file(waiting) == sha:
-                with told(path):
+            with told(path):
+                if waiting.exists() and files.sha256_of_file(waiting) == sha:
                     files.rename(waiting, path)
                     files.sync_folder(path.parent)
 
@@ -348,10 +378,11 @@ class StoreWriter:
                 for shard in space.record.shards
             }
         patterns = ("vectors-*.npy", f"*{NEXT}", ".*.tmp", "block-*.parquet", "faces-*.parquet")
-        folders = [self.path, *(path for path in self.path.iterdir() if path.is_dir())]
         with told(self.path):
+            folders = [self.path, *(path for path in self.path.iterdir() if path.is_dir())]
             for folder in folders:
-                for pattern in patterns:
-                    for path in folder.glob(pattern):
-                        if path not in named:
-                            path.unlink()
+                found = {path for pattern in patterns for path in folder.glob(pattern)}
+                for path in sorted(found - named):
+                    files.remove(path)
+                if found - named:
+                    files.sync_folder(folder)  # or what was forgotten may come back

@@ -31,11 +31,14 @@ class Frame:
     seconds: float | None = None
 
 
-def read_frames(inputs: Iterable[Input]) -> Iterator[Frame | Unreadable]:
+def read_frames(
+    inputs: Iterable[Input], *, max_pixels: int | None = None
+) -> Iterator[Frame | Unreadable]:
     """Read pictures and videos frame by frame; only one frame is held at a time.
 
     Args:
         inputs: as for `read_inputs`; a path may be a video's, and a folder may hold videos too.
+        max_pixels: that a picture, not a video, may have; None for the usual.
 
     Yields:
         A frame, or why a picture, a video or a part of one could not be read.
@@ -51,15 +54,17 @@ def read_frames(inputs: Iterable[Input]) -> Iterator[Frame | Unreadable]:
             if not names:
                 yield Unreadable(str(one), "a folder without pictures and videos")
             for name in names:
-                yield from _read(Path(one) / name, name, str(Path(one) / name))
+                yield from _read(Path(one) / name, name, str(Path(one) / name), max_pixels)
         elif isinstance(one, str | Path):
-            yield from _read(one, Path(one).name, str(one))
+            yield from _read(one, Path(one).name, str(one), max_pixels)
         else:
             name = f"picture {place + 1}"
-            yield from _read(one, name, name)
+            yield from _read(one, name, name, max_pixels)
 
 
-def _read(one: Input, within: str, source: str) -> Iterator[Frame | Unreadable]:
+def _read(
+    one: Input, within: str, source: str, max_pixels: int | None
+) -> Iterator[Frame | Unreadable]:
     if isinstance(one, str | Path) and is_video(Path(one)):
         for still in video_stills(Path(one)):
             if isinstance(still, Unreadable):
@@ -67,7 +72,7 @@ def _read(one: Input, within: str, source: str) -> Iterator[Frame | Unreadable]:
             else:
                 yield Frame(source, within, still.pixels, still.number, still.seconds)
         return
-    for _, pixels in read_inputs([one]):
+    for _, pixels in read_inputs([one], max_pixels=max_pixels):
         if isinstance(pixels, Unreadable):
             yield Unreadable(source, pixels.reason)
         else:

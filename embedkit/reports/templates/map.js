@@ -84,7 +84,7 @@ const EmbedMap = (() => {
   // A cell that a spreadsheet would take for a formula begins with an apostrophe.
   function cell(value) {
     const text = String(value);
-    return '"' + (/^[=+\-@\t\r\n]/.test(text) ? "'" : "") + text.replace(/"/g, '""') + '"';
+    return '"' + (/^'*[=+\-@\t\r\n]/.test(text) ? "'" : "") + text.replace(/"/g, '""') + '"';
   }
 
   function decoded(column) {

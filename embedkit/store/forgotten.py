@@ -1,0 +1,94 @@
+"""Tombstones: what a store keeps of pictures that were forgotten, so that they do not come back.
+
+A tombstone is a hash of the SHA-256 of a picture's bytes; that hash itself is not kept. Whoever has
+the picture can tell that it was forgotten, and nobody can tell anything else from it.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import embedkit
+from embedkit.errors import InputError, UnreadableImageError
+from embedkit.files import sha256
+from embedkit.images import read_bytes
+from embedkit.store.schema import JOURNAL
+from embedkit.store.store import Store
+from embedkit.store.writer import StoreWriter
+
+FORGOTTEN = "forgotten"  # in `source` of store.json
+ALL = "all"
+SHORT = 12  # characters of a tombstone that name it
+
+
+def tombstone(digest: str) -> str:
+    """Return the tombstone of a picture, by the SHA-256 of its file in hexadecimal."""
+    return sha256(f"embedkit forgot the picture {digest}".encode())
+
+
+def tombstone_of_id(id_: str) -> str:
+    """Return the tombstone of a picture that could not be read and may have no bytes."""
+    return sha256(f"embedkit forgot the id {id_}".encode("utf-8", "backslashreplace"))
+
+
+def forgotten(store: Store) -> tuple[str, ...]:
+    """Return the tombstones of a store, sorted."""
+    return tuple(store.record.source.get(FORGOTTEN, ()))
+
+
+def of_all(stores: Iterable[Store]) -> tuple[str, ...]:
+    """Return the tombstones of several stores, sorted, each once."""
+    return tuple(sorted({one for store in stores for one in forgotten(store)}))
+
+
+def lift(store: Store | str | Path, what: str) -> tuple[str, ...]:
+    """Remove tombstones, so that the next `embed` may take the pictures again; return those.
+
+    Args:
+        store: a store, or its folder.
+        what: the picture's file, the beginning of a tombstone, or `all`.
+
+    Raises:
+        InputError: no tombstone is meant, or the store is being extended and unfinished.
+        StoreError: it cannot be written.
+    """
+    opened = store if isinstance(store, Store) else Store.open(store)
+    with StoreWriter(opened.path) as writer:
+        there = writer.store
+        if there is None or (opened.path / JOURNAL).exists():
+            raise InputError(unfinished(opened.path))
+        known = forgotten(there)
+        lifted = _meant(known, what)
+        kept = [one for one in known if one not in lifted]
+        source = {name: one for name, one in there.record.source.items() if name != FORGOTTEN}
+        writer.commit(
+            there.items.table,
+            there.unreadable,
+            {name: space.record for name, space in there.spaces.items()},
+            source | ({FORGOTTEN: kept} if kept else {}),
+            embedkit.__version__,
+        )
+    return lifted
+
+
+def unfinished(path: Path) -> str:
+    """Return why nothing can be forgotten now."""
+    return (
+        f"{path} is being extended and unfinished; run the same 'embedkit embed' again to finish "
+        "it first"
+    )
+
+
+def _meant(known: tuple[str, ...], what: str) -> tuple[str, ...]:
+    if what == ALL and known:
+        return known
+    try:
+        digest = sha256(read_bytes(Path(what)))
+        meant = [one for one in known if one == tombstone(digest)]
+    except UnreadableImageError:
+        meant = [one for one in known if len(what) >= SHORT and one.startswith(what)]
+    if not meant:
+        raise InputError(
+            f"{what!r} is no picture that was forgotten, and begins none of the {len(known)} "
+            f"tombstones with {SHORT} characters or more; --list shows them"
+        )
+    return tuple(meant)
