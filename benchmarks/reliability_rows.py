@@ -293,8 +293,8 @@ ROWS = (
     Row(
         "J3",
         "Optimised Python, another language, few open files, no home",
-        "",
-        "no test of it is part of the suite yet",
+        "determinism",
+        "warnings as errors, a closed stdout and a clock set back were not tried",
     ),
     Row("J4", "Ray makes the same bytes, and listens to this machine only", "ray"),
     Row("J5", "Days of `view`", "explorer", "24 hours were not run"),
