@@ -40,7 +40,10 @@ def faults_of(store: Store) -> list[str]:
     What stands beside a head and is never read again (its card, figures, guesses) has no checksum
     and is not checked. A head, a finding or an answer that is gone as a whole leaves no trace.
     """
-    return [*store.verify(), *_Folder(store).faults()]
+    faults, folder = store.verify(), _Folder(store)
+    # A record that could be read before and cannot be now.
+    unread = [one for one in folder.unread if not any(str(one) in fault for fault in faults)]
+    return [*faults, *(f"{one} cannot be read" for one in unread), *folder.faults()]
 
 
 class _Folder:
@@ -52,11 +55,16 @@ class _Folder:
         self._unfinished = (store.path / JOURNAL).exists()
         named = (STORE, ITEMS, UNREADABLE, JOURNAL, LOCK)
         self._named = {store.path / name for name in named}  # those that `verify` checks
+        self.unread: list[Path] = []
         for space in store.spaces.values():
             index = read_record(space.folder)
             names = {SPACE, INDEX_RECORD, AUGMENTED, ORIGINALS}
             names |= {shard.file for shard in space.record.shards}
-            names |= set() if index is None else {one.file for one in index.files}
+            if index is not None:
+                names |= {one.file for one in index.files}
+            elif (space.folder / INDEX_RECORD).exists():
+                self.unread.append(space.folder / INDEX_RECORD)
+                names |= {one.name for one in space.folder.glob("index*")}
             self._named |= {space.folder / name for name in names}
 
     def faults(self, folder: Path | None = None) -> list[str]:

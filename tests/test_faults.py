@@ -211,17 +211,18 @@ def test_a_file_that_cannot_be_read_is_named_in_one_line(
         where = point, fault.failed, os.strerror(code)
         if status == 0:  # as of an index, which is made again
             assert tree(at) == expected, where
-            assert err == "", where
+            assert err == "" or fault.failed in err, (where, err)
             passed += 1
         else:
             check_named(status, err, fault.failed, where)
             told += 1
         opened = Store.open(at / "store")
         assert len(opened.space().vectors) == len(opened.items), where
-        assert all("no valid index" in one for one in opened.verify()), where
+        assert all("makes the index again" in one for one in opened.verify()), where
         if not fault.failed:
             break
-    assert told > 1
+    assert told
+    assert told + passed > 2
     figure("A3", f"{name}: {told} errors of reading told in one line, {passed} did not matter")
 
 
