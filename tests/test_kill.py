@@ -185,7 +185,7 @@ def test_killed_before_every_single_change_of_a_file_the_result_is_the_same(
     home, tmp_path, name, thorough, figure
 ):
     killed = Killed(name, home, tmp_path / "at")
-    step = 1 if thorough else 3 if name in ("index", "train") else 7
+    step = 1 if thorough else 2 if name in ("index", "train") else 7
     for point in itertools.count(0, step):
         killed.start()
         died = kills.died_before(point, killed.work)
