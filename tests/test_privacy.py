@@ -255,7 +255,7 @@ def test_what_is_handed_on_names_no_folder_and_no_machine(planted_audit, tmp_pat
     ]
     chosen = [store.items.ids[0], "named"]
     written.append(chosen_sheet(store, [tuple(chosen)], tmp_path / "sheet.png"))
-    ek.export(store, tmp_path / "projector", to="projector", images=False)
+    ek.export(store, tmp_path / "projector", to="projector", backbone="pixels", images=False)
     written += [path for path in (tmp_path / "projector").iterdir() if path.is_file()]
     home = [str(tmp_path), str(store.path), str(store.items.root), os.uname().nodename]
     for path in written:
