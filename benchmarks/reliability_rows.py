@@ -239,7 +239,7 @@ ROWS = (
         "G5",
         "Reports name no user, host or folder of this machine",
         "reports notebook",
-        "the command that made a report is in it; exports name the files, for other tools open them",
+        "the command that made a report is in it; exports name files, as tools need",
     ),
     Row("G6", "Others on the machine cannot read a store", "privacy"),
     Row(

@@ -4,7 +4,9 @@ import ipaddress
 import json
 import os
 import shutil
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -85,6 +87,13 @@ def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf/hub"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heard() -> None:
+    """Hear Ctrl-C, which a shell's background job, as CI may be, ignores: tests send it."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
