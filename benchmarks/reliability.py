@@ -39,9 +39,12 @@ def measured() -> list[dict[str, str]]:
 
 
 def read(places: list[Path]) -> list[dict[str, str]]:
-    """Return figures, the last of each test and row."""
+    """Return figures, the last of each test and row; of a short run where there is no long one."""
     lines = [json.loads(line) for place in places for line in place.read_text().splitlines()]
-    return list({(one["row"], one["test"], one["counted"][:20]): one for one in lines}.values())
+    lines.sort(key=lambda one: one["thorough"])
+    long = {(one["row"], one["test"]) for one in lines if one["thorough"]}
+    kept = [one for one in lines if one["thorough"] or (one["row"], one["test"]) not in long]
+    return list({(one["row"], one["test"], one["counted"][:20]): one for one in kept}.values())
 
 
 def cell(row: Row, figures: list[dict[str, str]]) -> list[str]:

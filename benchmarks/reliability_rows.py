@@ -91,7 +91,7 @@ ROWS = (
         "A10",
         "Reading works without the right to write",
         "store cli",
-        "`explain`, `map`, `report` and `view` were not tried on a read-only mount",
+        "`explain`, `map`, `report` and `view` on a read-only mount were not tried",
     ),
     Row(
         "A11",
