@@ -180,7 +180,10 @@ class Unreadable:
 
 READING = {
     "info": lambda home, at: ["info", at / "store", "--deep"],
-    "search": lambda home, at: ["search", at / "store", home / "faces/train/x/0.png"],
+    "search": lambda home, at: [
+        *("search", at / "store", home / "faces/train/x/0.png"),
+        *("--sheet", at.parent / "sheet.png"),
+    ],
     **{name: COMMANDS[name] for name in ("grow", "index", "train")},
     "merge": lambda home, at: ["merge", at / "store", home / "second", "-o", at / "made"],
 }
