@@ -39,9 +39,9 @@ NAMES = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster():
-    """Return Ray with two cores, joined once for all tests."""
+    """Return Ray with two cores, joined once, and left before other tests: it may end a process."""
     pytest.importorskip("ray", reason="Ray is not installed")
     with ExitStack() as started:
         # Ray gives up on a node that takes 30 s to start, which it may on a busy machine; what it
