@@ -1,5 +1,7 @@
 """What the tests share: a small drawn data set, a store of it, the real data where it is."""
 
+import ctypes
+import gc
 import ipaddress
 import json
 import os
@@ -8,6 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -94,6 +97,15 @@ def _heard() -> None:
     """Hear Ctrl-C, which a shell's background job, as CI may be, ignores: tests send it."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _memory_given_back() -> Iterator[None]:
+    """Give back what networks took before other tests begin; glibc would keep gigabytes."""
+    yield
+    gc.collect()
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @pytest.fixture(scope="session", autouse=True)
