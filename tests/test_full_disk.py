@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from embedkit_cli import main
@@ -17,7 +18,7 @@ from faults import PAGE, Full, changes_go_to, pages
 from helpers import make_different, tree
 
 from embedkit.errors import OutputError
-from embedkit.exports import TARGETS, export
+from embedkit.exports import TARGETS, atlas, export
 from embedkit.pipeline import embed
 from embedkit.store import Store
 
@@ -137,10 +138,16 @@ def mounted(place: Path, size: int):
         subprocess.run(["umount", str(place)], check=True)
 
 
+def somewhere(graph, vectors, **_):
+    """Stand in for a layout, which takes seconds."""
+    return SimpleNamespace(places=vectors[:, :2])
+
+
 @pytest.mark.parametrize("to", TARGETS)
 def test_an_export_to_a_disk_of_any_size_is_whole_or_not_there(
-    home, tmp_path, to, thorough, figure
+    home, tmp_path, to, thorough, figure, monkeypatch
 ):
+    monkeypatch.setattr(atlas, "lay_out", somewhere)
     with mounted(tmp_path / "disk", 64 * 2**20) as disk:
         export(Store.open(home / "store"), disk / "out", to=to)
         used = os.statvfs(disk)
