@@ -77,6 +77,6 @@ def held_back() -> Iterator[Callable[[], None]]:
     try:
         yield held.take_effect
     finally:
-        for number, handler in held.before.items():
-            signal.signal(number, handler)
+        for one, before in held.before.items():
+            signal.signal(one, before)
     held.end()

@@ -68,12 +68,13 @@ def finetune(
     from embedkit.reports import finetunings
     from embedkit.store import Store
 
+    folder, files = Path(), list[Path]()
+
     def keep(result: "Finetuned") -> None:
         nonlocal folder, files
         folder = output or finetunings.default_folder(result)
         files = finetunings.write(result, folder)
 
-    folder, files = Path(), list[Path]()
     with console.progress() as update:
         result = run(
             Store.open(store),
