@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 from dataclasses import replace
+from functools import partial
 from random import Random
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -20,9 +21,12 @@ from faults import Failing, Signalling, Stop, Stopping, changes_go_to
 from helpers import PNG, make_different, tree
 
 from embedkit.audits import audit
+from embedkit.audits.claims import Claim
 from embedkit.audits.explain import explain_decision
 from embedkit.audits.sights import VIEWS
+from embedkit.audits.ticks import Answer, tick, ticks
 from embedkit.backbones import load_backbone
+from embedkit.errors import OutputError
 from embedkit.finetuning import finetune
 from embedkit.pipeline import embed
 from embedkit.pipeline.views import make_views
@@ -111,6 +115,7 @@ WORKS = {
     "train": (lambda home, at: ["train", at / "store", "--head", "knn"], as_it_is),
     "index": (lambda home, at: ["index", at / "store", "--type", "hnsw"], as_it_is),
 }
+TICKING = ("open", "write", "fsync")
 # A result that cannot be kept is shown all the same: `map` and `view` have less to show then.
 LENIENT = ("findings", "report", "views")
 
@@ -238,3 +243,19 @@ def test_a_signal_at_any_change_ends_it_with_130_and_loses_nothing(command, thor
         f"{command.name}: a signal at {n} changes of a file: status 130 each time, nothing half "
         f"written, {n} of {n} finished to the same bytes",
     )
+
+
+@pytest.mark.parametrize("point", range(3), ids=TICKING)
+@pytest.mark.parametrize("kind", [Stopping, partial(Failing, code=errno.EIO, for_ever=True)])
+def test_an_answer_that_is_cut_off_takes_no_other_with_it(home, tmp_path, point, kind):
+    first, second = (Claim("quality", "blurred", (id_,)) for id_ in NAMES[:2])
+    store = Store.open(shutil.copytree(home.store, tmp_path / "store"))
+    tick(store, first, Answer.REAL)
+    with changes_go_to(change := kind(point)), pytest.raises((Stop, OutputError)):
+        tick(store, second, Answer.NOT_REAL)
+    assert change.left < 0
+    given = {claim: one.answer for claim, one in ticks(store).items()}
+    assert given.pop(first) is Answer.REAL
+    assert given in ({}, {second: Answer.NOT_REAL})
+    tick(store, second, Answer.UNSURE)
+    assert [one.answer for one in ticks(store).values()] == [Answer.REAL, Answer.UNSURE]
