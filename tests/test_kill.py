@@ -128,9 +128,16 @@ WORKS = {
     "merge": lambda home, at: partial(
         kills.merge, [home / "store", home / "second"], at / "store", rows=10
     ),
+    "subset": lambda home, at: partial(
+        kills.subset, home / "store", at / "store", "label = 'x'", rows=4
+    ),
+    "copies": lambda home, at: partial(
+        kills.embed, home / "faces", at / "store", augment=["flip"], copies=1, **EASY
+    ),
+    "views": lambda home, at: partial(kills.views, at / "store"),
 }
 EASY = {"backbone": "pixels", "block": 8, "threads": 1}
-ANEW = ("embed", "merge")
+ANEW = ("embed", "merge", "subset")
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +192,7 @@ def test_killed_before_every_single_change_of_a_file_the_result_is_the_same(
     home, tmp_path, name, thorough, figure
 ):
     killed = Killed(name, home, tmp_path / "at")
-    step = 1 if thorough else 2 if name in ("index", "train") else 7
+    step = 1 if thorough else 2 if name in ("index", "train") else 17
     for point in itertools.count(0, step):
         killed.start()
         died = kills.died_before(point, killed.work)

@@ -83,10 +83,11 @@ def test_readers_and_copies_beside_a_writer_are_never_wrong(pool, tmp_path, thor
     states = {state for one in seen for found in one.states.values() for state in found}
     assert len(states) > 1
     assert whole > many
+    wrong = sum(len(one.wrong) for one in seen)
     figure(
         "A6",
         f"{many} reader processes opened and searched {whole} times in {took:.0f} s beside "
-        f"{commits} commits, {len(states)} states seen: {sum(len(one.wrong) for one in seen)} wrong rows, wrong "
+        f"{commits} commits, {len(states)} states seen: {wrong} wrong rows, wrong "
         f"neighbours and steps back; {changed} times told that the store was changed by another "
         "before all was read",
     )
