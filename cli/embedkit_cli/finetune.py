@@ -73,6 +73,7 @@ def finetune(
     def keep(result: "Finetuned") -> None:
         nonlocal folder, files
         folder = output or finetunings.default_folder(result)
+        console.say(f"Keeping it in {folder}")
         files = finetunings.write(result, folder)
 
     with console.progress() as update:
