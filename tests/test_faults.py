@@ -16,6 +16,7 @@ from faults import Failing, changes_go_to, short
 from helpers import make_different, tree
 
 from embedkit.errors import StoreError
+from embedkit.heads import train
 from embedkit.pipeline import embed
 from embedkit.store import Store
 from embedkit.store.forgetting import is_cut_off
@@ -28,13 +29,15 @@ CODES = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT)
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A data set, its store, the same with two more pictures, and a store of others."""
+    """A data set, its store with a head, the same with two more pictures, and a store of others."""
     home = tmp_path_factory.mktemp("faults")
     make_different(home / "faces", *NAMES)
     shutil.copytree(home / "faces", home / "more")
     make_different(home / "more", "train/x/7.png", "test/y/8.png")
     make_different(home / "other", "train/x/a.png", "test/y/b.png")
-    embed(home / "faces", home / "store", backbone="pixels")
+    train(embed(home / "faces", home / "store", backbone="pixels"), head="knn").save(
+        home / "store/heads/old"
+    )
     embed(home / "other", home / "second", backbone="pixels")
     return home
 
@@ -184,7 +187,7 @@ READING = {
         *("search", at / "store", home / "faces/train/x/0.png"),
         *("--sheet", at.parent / "sheet.png"),
     ],
-    **{name: COMMANDS[name] for name in ("grow", "index", "train")},
+    **{name: COMMANDS[name] for name in ("grow", "index", "train", "forget")},
     "merge": lambda home, at: ["merge", at / "store", home / "second", "-o", at / "made"],
 }
 
