@@ -61,6 +61,7 @@ class Finetuned(Result):
         probabilities: (n, k) of each class of the division for each of them.
         frozen: a head on frozen vectors beside it.
         leaks: networks trained without relatives of test images; None where that was not asked.
+        learned: ids of the images that were trained and stopped on.
         told: seconds that the training would take at most, as told before it.
         seconds: that it took.
     """
@@ -75,6 +76,7 @@ class Finetuned(Result):
     probabilities: DoubleArray
     frozen: Frozen
     leaks: Leaks | None
+    learned: tuple[str, ...]
     told: float
     seconds: float
 
@@ -178,6 +180,7 @@ def finetune(
                 paired_difference(evaluation.right, beside.right, clusters, seed=seed),
             ),
             leaks=leaks,
+            learned=tuple(store.items.ids[row] for row in (*division.train, *division.valid)),
             told=told,
             seconds=work.seconds,
         )

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import embedkit
-from embedkit.errors import InputError, UnreadableImageError
-from embedkit.files import sha256
+from embedkit.errors import InputError, StoreError, UnreadableImageError
+from embedkit.files import remove, sha256, sync_folder
 from embedkit.images import read_bytes
+from embedkit.store.journal import told
 from embedkit.store.schema import JOURNAL
-from embedkit.store.store import Store
+from embedkit.store.store import Store, read_record
 from embedkit.store.writer import StoreWriter
 
 FORGOTTEN = "forgotten"  # in `source` of store.json
@@ -38,6 +39,46 @@ def forgotten(store: Store) -> tuple[str, ...]:
 def of_all(stores: Iterable[Store]) -> tuple[str, ...]:
     """Return the tombstones of several stores, sorted, each once."""
     return tuple(sorted({one for store in stores for one in forgotten(store)}))
+
+
+def check_since(store: Path, ids: Iterable[str], what: str) -> None:
+    """Refuse what rests on images that were forgotten since their store was opened.
+
+    Args:
+        store: its folder.
+        ids: of the images.
+        what: rests on them, for the message.
+
+    Raises:
+        StoreError: some were forgotten.
+    """
+    if FORGOTTEN in read_record(store).source and set(ids).difference(Store.open(store).items.ids):
+        raise StoreError(
+            f"images that {what} rests on were forgotten from {store} meanwhile; run the same "
+            "command again"
+        )
+
+
+def take_back_if_forgotten(written: Iterable[Path], store: Path, ids: Iterable[str]) -> None:
+    """Remove files in a store that rest on images which were forgotten while they were made.
+
+    Called once they are written: forgetting removes what is there before it ends, and this whatever
+    comes after. Files elsewhere are their owner's.
+
+    Raises:
+        StoreError: some were forgotten, and the files are gone.
+    """
+    inside = [one for one in written if one.resolve().is_relative_to(store.resolve())]
+    try:
+        if inside:
+            check_since(store, ids, inside[0].name)
+    except StoreError:
+        with told(store):
+            for one in inside:
+                remove(one)
+            for folder in {one.parent for one in inside}:
+                sync_folder(folder)
+        raise
 
 
 def lift(store: Store | str | Path, what: str) -> tuple[str, ...]:
