@@ -132,12 +132,17 @@ class Full:
     Attributes:
         most: bytes that were ever taken.
         full: whether there was not enough.
+        given: every name, relative to the root, that a file was given, with the file's bytes.
     """
 
     def __init__(self, root: Path, size: float) -> None:
         self.root, self.size, self.most, self.full = root, size, 0, False
+        self.given: set[tuple[str, bytes]] = set()
 
     def __call__(self, name, make, *arguments):
+        if name == "replace":
+            old, new = map(Path, arguments)
+            self.given.add((str(new.relative_to(self.root)), old.read_bytes()))
         if name not in ("write", "pwrite"):
             return make(*arguments)
         descriptor, data, *at = arguments
