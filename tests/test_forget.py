@@ -276,7 +276,7 @@ def test_what_was_begun_before_is_not_written_after(home, place):
     assert "heads/label-small-finetuned" in made.heads
     assert made.found == {}
     for write in late:
-        with pytest.raises(StoreError, match="forgotten .* meanwhile; run the same command again"):
+        with pytest.raises(StoreError, match="rests on images that were forgotten .* meanwhile"):
             write()
     assert left_of(before, place, before.items.ids.index(gone)) == []
     assert head.save(place.parent / "elsewhere").exists()  # which is its owner's

@@ -86,7 +86,7 @@ def make_views(
     reporter, engine = Reporter(progress), engine or LocalEngine()
     folder = store.path / VIEWS
     with writer_lock(store.path), told(folder), strict_pillow():
-        check_since(store.path, store.items.ids, "what was asked for")
+        check_since(store.path, store.items.ids, "a view")
         faces: list[Face | None] = [None] * len(store.items)
         if isinstance(eye, FaceBackbone) or any(view.of_face for view in views):
             faces = find_faces(store, folder / FACES, engine, reporter)

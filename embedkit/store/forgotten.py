@@ -52,11 +52,8 @@ def check_since(store: Path, ids: Iterable[str], what: str) -> None:
     Raises:
         StoreError: some were forgotten.
     """
-    if FORGOTTEN in read_record(store).source and set(ids).difference(Store.open(store).items.ids):
-        raise StoreError(
-            f"images that {what} rests on were forgotten from {store} meanwhile; run the same "
-            "command again"
-        )
+    if _gone_since(store, ids):
+        raise _late(what, store)
 
 
 def take_back_if_forgotten(written: Iterable[Path], store: Path, ids: Iterable[str]) -> None:
@@ -69,16 +66,13 @@ def take_back_if_forgotten(written: Iterable[Path], store: Path, ids: Iterable[s
         StoreError: some were forgotten, and the files are gone.
     """
     inside = [one for one in written if one.resolve().is_relative_to(store.resolve())]
-    try:
-        if inside:
-            check_since(store, ids, inside[0].name)
-    except StoreError:
+    if inside and _gone_since(store, ids):
         with told(store):
             for one in inside:
                 remove(one)
             for folder in {one.parent for one in inside}:
                 sync_folder(folder)
-        raise
+        raise _late(inside[0].name, store)
 
 
 def lift(store: Store | str | Path, what: str) -> tuple[str, ...]:
@@ -109,6 +103,19 @@ def lift(store: Store | str | Path, what: str) -> tuple[str, ...]:
             embedkit.__version__,
         )
     return lifted
+
+
+def _gone_since(store: Path, ids: Iterable[str]) -> bool:
+    if FORGOTTEN not in read_record(store).source:
+        return False
+    return not set(ids) <= set(Store.open(store).items.ids)
+
+
+def _late(what: str, store: Path) -> StoreError:
+    return StoreError(
+        f"{what} rests on images that were forgotten from {store} meanwhile; make it again from "
+        "the store as it is now"
+    )
 
 
 def unfinished(path: Path) -> str:
