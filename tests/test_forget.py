@@ -132,7 +132,7 @@ def test_nothing_is_left_of_what_was_forgotten(home, place, kind, thorough, figu
     assert now.items.table.equals(before.items.table.take(stay))
     figure(
         "G3",
-        f"{looked} random pictures forgotten from a store with a {kind} index, heads, copies, "
+        f"{kind} index: {looked} random pictures forgotten from a store with heads, copies, "
         "views, findings: id, hashes, thumbnail and 32 bytes of the vector found 0 times after",
     )
 
