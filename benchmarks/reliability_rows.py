@@ -41,8 +41,9 @@ ROWS = (
     Row(
         "A1",
         "What is committed survives any kill; a run taken up makes the same bytes",
-        "kill forget",
-        "kills of `finetune`, of views and of kept findings",
+        "kill forget outputs_cut_off",
+        "`finetune` writes nothing before its end: a killed one begins anew; kept findings, cards "
+        "and networks were stopped in the process, not killed with it",
     ),
     Row(
         "A2",
@@ -53,14 +54,15 @@ ROWS = (
     Row(
         "A3",
         "A failing disk is one line and status 3, and leaves the store whole",
-        "faults store",
-        "`finetune`, views, findings and answers are not failed one by one",
+        "faults store outputs_cut_off",
+        "findings that cannot be kept in the store are passed over with a line, for the audit has "
+        "its result; exports, which other libraries write, were failed by full disks only",
     ),
     Row(
         "A4",
         "A full disk never leaves a short file that looks whole",
-        "store exports",
-        "one size of disk, not every size around the one that is needed",
+        "full_disk store exports",
+        "only exports had a real disk of each size; for the other commands pages were counted",
     ),
     Row(
         "A5",
@@ -72,7 +74,6 @@ ROWS = (
         "A6",
         "A reader beside a writer sees one whole state",
         "readers_beside",
-        "ten minutes of it were not run",
     ),
     Row(
         "A7",
@@ -96,8 +97,9 @@ ROWS = (
     Row(
         "A11",
         "Ctrl-C and SIGTERM lose nothing, and say how to go on",
-        "cli interrupts",
-        "SIGTERM ends with status 130 like Ctrl-C",
+        "cli interrupts kill finetune outputs_cut_off",
+        "SIGTERM ends with status 130 like Ctrl-C; a second one during `finetune` drops what was "
+        "trained",
     ),
     Row("A12", "A copy made with cp during a run opens whole or is refused", "readers_beside"),
     Row(
@@ -232,7 +234,8 @@ ROWS = (
         "G3",
         "What is forgotten is gone, and that is shown",
         "forget",
-        "backups, exports, reports elsewhere; a photograph that was saved again",
+        "backups, exports, reports elsewhere; a photograph that was saved again; an answer given "
+        "in `view` in the very moment of forgetting",
     ),
     Row("G4", "No picture's metadata leaves it", "reports explorer"),
     Row(

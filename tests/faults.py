@@ -1,5 +1,6 @@
 """Disks that fail, die or forget: stand-ins for the `os` of `embedkit.files`."""
 
+import errno
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -86,6 +87,83 @@ class Dying:
             half(name, make, *arguments)
             os.kill(os.getpid(), signal.SIGKILL)
         return make(*arguments)
+
+
+class Stop(BaseException):
+    """Ends a run as a kill does: not even what cleans up behind an error is done."""
+
+
+class Stopping:
+    """Stops the run at its n-th change, a write in its middle, and lets it change nothing more.
+
+    What is left is what a killed process leaves, at a hundredth of what a process costs.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.left, self.stopped = n, ""
+
+    def __call__(self, name, make, *arguments):
+        self.left -= 1
+        if self.left == -1:
+            self.stopped = name
+            half(name, make, *arguments)
+        if self.left < 0:
+            raise Stop
+        return make(*arguments)
+
+
+class Signalling:
+    """Sends the process a signal before its n-th change."""
+
+    def __init__(self, n: int, number: int) -> None:
+        self.left, self.number, self.sent = n, number, False
+
+    def __call__(self, name, make, *arguments):
+        self.left -= 1
+        if self.left == -1:
+            self.sent = True
+            os.kill(os.getpid(), self.number)
+        return make(*arguments)
+
+
+class Full:
+    """A disk of so many bytes, on which each file takes whole pages.
+
+    Attributes:
+        most: bytes that were ever taken.
+        full: whether there was not enough.
+        given: every name, relative to the root, that a file was given, with the file's bytes.
+    """
+
+    def __init__(self, root: Path, size: float) -> None:
+        self.root, self.size, self.most, self.full = root, size, 0, False
+        self.given: set[tuple[str, bytes]] = set()
+
+    def __call__(self, name, make, *arguments):
+        if name == "replace":
+            old, new = map(Path, arguments)
+            self.given.add((str(new.relative_to(self.root)), old.read_bytes()))
+        if name not in ("write", "pwrite"):
+            return make(*arguments)
+        descriptor, data, *at = arguments
+        own, length = os.fstat(descriptor).st_size, len(data)
+        others = sum(pages(one.stat().st_size) for one in self.root.rglob("*") if one.is_file())
+        others -= pages(own)
+        while length and others + pages(own + length) > self.size:
+            length = max(0, length - PAGE)
+        self.most = max(self.most, others + pages(own + length))
+        if not length and len(data):
+            self.full = True
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return make(descriptor, data[:length], *at)
+
+
+PAGE = 4096
+
+
+def pages(size: int) -> int:
+    """Return the bytes that a file of some size takes on a disk."""
+    return -(-size // PAGE) * PAGE
 
 
 # Power loss: what was not yet on disk may be there, in part, as zeros, or not at all.

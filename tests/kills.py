@@ -13,7 +13,10 @@ from unittest.mock import patch
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["pytest", "pandas", "pyarrow.dataset", "embedkit.pipeline", "embedkit.backbones.mtcnn"]
+    [
+        *("pytest", "pandas", "pyarrow.dataset", "embedkit.pipeline", "embedkit.backbones.mtcnn"),
+        *("embedkit.audits.sights", "embedkit.store.subsets", "embedkit.pipeline.views"),
+    ]
 )
 
 
@@ -57,6 +60,25 @@ def merge(stores, place, rows):
 
     with patch.object(composing, "ROWS", rows):
         merging.merge(stores, place)
+
+
+def subset(store, place, where, rows):
+    """Make a store of some pictures in such a process, few rows at a time."""
+    from embedkit.store import composing, subsets
+
+    with patch.object(composing, "ROWS", rows):
+        subsets.subset(store, place, where=where)
+
+
+def views(store):
+    """Look at all pictures in two views in such a process."""
+    from embedkit.audits.sights import VIEWS
+    from embedkit.backbones import load_backbone
+    from embedkit.pipeline.views import make_views
+    from embedkit.store import Store
+
+    opened, eye = Store.open(store), load_backbone("pixels")
+    make_views(opened, opened.space(), eye, [one for one in VIEWS if not one.of_face][:2])
 
 
 def index(store, kind):

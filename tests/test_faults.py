@@ -16,6 +16,7 @@ from faults import Failing, changes_go_to, short
 from helpers import make_different, tree
 
 from embedkit.errors import StoreError
+from embedkit.heads import train
 from embedkit.pipeline import embed
 from embedkit.store import Store
 from embedkit.store.forgetting import is_cut_off
@@ -28,13 +29,15 @@ CODES = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT)
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A data set, its store, the same with two more pictures, and a store of others."""
+    """A data set, its store with a head, the same with two more pictures, and a store of others."""
     home = tmp_path_factory.mktemp("faults")
     make_different(home / "faces", *NAMES)
     shutil.copytree(home / "faces", home / "more")
     make_different(home / "more", "train/x/7.png", "test/y/8.png")
     make_different(home / "other", "train/x/a.png", "test/y/b.png")
-    embed(home / "faces", home / "store", backbone="pixels")
+    train(embed(home / "faces", home / "store", backbone="pixels"), head="knn").save(
+        home / "store/heads/old"
+    )
     embed(home / "other", home / "second", backbone="pixels")
     return home
 
@@ -108,10 +111,11 @@ def test_a_fault_at_any_change_is_one_line_and_the_next_run_repairs_it(
 ):
     command = Command(name, home, tmp_path / "at", capsys)
     points = faults = passed = 0
-    for point in itertools.count(step=1 if thorough else 4):
+    step = 1 if thorough else 5 if name in ("index", "train") else 11
+    for point in itertools.count(step=step):
         codes = CODES[point % len(CODES)], CODES[(point + 2) % len(CODES)]
         kinds = list(zip(codes, (False, True), strict=True))
-        for code, for_ever in kinds if thorough else [kinds[point // 4 % 2]]:
+        for code, for_ever in kinds if thorough else [kinds[point % 2]]:
             command.start()
             fault = Failing(point, code, for_ever=for_ever)
             with changes_go_to(fault):
@@ -129,7 +133,7 @@ def test_a_fault_at_any_change_is_one_line_and_the_next_run_repairs_it(
         if not fault.failed:
             break
         points += 1
-    assert points > 2
+    assert points > 1
     assert passed <= 8
     figure(
         "A3",
@@ -184,7 +188,7 @@ READING = {
         *("search", at / "store", home / "faces/train/x/0.png"),
         *("--sheet", at.parent / "sheet.png"),
     ],
-    **{name: COMMANDS[name] for name in ("grow", "index", "train")},
+    **{name: COMMANDS[name] for name in ("grow", "index", "train", "forget")},
     "merge": lambda home, at: ["merge", at / "store", home / "second", "-o", at / "made"],
 }
 
@@ -207,7 +211,7 @@ def test_a_file_that_cannot_be_read_is_named_in_one_line(
     assert run() == (0, "")
     expected = tree(at)
     told = passed = 0
-    for point in itertools.count(step=1 if thorough else 2):
+    for point in itertools.count(step=1 if thorough else 5):
         code = (errno.EIO, errno.EACCES, errno.EMFILE)[point % 3]
         with Unreadable(tmp_path / "at", point, code)() as fault:
             status, err = run()

@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 
 from embedkit.audits import audit
 from embedkit.errors import BackboneError, InputError, NotEnoughImagesError
-from embedkit.finetuning import finetune
+from embedkit.finetuning import finetune, training
+from embedkit.finetuning import run as finetuning_run
 from embedkit.finetuning.alterations import alter
 from embedkit.finetuning.division import VALID, cut_off, divide
 from embedkit.finetuning.inputs import BATCH, Inputs, batches
@@ -421,10 +422,12 @@ def test_the_cost_is_told_before_the_first_epoch(faces):
 
 @pytest.fixture
 def _as_in_the_program():
-    before = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("_as_in_the_program")
@@ -452,6 +455,39 @@ def test_an_interruption_before_the_first_epoch_leaves_nothing(faces):
 
     with pytest.raises(KeyboardInterrupt):
         finetune(faces, say=say, **QUICK)
+
+
+@pytest.mark.usefixtures("_as_in_the_program")
+@pytest.mark.parametrize("late", ["fit", "evaluate", "keep"])
+def test_an_interruption_after_the_training_waits_until_the_network_is_kept(few, late, monkeypatch):
+    made = []
+
+    def interrupted(real):
+        def then(*arguments, **options):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return real(*arguments, **options)
+
+        return then
+
+    keep = interrupted(made.append) if late == "keep" else made.append
+    if late != "keep":
+        monkeypatch.setattr(finetuning_run, late, interrupted(getattr(finetuning_run, late)))
+    with pytest.raises(KeyboardInterrupt):
+        finetune(few, size=16, epochs=1, keep=keep)
+    assert made[0].history.stopped == "epochs"
+
+
+@pytest.mark.usefixtures("_as_in_the_program")
+def test_an_interruption_while_the_last_epoch_is_judged_keeps_it(few, monkeypatch):
+    real = training._scores
+
+    def scores(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return real(*arguments)
+
+    monkeypatch.setattr(training, "_scores", scores)
+    made = finetune(few, size=16, epochs=1)
+    assert (made.history.stopped, len(made.history.epochs)) == ("interrupted", 1)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,17 @@ from helpers import make_different, noise, saved, tree
 from pyarrow import parquet
 
 import embedkit as ek
+from embedkit.audits.claims import Claim
+from embedkit.audits.kept import keep
 from embedkit.audits.people import meant
+from embedkit.audits.sights import VIEWS
+from embedkit.audits.ticks import Answer, tick
+from embedkit.backbones import load_backbone
 from embedkit.errors import InputError, StoreError
 from embedkit.exports import export
+from embedkit.finetuning import finetune
+from embedkit.pipeline.views import make_views
+from embedkit.reports import finetunings
 from embedkit.store.forgotten import forgotten, lift
 from embedkit.store.index_build import index_space
 from embedkit.store.index_plans import plan_index
@@ -123,7 +132,7 @@ def test_nothing_is_left_of_what_was_forgotten(home, place, kind, thorough, figu
     assert now.items.table.equals(before.items.table.take(stay))
     figure(
         "G3",
-        f"{looked} random pictures forgotten from a store with a {kind} index, heads, copies, "
+        f"{kind} index: {looked} random pictures forgotten from a store with heads, copies, "
         "views, findings: id, hashes, thumbnail and 32 bytes of the vector found 0 times after",
     )
 
@@ -184,6 +193,7 @@ import json, os, shutil, signal, sys
 from pathlib import Path
 import embedkit as ek
 from embedkit import files
+from embedkit.store import forgetting
 forget = ek.forget
 source, place, step, *ids = sys.argv[1:]
 def run(n, path):
@@ -199,10 +209,9 @@ def run(n, path):
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(*arguments, **options)
         return change
-    for name in ("write_durably", "append_durably", "rename", "sync_folder"):
+    changes = "write_durably append_durably rename remove remove_folder sync_folder"
+    for name in changes.split():
         setattr(files, name, before(getattr(files, name)))
-    for name in ("unlink", "rmdir"):
-        setattr(Path, name, before(getattr(Path, name)))
     made = forget(path, ids)
     os._exit(bool(made.found))
 n, kills, half = 0, 0, 0
@@ -215,7 +224,8 @@ while True:
     kills += 1
     there = {id_ in ek.Store.open(path).items.ids for id_ in ids}
     half += len(there) > 1
-    if run(10**9, path):
+    undone = True in there or forgetting.is_cut_off(path)  # else it died after its last change
+    if undone and run(10**9, path):
         sys.exit(f"not finished after a kill before change {n}")
     n += int(step)
 print(json.dumps([n, kills, half, died]))
@@ -243,6 +253,33 @@ def test_a_kill_at_any_change_of_a_file_is_finished_to_the_same_bytes(
         there.pop(".lock")
         assert there == whole, path
     figure("G3", f"{kills} kills at changes of a file: 0 stores half done, all finished alike")
+
+
+def test_what_was_begun_before_is_not_written_after(home, place):
+    """A head, a network, findings, views, an answer: made of the store as it was opened before."""
+    before, gone = Store.open(home / "store"), "train/y/4.png"
+    opened = Store.open(place)
+    head, network = ek.train(opened, head="knn"), finetune(opened, size=16, epochs=1)
+    settings = {"label": "label", "backbone": "pixels"}
+    told = SimpleNamespace(name="twins", to_dict=lambda: {"name": "twins", "pairs": [gone]})
+    audit = SimpleNamespace(store=opened, settings=settings, findings=[told])
+    eye, views = load_backbone("pixels"), [one for one in VIEWS if not one.of_face][:1]
+    late = [
+        lambda: head.save(place / "heads/late"),
+        lambda: finetunings.write(network, finetunings.default_folder(network)),
+        lambda: keep(audit),
+        lambda: make_views(opened, opened.space(), eye, views),
+        lambda: tick(opened, Claim("twins", "", (gone,)), Answer.REAL),
+    ]
+    finetunings.write(network, finetunings.default_folder(network))
+    made = ek.forget(place, [gone])
+    assert "heads/label-small-finetuned" in made.heads
+    assert made.found == {}
+    for write in late:
+        with pytest.raises(StoreError, match="rests on images that were forgotten .* meanwhile"):
+            write()
+    assert left_of(before, place, before.items.ids.index(gone)) == []
+    assert head.save(place.parent / "elsewhere").exists()  # which is its owner's
 
 
 def test_until_it_is_finished_nobody_else_writes(home, place):

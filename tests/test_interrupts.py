@@ -66,6 +66,62 @@ def test_a_second_signal_takes_effect_at_once():
     assert steps == []
 
 
+def send():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_in_a_block_inside_of_another_it_takes_effect_where_it_is_let():
+    steps = []
+
+    def run():
+        with held_back():
+            try:
+                with held_back() as interrupted:
+                    send()
+                    steps.append("goes on")
+                    interrupted()
+            except KeyboardInterrupt:
+                steps.append("ended")
+            send()  # has been told
+            steps.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert steps == ["goes on", "ended"]
+
+
+def test_what_comes_too_late_for_a_block_waits_for_the_end_of_the_one_around_it():
+    steps = []
+
+    def run():
+        with held_back():
+            with held_back():
+                send()
+            steps.append("kept")
+        steps.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert steps == ["kept"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_came_before_a_block_takes_effect_in_it():
+    steps = []
+
+    def run():
+        with held_back():
+            send()
+            with held_back() as interrupted:
+                steps.append("begun")
+                interrupted()
+            steps.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert steps == ["begun"]
+
+
 def test_what_python_does_not_handle_stays_as_it_is():
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with held_back():

@@ -1,6 +1,7 @@
 """Processes that meet at one store: one writes, any number reads, and no answer is wrong."""
 
 import contextlib
+import os
 import shutil
 import threading
 import time
@@ -11,7 +12,8 @@ import pytest
 from embedkit_cli import main
 from helpers import make_different
 
-from embedkit.pipeline import embed
+from embedkit.files import sha256
+from embedkit.pipeline import blocks, embed
 from embedkit.store import Store
 from embedkit.store.writer import StoreWriter
 
@@ -22,7 +24,7 @@ FEWEST = 12
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory, request):
     """Return pictures that come one by one, and the vectors that they must have."""
-    many = 400 if request.config.getoption("--thorough") else 48
+    many = 1500 if request.config.getoption("--thorough") else 48
     root = tmp_path_factory.mktemp("pool")
     names = [f"{SPLITS[n % 4]}/{n:04d}.png" for n in range(many)]
     make_different(root / "faces", *names)
@@ -71,9 +73,10 @@ def test_readers_and_copies_beside_a_writer_are_never_wrong(pool, tmp_path, thor
         copier = stack.enter_context(kills.Onlooker(tmp_path / "stores", known, tmp_path / "copy"))
         for one in (*readers, copier):
             one.wait()
-        ends = time.monotonic() + (120 if thorough else 5)
-        while time.monotonic() < ends and writer.commit():
+        began, seconds = time.monotonic(), 600 if thorough else 5
+        while time.monotonic() < began + seconds and writer.commit():
             commits += 1
+        took = time.monotonic() - began
         for one in (*readers, copier):
             one.stop()
     seen = [one.seen for one in readers]
@@ -82,10 +85,11 @@ def test_readers_and_copies_beside_a_writer_are_never_wrong(pool, tmp_path, thor
     states = {state for one in seen for found in one.states.values() for state in found}
     assert len(states) > 1
     assert whole > many
+    wrong = sum(len(one.wrong) for one in seen)
     figure(
         "A6",
-        f"{many} reader processes opened and searched {whole} times beside {commits} commits, "
-        f"{len(states)} states seen: {sum(len(one.wrong) for one in seen)} wrong rows, wrong "
+        f"{many} reader processes opened and searched {whole} times in {took:.0f} s beside "
+        f"{commits} commits, {len(states)} states seen: {wrong} wrong rows, wrong "
         f"neighbours and steps back; {changed} times told that the store was changed by another "
         "before all was read",
     )
@@ -96,6 +100,34 @@ def test_readers_and_copies_beside_a_writer_are_never_wrong(pool, tmp_path, thor
         f"{copies} copies by cp -r during {commits} commits: {copier.seen.whole} whole, "
         f"{copier.seen.not_whole} said not to be, {len(copier.seen.wrong)} mixtures",
     )
+
+
+def test_pictures_that_go_or_change_under_a_run_are_told_and_never_mixed(tmp_path, monkeypatch):
+    """One goes, one is cut short, one becomes another, each after the folder was listed."""
+    names = [f"{SPLITS[n % 4]}/{n}.png" for n in range(12)]
+    faces = make_different(tmp_path / "faces", *names)
+    gone, cut, other = (faces / name for name in names[3:6])
+    read = blocks.read_bytes
+
+    def meanwhile(path):
+        if path == gone:
+            gone.unlink(missing_ok=True)
+        elif path == cut:
+            os.truncate(cut, 900)
+        elif path == other:
+            shutil.copyfile(faces / names[6], other)
+        return read(path)
+
+    monkeypatch.setattr(blocks, "read_bytes", meanwhile)
+    store = embed(faces, tmp_path / "store", backbone="pixels", threads=2)
+    told = {one.id: one.reason for one in store.unreadable}
+    assert told.keys() == {names[3], names[4]}
+    assert told[names[3]] == "No such file or directory"
+    assert "truncated" in told[names[4]]
+    row = dict(zip(store.items.ids, store.space().vectors, strict=True))
+    hashes = dict(zip(store.items.ids, store.items.column("sha256"), strict=True))
+    assert hashes[names[5]] == hashes[names[6]] == sha256(other.read_bytes())
+    assert np.array_equal(row[names[5]], row[names[6]])
 
 
 @pytest.mark.slow

@@ -1,12 +1,15 @@
 """The command finetune."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embedkit_cli import console
 from embedkit_cli.options import Backbone, Json, Label, Quiet, Seed, StorePath, Threads
+
+if TYPE_CHECKING:
+    from embedkit.finetuning import Finetuned
 
 
 def finetune(
@@ -65,6 +68,14 @@ def finetune(
     from embedkit.reports import finetunings
     from embedkit.store import Store
 
+    folder, files = Path(), list[Path]()
+
+    def keep(result: "Finetuned") -> None:
+        nonlocal folder, files
+        folder = output or finetunings.default_folder(result)
+        console.say(f"Keeping it in {folder}")
+        files = finetunings.write(result, folder)
+
     with console.progress() as update:
         result = run(
             Store.open(store),
@@ -82,9 +93,8 @@ def finetune(
             threads=threads,
             say=console.say,
             progress=update,
+            keep=keep,
         )
-    folder = output or finetunings.default_folder(result)
-    files = finetunings.write(result, folder)
     console.show(
         "\n".join([finetunings.text(result, folder), *(f"wrote {path}" for path in files)]),
         finetunings.document(result, files),

@@ -9,6 +9,7 @@ from embedkit.audits.methods import METHODS
 from embedkit.errors import StoreError
 from embedkit.files import read_plain, sha256, write_output
 from embedkit.store import Store
+from embedkit.store.forgotten import take_back_if_forgotten
 from embedkit.store.schema import as_sealed, sealed, unsealed
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def keep(result: "Audit") -> Path:
 
     Raises:
         OutputError: a file cannot be written.
+        StoreError: an image was forgotten while the audit ran; the findings are gone again.
     """
+    written = []
     folder = _folder(result.store, result.settings["label"], result.settings["backbone"])
     stamp = _stamp(result.store, result.settings["backbone"])
     for finding in result.findings:
@@ -40,7 +43,9 @@ def keep(result: "Audit") -> Path:
             "finding": finding.to_dict(),
         }
         json.dumps(document, allow_nan=False)  # NaN is no JSON
-        write_output(folder / f"{finding.name}.json", sealed(document, sort=False))
+        data = sealed(document, sort=False)
+        written.append(write_output(folder / f"{finding.name}.json", data))
+    take_back_if_forgotten(written, result.store.path, result.store.items.ids)
     return folder
 
 

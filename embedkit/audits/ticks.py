@@ -16,6 +16,7 @@ from embedkit.cells import csv_text, guarded
 from embedkit.errors import OutputError, StoreError
 from embedkit.files import append_durably, read_plain, sync_folder
 from embedkit.store import Store
+from embedkit.store.forgotten import check_since
 from embedkit.store.schema import as_sealed, sealed, unsealed
 
 FILE = "reviews.jsonl"
@@ -47,8 +48,10 @@ def tick(store: Store, claim: Claim, answer: Answer | None) -> None:
 
     Raises:
         OutputError: it cannot be written.
+        StoreError: a picture of it was forgotten since the store was opened.
     """
     path = store.path / FILE
+    check_since(store.path, claim.ids, "this answer")
     record = {
         "schema": SCHEMA,
         **asdict(claim),

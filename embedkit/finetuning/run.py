@@ -1,5 +1,6 @@
 """Finetuning from a store to a result: the network, its score, and what it is compared with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from embedkit.finetuning.training import History
 from embedkit.finetuning.work import Plan, Say, Work
 from embedkit.heads.metrics import Evaluation
 from embedkit.heads.training import clusters_in, evaluate, fit
+from embedkit.interrupts import held_back
 from embedkit.pipeline.progress import OnProgress
 from embedkit.results import Result
 from embedkit.statistics import Estimate, paired_difference
@@ -59,6 +61,7 @@ class Finetuned(Result):
         probabilities: (n, k) of each class of the division for each of them.
         frozen: a head on frozen vectors beside it.
         leaks: networks trained without relatives of test images; None where that was not asked.
+        learned: ids of the images that were trained and stopped on.
         told: seconds that the training would take at most, as told before it.
         seconds: that it took.
     """
@@ -73,6 +76,7 @@ class Finetuned(Result):
     probabilities: DoubleArray
     frozen: Frozen
     leaks: Leaks | None
+    learned: tuple[str, ...]
     told: float
     seconds: float
 
@@ -94,11 +98,12 @@ def finetune(
     threads: int | None = None,
     say: Say | None = None,
     progress: OnProgress | None = None,
+    keep: Callable[[Finetuned], object] | None = None,
 ) -> Finetuned:
     """Train a network on the pictures of a store, and score it on the test split.
 
     The same seed gives the same network on the same machine. An interruption ends the training and
-    keeps its best epoch.
+    keeps its best epoch; after it, an interruption waits until the result is kept.
 
     Args:
         store: with labels, a train and a test split, and its pictures still where they were.
@@ -118,13 +123,14 @@ def finetune(
         threads: to read pictures on; the result does not depend on it.
         say: told what it will cost, and how each epoch went.
         progress: called now and then while pictures are read, and after each epoch.
+        keep: given the result before an interruption that came late ends all.
 
     Raises:
         InputError: no such column, network or split, a number out of its range, or a picture that
             is gone or has changed.
         NotEnoughImagesError: one class only, or too few images.
         WeightsError: the weights are not on this machine, damaged, or of another network.
-        KeyboardInterrupt: before the first epoch was done.
+        KeyboardInterrupt: before the first epoch was done, or again, or after the training.
     """
     side = size or (SIDE if network == SMALL else PUBLISHED_SIDE)
     _check(side, epochs, patience, unfreeze)
@@ -142,40 +148,45 @@ def finetune(
     plan = Plan(epochs, patience, altered, seed)
     work = Work(store, label, division, trainee, pictures, plan, say=say, progress=progress)
     told = work.tell_cost(3 if purge is not None and not purge.reason else 1)
-    history, probabilities = work.train(trainee, division)
-    evaluation = work.score(probabilities)
-    leaks = None if purge is None else work.leaks(purge, history, evaluation)
-    head = fit(store, head=FROZEN, label=label, backbone=space.name, seed=seed)
-    beside = evaluate(head, store, split=division.split, seed=seed)
-    clusters = clusters_in(store)[division.test]
-    return Finetuned(
-        store=store.path,
-        label=label,
-        settings={
-            "network": network,
-            "unfreeze": "all" if trainee.frozen is None else unfreeze,
-            "size": side,
-            "epochs": epochs,
-            "patience": patience,
-            "augmented": DESCRIPTION if altered else "",
-            "without_leaks": without_leaks,
-            "seed": seed,
-        },
-        trainee=trainee,
-        division=division,
-        history=history,
-        evaluation=evaluation,
-        probabilities=probabilities,
-        frozen=Frozen(
-            space.name,
-            FROZEN,
-            beside.accuracy,
-            paired_difference(evaluation.right, beside.right, clusters, seed=seed),
-        ),
-        leaks=leaks,
-        told=told,
-        seconds=work.seconds,
-    )
+    with held_back():
+        history, probabilities = work.train(trainee, division)
+        evaluation = work.score(probabilities)
+        leaks = None if purge is None else work.leaks(purge, history, evaluation)
+        head = fit(store, head=FROZEN, label=label, backbone=space.name, seed=seed)
+        beside = evaluate(head, store, split=division.split, seed=seed)
+        clusters = clusters_in(store)[division.test]
+        made = Finetuned(
+            store=store.path,
+            label=label,
+            settings={
+                "network": network,
+                "unfreeze": "all" if trainee.frozen is None else unfreeze,
+                "size": side,
+                "epochs": epochs,
+                "patience": patience,
+                "augmented": DESCRIPTION if altered else "",
+                "without_leaks": without_leaks,
+                "seed": seed,
+            },
+            trainee=trainee,
+            division=division,
+            history=history,
+            evaluation=evaluation,
+            probabilities=probabilities,
+            frozen=Frozen(
+                space.name,
+                FROZEN,
+                beside.accuracy,
+                paired_difference(evaluation.right, beside.right, clusters, seed=seed),
+            ),
+            leaks=leaks,
+            learned=tuple(store.items.ids[row] for row in (*division.train, *division.valid)),
+            told=told,
+            seconds=work.seconds,
+        )
+        if keep is not None:
+            keep(made)
+    return made
 
 
 def _check(side: int, epochs: int, patience: int, unfreeze: str) -> None:

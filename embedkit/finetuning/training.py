@@ -206,6 +206,7 @@ def train_network(
                 if number - kept >= patience:
                     stopped = "patience"
                     break
+            interrupted()
         except KeyboardInterrupt:
             if not done:
                 raise

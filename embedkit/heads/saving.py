@@ -24,6 +24,7 @@ from embedkit.heads.fitting import CUMULATIVE
 from embedkit.heads.head import Head, Training
 from embedkit.heads.knn import ALL_COMPARED, NearestNeighbours, voters_of
 from embedkit.heads.logistic import Logistic
+from embedkit.store.forgotten import take_back_if_forgotten
 from embedkit.store.schema import SCHEMA, sealed, unsealed
 
 SUFFIX = ".safetensors"
@@ -37,6 +38,7 @@ def save_head(head: Head, path: Path) -> Path:
 
     Raises:
         OutputError: the file cannot be written.
+        StoreError: it lies in the store, and a training image was forgotten there meanwhile.
     """
     path = head_file(path)
     ids = json.dumps(head.training.ids).encode()
@@ -72,7 +74,9 @@ def save_head(head: Head, path: Path) -> Path:
     }
     data = safetensors.save(arrays, {"embedkit": sealed(record, indent=None).decode()})
     _record_and_arrays(data, path)  # what was written is what will be read
-    return write_output(path, data)
+    write_output(path, data)
+    take_back_if_forgotten([path], head.training.store, head.training.ids)
+    return path
 
 
 def head_file(path: Path) -> Path:

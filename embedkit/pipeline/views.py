@@ -28,6 +28,7 @@ from embedkit.store.augmented import (
     read_augmented,
     write_record,
 )
+from embedkit.store.forgotten import check_since
 from embedkit.store.journal import told
 from embedkit.store.lock import writer_lock
 
@@ -79,11 +80,13 @@ def make_views(
 
     Raises:
         InputError: a picture is gone or has changed.
-        StoreError: something cannot be written, or another process is writing.
+        StoreError: something cannot be written, another process is writing, or a picture was
+            forgotten since the store was opened.
     """
     reporter, engine = Reporter(progress), engine or LocalEngine()
     folder = store.path / VIEWS
     with writer_lock(store.path), told(folder), strict_pillow():
+        check_since(store.path, store.items.ids, "a view")
         faces: list[Face | None] = [None] * len(store.items)
         if isinstance(eye, FaceBackbone) or any(view.of_face for view in views):
             faces = find_faces(store, folder / FACES, engine, reporter)

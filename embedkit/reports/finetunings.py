@@ -18,6 +18,7 @@ from embedkit.finetuning.training import INTERRUPTED
 from embedkit.finetuning.work import duration
 from embedkit.reports.figures import figure_bytes, training_curves
 from embedkit.reports.text import classification_report, difference, share
+from embedkit.store.forgotten import take_back_if_forgotten
 from embedkit.store.schema import HEADS, sealed
 
 MODEL, ANSWERS, CURVES, HISTORY = (
@@ -39,11 +40,14 @@ def default_folder(result: Finetuned) -> Path:
 def write(result: Finetuned, folder: Path) -> list[Path]:
     """Write a network, its answers and its curves into a folder; files of an earlier one give way.
 
+    Its record names the images that it learned from, so that it goes where one is forgotten.
+
     Everything is made before the first file is written. The record, `finetune.json`, comes last and
     has the SHA-256 of the others: what does not fit it is of another run.
 
     Raises:
         OutputError: a file cannot be written.
+        StoreError: an image was forgotten from the store since it was opened.
     """
     made = {
         MODEL: weights_bytes(result.trainee),
@@ -56,12 +60,15 @@ def write(result: Finetuned, folder: Path) -> list[Path]:
         "weights_sha256": result.trainee.weights_sha256,
         "made_with": {"embedkit": embedkit.__version__}
         | {name: metadata.version(name) for name in PACKAGES},
+        "training_ids": list(result.learned),
         "files": {name: sha256(data) for name, data in made.items()},
     }
-    return [
+    files = [
         write_output(folder / name, data)
         for name, data in (made | {RECORD: sealed(record)}).items()
     ]
+    take_back_if_forgotten(files, result.store, (*result.learned, *result.evaluation.ids))
+    return files
 
 
 def _answers(result: Finetuned) -> bytes:

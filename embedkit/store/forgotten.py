@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import embedkit
-from embedkit.errors import InputError, UnreadableImageError
-from embedkit.files import sha256
+from embedkit.errors import InputError, StoreError, UnreadableImageError
+from embedkit.files import remove, sha256, sync_folder
 from embedkit.images import read_bytes
+from embedkit.store.journal import told
 from embedkit.store.schema import JOURNAL
-from embedkit.store.store import Store
+from embedkit.store.store import Store, read_record
 from embedkit.store.writer import StoreWriter
 
 FORGOTTEN = "forgotten"  # in `source` of store.json
@@ -38,6 +39,40 @@ def forgotten(store: Store) -> tuple[str, ...]:
 def of_all(stores: Iterable[Store]) -> tuple[str, ...]:
     """Return the tombstones of several stores, sorted, each once."""
     return tuple(sorted({one for store in stores for one in forgotten(store)}))
+
+
+def check_since(store: Path, ids: Iterable[str], what: str) -> None:
+    """Refuse what rests on images that were forgotten since their store was opened.
+
+    Args:
+        store: its folder.
+        ids: of the images.
+        what: rests on them, for the message.
+
+    Raises:
+        StoreError: some were forgotten.
+    """
+    if _gone_since(store, ids):
+        raise _late(what, store)
+
+
+def take_back_if_forgotten(written: Iterable[Path], store: Path, ids: Iterable[str]) -> None:
+    """Remove files in a store that rest on images which were forgotten while they were made.
+
+    Called once they are written: forgetting removes what is there before it ends, and this whatever
+    comes after. Files elsewhere are their owner's.
+
+    Raises:
+        StoreError: some were forgotten, and the files are gone.
+    """
+    inside = [one for one in written if one.resolve().is_relative_to(store.resolve())]
+    if inside and _gone_since(store, ids):
+        with told(store):
+            for one in inside:
+                remove(one)
+            for folder in {one.parent for one in inside}:
+                sync_folder(folder)
+        raise _late(inside[0].name, store)
 
 
 def lift(store: Store | str | Path, what: str) -> tuple[str, ...]:
@@ -68,6 +103,19 @@ def lift(store: Store | str | Path, what: str) -> tuple[str, ...]:
             embedkit.__version__,
         )
     return lifted
+
+
+def _gone_since(store: Path, ids: Iterable[str]) -> bool:
+    if FORGOTTEN not in read_record(store).source:
+        return False
+    return not set(ids) <= set(Store.open(store).items.ids)
+
+
+def _late(what: str, store: Path) -> StoreError:
+    return StoreError(
+        f"{what} rests on images that were forgotten from {store} meanwhile; make it again from "
+        "the store as it is now"
+    )
 
 
 def unfinished(path: Path) -> str:

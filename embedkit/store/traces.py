@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embedkit.items import path_of_id
+from embedkit.store.journal import told
 from embedkit.store.schema import parquet_table
 from embedkit.store.store import Store
 from embedkit.vectors import FloatArray, IntArray
@@ -110,6 +111,9 @@ def search_files(folder: Path, traces: Sequence[Trace]) -> tuple[dict[str, set[s
 
     Returns:
         What was found by file, relative to the folder; and the number of bytes looked through.
+
+    Raises:
+        StoreError: a file cannot be read.
     """
     found: dict[str, set[str]] = {}
     n = 0
@@ -123,8 +127,12 @@ def search_files(folder: Path, traces: Sequence[Trace]) -> tuple[dict[str, set[s
 
 
 def traces_in(path: Path, traces: Sequence[Trace]) -> tuple[set[str], int]:
-    """Return which traces a file holds, and how many bytes it has."""
-    with path.open("rb") as file:
+    """Return which traces a file holds, and how many bytes it has.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    with told(path, "read"), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if not size:
             return set(), 0
