@@ -1,4 +1,4 @@
-"""The wheel in an environment of its own: without any extra, then without each, and no tool of ours.
+"""The wheel in an environment of its own, with no tool of ours: without any extra, without each.
 
     .venv/bin/python .ci/wheel.py
 
