@@ -60,7 +60,6 @@ if sys.argv[2] == "all":
         ["predict", head, "demo/faces/new.jpg"],
         ["compare", store, "-o", "compared"],
         ["selftest", store],
-        ["parity", store],
         ["clean", store, "-o", "clean.csv"],
         ["split", store, "-o", "split.csv"],
         ["subset", store, "--where", "split = 'train'", "-o", "part"],
