@@ -30,6 +30,7 @@ from safetensors.numpy import load
 from embedkit.synthetic import Faults, make_faces
 
 TOLERANCE = 1e-5  # of the largest number of an array
+FEW = 4
 MAKER = ROOT / "tests/every_output.py"
 PACKAGES = ("python", "numpy", "scipy", "torch", "scikit-learn", "pandas", "pyarrow", "umap-learn")
 VERSIONS = (
@@ -106,6 +107,12 @@ def compare(name: str, one: bytes, other: bytes) -> tuple[str, float]:
     return ("other numbers" if most else "same but for versions and hashes"), most
 
 
+def some(names: list[str]) -> str:
+    """Name a few of several files."""
+    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return ", ".join(names[:FEW]) + more
+
+
 def difference(first: dict[str, bytes], files: dict[str, bytes]) -> tuple[str, bool]:
     """Say how the files of one interpreter differ from the first's, and whether they may."""
     kinds: dict[str, list[str]] = defaultdict(list)
@@ -117,7 +124,7 @@ def difference(first: dict[str, bytes], files: dict[str, bytes]) -> tuple[str, b
     said = "; ".join(
         f"{len(names)} {kind}"
         + (f", by {furthest[kind]:.1g} of the largest" if kind == "other numbers" else "")
-        + (f" ({', '.join(names)})" if kind.startswith("other") else "")
+        + (f" ({some(names)})" if kind.startswith("other") else "")
         for kind, names in kinds.items()
     )
     return said, max(furthest.values()) <= TOLERANCE

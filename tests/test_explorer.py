@@ -600,6 +600,12 @@ def test_without_a_screen_no_browser_is_opened(served, monkeypatch):
 # ---- whatever is sent
 
 
+PLACES = (
+    "pictures", "rows", "some", "map", "picture/ODD", "facts/ODD", "near/ODD", "like", "text",
+    "card/ODD", "clusters/ODD", "finding/ODD", "tick/ODD/ODD", "reviews.csv",
+)  # fmt: skip
+
+
 def odd_requests(client, n, seed):
     """Yield requests that are nearly right, or not at all."""
     draw = np.random.default_rng(seed)
@@ -638,6 +644,8 @@ def odd_requests(client, n, seed):
         path += "/".join(
             str(one(*parts)) if step else one(*names) for step in range(draw.integers(4))
         )
+        if draw.random() < 0.6:  # an address that there is, with something odd in it
+            path = client.at + re.sub("ODD", lambda _: one(*parts), one(*PLACES))
         asked = [f"{one(*queries)}={one(*parts, 'test', 'yes')}" for _ in range(draw.integers(4))]
         path += one("", "?") + one("&", ";").join(asked)
         headers = {}
