@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
 from common import ROOT, table
 from safetensors.numpy import load
 
@@ -77,6 +79,11 @@ def read(name: str, data: bytes) -> tuple[str, list[Any]]:
     if name.endswith(".onnx"):
         kept = onnx.load_from_string(data).graph.initializer
         return "", [onnx.numpy_helper.to_array(one) for one in kept]
+    if name.endswith(".parquet"):
+        rows = pq.read_table(pa.BufferReader(data))
+        floats = [one.name for one in rows.schema if pa.types.is_floating(one.type)]
+        numbers = [rows.column(one).to_numpy() for one in floats]
+        return OURS.sub("", str(rows.drop_columns(floats).to_pylist())), numbers
     if name.endswith(".npy"):
         return "", [np.frombuffer(data[128:], np.float32)]
     text = OURS.sub("", data.decode())
