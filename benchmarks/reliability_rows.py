@@ -208,8 +208,8 @@ ROWS = (
         "E6",
         "The same store gives the same report",
         "reports audits",
-        "other versions: coefficients of a head to 1e-5 of the largest; of torch: other numbers; "
-        "Python 3.14",
+        "other versions of NumPy and SciPy: coefficients of a head to 1e-5 of the largest; with "
+        "the oldest packages the map and the figure of `shortcuts` differ; Python 3.14 not tried",
     ),
     Row("E7", "Index and head have the same bytes with one thread and two", "indexes heads large"),
     Row("F1", "Intervals hold the truth as often as they say", "statistics"),

@@ -426,6 +426,7 @@ def test_no_checksum_is_said_loudly(server, tmp_path, monkeypatch, capsys):
     assert main(["weights", "get", "facenet:casia-webface"]) == 0
     said = capsys.readouterr()
     assert "CHECKSUM UNKNOWN" in said.err
+    assert "; licence: MIT (facenet-pytorch); weights: the face set's terms" in said.err
     assert "CHECKSUM UNKNOWN" in said.out
 
 
