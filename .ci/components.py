@@ -39,7 +39,9 @@ own, and a CPU-only PyTorch does without (see Install in the [README](../README.
 ## Weights
 
 Weights have terms of their own, and so has what they were trained on. Only those of `mtcnn` come
-with the packages; the others are fetched when asked for.
+with the packages; the others are fetched when asked for. Of `timm:NAME` the licence is the one that
+timm's own table names, of `clip:MODEL/TAG`, where there is no such table, the page is said that has
+it: by `embedkit weights get` before it fetches, and in the model card of every head.
 
 | backbone | weights | licence |
 | --- | --- | --- |

@@ -50,7 +50,8 @@ def read(places: list[Path]) -> list[dict[str, str]]:
 def cell(row: Row, figures: list[dict[str, str]]) -> list[str]:
     """Return the cells of a row."""
     own = [one for one in figures if one["row"] == row.name]
-    files = {Path(one["test"].partition("::")[0]).stem.removeprefix("test_") for one in own}
+    tests = [Path(one["test"].partition("::")[0]) for one in own]
+    files = {one.stem.removeprefix("test_") for one in tests if one.parts[0] == TESTS.name}
     named = sorted(files | set(row.tests.split()))
     for name in named:
         if not (TESTS / f"test_{name}.py").exists():

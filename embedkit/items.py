@@ -3,6 +3,7 @@
 import os
 import unicodedata
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -212,6 +213,7 @@ def item_table(
     return ItemTable(root, rows, layout, notes, unreadable)
 
 
+RAW = ("utf-8", "surrogateescape")  # as file names are read where the language is UTF-8
 # Line ends and marks that turn the direction of the text around them.
 _MISLEADING = frozenset(
     "\u2028\u2029\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -223,16 +225,20 @@ def id_of_path(relative: str) -> str:
 
     An id is one line of harmless text whatever the file is called: a byte that is not UTF-8, and
     those of control characters and marks of direction, become `\xNN`, and a backslash in a name is
-    doubled, so that `path_of_id` finds the file again.
+    doubled, so that `path_of_id` finds the file again. It hangs on the bytes of the file's name
+    alone, not on what this machine's language takes them for.
     """
-    return "".join(map(_harmless, relative.replace(os.sep, "/")))
+    name = relative.replace(os.sep, "/")
+    with suppress(UnicodeEncodeError):  # a table's name that this machine cannot give a file
+        name = os.fsencode(name).decode(*RAW)
+    return "".join(map(_harmless, name))
 
 
 def _harmless(character: str) -> str:
     if character == "\\":
         return "\\\\"
     if unicodedata.category(character) in ("Cc", "Cs") or character in _MISLEADING:
-        return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+        return "".join(f"\\x{byte:02x}" for byte in character.encode(*RAW))
     return character
 
 

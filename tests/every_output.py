@@ -1,6 +1,6 @@
 """One process that makes all that embedkit makes of a folder; see test_determinism.py.
 
-Run as `python every_output.py FOLDER BACKBONE THREADS` where FOLDER holds `faces/`.
+Run as `python every_output.py FOLDER BACKBONE THREADS BLOCK` where FOLDER holds `faces/`.
 """
 
 import sys
@@ -22,19 +22,20 @@ split ./store -o ./split.csv
 clean ./store -o ./clean.csv
 export ./store --to parquet -o ./rows.parquet
 export ./store --to npy -o ./arrays
-export ./store --to atlas -o ./atlas.parquet
 export ./store --to projector -o ./projector
 export ./head.safetensors --to onnx -o ./head.onnx
 """
 # Half a minute of compiling; not for the control that sees pixels only.
 SLOW = """
+export ./store --to atlas -o ./atlas.parquet
 map ./store -o ./map.html
 """
 
 
-def make(folder: Path, backbone: str, threads: int) -> None:
+def make(folder: Path, backbone: str, threads: int, block: int) -> None:
     """Embed, then run every command."""
-    store = embed(folder / "faces", folder / "store", backbone=backbone, block=20, threads=threads)
+    faces = folder / "faces"
+    store = embed(faces, folder / "store", backbone=backbone, block=block, threads=threads)
     image = store.items.ids[0]
     commands = COMMANDS if backbone == "pixels" else COMMANDS + SLOW
     for line in filter(None, commands.splitlines()):
@@ -44,4 +45,4 @@ def make(folder: Path, backbone: str, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    make(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

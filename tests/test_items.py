@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,6 +37,24 @@ def test_names_in_every_script_are_left_as_they_are():
 @given(st.lists(names, unique=True, max_size=8))
 def test_different_files_have_different_ids(several):
     assert len({id_of_path(os.fsdecode(name)) for name in several}) == len(several)
+
+
+def test_an_id_hangs_on_the_bytes_of_a_name_not_on_the_language_of_the_machine(tmp_path, figure):
+    raw = ["é.png".encode(), "日本.png".encode(), b"\xff\xc3.png", "a\u202eb.png".encode(), b"a\nb"]
+    for name in raw:
+        (tmp_path / os.fsdecode(name)).touch()
+    code = (
+        "import os, sys; from embedkit.items import id_of_path, path_of_id\n"
+        "ids = {id_of_path(name): name for name in sorted(os.listdir())}\n"
+        "assert all(path_of_id(id_) == name for id_, name in ids.items())\n"
+        "sys.stdout.buffer.write('\\n'.join(sorted(ids)).encode())"
+    )
+    ascii_ = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | ascii_, stdout=-1, check=True
+    ).stdout
+    assert said == "\n".join(sorted(id_of_path(os.fsdecode(name)) for name in raw)).encode()
+    figure("C7", f"{len(raw)} names on a machine that reads names as UTF-8, or as ASCII: 1 id each")
 
 
 def test_an_id_that_occurs_twice_is_an_error(tmp_path):

@@ -41,6 +41,11 @@ def test_its_figures_are_those_of_the_evaluation_and_of_each_group(stripes, tmp_
         assert f"| {label} | {' | '.join(map(str, counts))} |" in text
 
 
+def test_it_says_under_which_licence_the_network_is(stripes, tmp_path):
+    _, text = card_of(stripes, tmp_path)
+    assert "It reads vectors of pixels. Licence: Apache-2.0." in text
+
+
 def test_what_was_not_found_out_is_said_to_be_unknown(stripes, tmp_path):
     _, text = card_of(stripes, tmp_path, ledger="train again with --ledger")
     assert "Not known: train again with --ledger." in text

@@ -6,8 +6,11 @@ looked up or a datagram that anything tries, a library's telemetry included, is 
 """
 
 import os
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,7 +60,6 @@ if sys.argv[2] == "all":
         ["predict", head, "demo/faces/new.jpg"],
         ["compare", store, "-o", "compared"],
         ["selftest", store],
-        ["parity", store],
         ["clean", store, "-o", "clean.csv"],
         ["split", store, "-o", "split.csv"],
         ["subset", store, "--where", "split = 'train'", "-o", "part"],
@@ -119,3 +121,41 @@ def test_the_watch_sees_what_it_is_to_see(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "TRIED": str(tmp_path / "tried")}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
     assert "socket.connect ('127.0.0.1', 9)" in (tmp_path / "tried").read_text()
+
+
+QUIET = {
+    "import embedkit": "import embedkit",
+    "embedkit --help": "from embedkit_cli.app import main; main(['--help'])",
+}
+
+
+def calls_of(code: str, folder: Path) -> list[str]:
+    """Return a process's system calls that open something or have to do with a network."""
+    trace = folder / "trace"
+    command = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=network,open,openat,openat2,creat"]
+    # -P: the working folder is no place to look for modules; -B: none is compiled.
+    run = subprocess.run(
+        [*command, sys.executable, "-PB", "-c", code], cwd=folder, capture_output=True, text=True
+    )
+    if run.returncode and "ptrace" in run.stderr.lower():
+        pytest.skip("strace may not look at processes here")
+    assert run.returncode == 0, run.stderr
+    return [line.partition(" ")[2].strip() for line in trace.read_text().splitlines()]
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_to_import_it_or_ask_for_help_opens_nothing_but_modules(tmp_path, figure):
+    usual = set(calls_of("pass", tmp_path))
+    here = [sys.prefix, sys.base_prefix, *filter(None, sys.path)]
+    for named, code in QUIET.items():
+        calls = calls_of(code, tmp_path)
+        opened = [call for call in calls if call.startswith("open")]
+        assert len(opened) > len(usual)
+        assert opened == calls  # no socket, no name looked up
+        for call in opened:
+            path, flags = re.match(r'open\w*\((?:\w+, )?"(.*?)", (\w[\w|]*)', call).groups()
+            assert not re.search("WRONLY|RDWR|CREAT", flags), call
+            library = path == "/etc/ld.so.cache" or ".so" in path.rpartition("/")[2]
+            module = any(Path(path).is_relative_to(one) for one in here)
+            assert call in usual or library or module or "ENOENT" in call, call
+        figure("I6", f"{named}: {len(opened)} files tried, each a module; 0 written, 0 sockets")

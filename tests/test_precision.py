@@ -34,7 +34,7 @@ def backbone(request, weights):
     return load_backbone(SMALL, weights=weights, precision=request.param)
 
 
-def test_every_precision_gives_a_picture_the_same_bits_in_any_batch(backbone, pictures):
+def test_every_precision_gives_a_picture_the_same_bits_in_any_batch(backbone, pictures, figure):
     rows = embed_pictures(backbone, pictures)
     order = np.random.default_rng(1).permutation(len(pictures))
     assert np.array_equal(embed_pictures(backbone, [pictures[one] for one in order]), rows[order])
@@ -45,16 +45,21 @@ def test_every_precision_gives_a_picture_the_same_bits_in_any_batch(backbone, pi
         assert np.array_equal(embed_pictures(backbone, pictures), rows)
     finally:
         torch.set_num_threads(before)
+    kind = backbone.card.precision
+    figure("E1", f"{kind}: {len(rows)} pictures in another order, alone, 3 threads: the same bits")
 
 
-def test_another_size_of_batch_changes_next_to_nothing(weights, pictures):
+def test_another_size_of_batch_changes_next_to_nothing(weights, pictures, figure):
     from dataclasses import replace
 
     backbone = load_backbone(SMALL, weights=weights)
     expected = embed_pictures(backbone, pictures)
+    most = 0.0
     for size in (1, 5, 64):
         backbone.card = replace(backbone.card, batch=size)
-        assert np.abs(embed_pictures(backbone, pictures) - expected).max() < 1e-6
+        most = max(most, float(np.abs(embed_pictures(backbone, pictures) - expected).max()))
+    assert most < 1e-6
+    figure("E2", f"batches of 1, 5 and 64 instead of 16: unit vectors differ by {most:.1g} at most")
 
 
 def test_every_precision_agrees_with_the_reference(backbone, weights, pictures):

@@ -23,7 +23,16 @@ from embedkit.backbones import choose_backbone, find_card, load_backbone
 from embedkit.backbones.cards import Options
 from embedkit.backbones.download import download, get_weights
 from embedkit.backbones.torchvision_models import cut_classifier
-from embedkit.backbones.weights import STRONGEST, Source, check, find, needed, read_state, source_of
+from embedkit.backbones.weights import (
+    STRONGEST,
+    Source,
+    check,
+    find,
+    licence_of,
+    needed,
+    read_state,
+    source_of,
+)
 from embedkit.errors import BackboneError, InputError, WeightsError
 
 SMALL = "torchvision:squeezenet1_1"
@@ -417,6 +426,7 @@ def test_no_checksum_is_said_loudly(server, tmp_path, monkeypatch, capsys):
     assert main(["weights", "get", "facenet:casia-webface"]) == 0
     said = capsys.readouterr()
     assert "CHECKSUM UNKNOWN" in said.err
+    assert "; licence: MIT (facenet-pytorch); weights: the face set's terms" in said.err
     assert "CHECKSUM UNKNOWN" in said.out
 
 
@@ -454,6 +464,27 @@ def test_weights_are_listed_with_where_they_come_from(capsys):
     assert listed["vgg16"]["path"] is None
     assert main(["weights", "get", "mtcnn"]) == 2
     assert "no weights to be fetched" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "licence"),
+    [
+        ("vgg16", "BSD-3-Clause (torchvision); ImageNet's terms for the weights"),
+        ("timm:resnet50", "Apache-2.0 (timm); weights: apache-2.0 (as timm says)"),
+        ("timm:vit_base_patch16_clip_224.metaclip_400m", "weights: cc-by-nc-4.0 (as timm says)"),
+        ("timm:dla60_res2net", "weights: see https://huggingface.co/timm/dla60_res2net.in1k"),
+        ("clip:ViT-B-32/laion2b_s34b_b79k", "MIT (open_clip); weights: see https://hugg"),
+    ],
+)
+def test_a_licence_is_the_one_that_the_library_knows_or_where_it_stands(name, licence, figure):
+    assert licence in licence_of(find_card(name), source_of(find_card(name)))
+    figure("G7", "weights of timm: the licence of its own table; of open_clip: where it stands")
+
+
+def test_the_licence_of_its_weights_goes_with_a_network(weights_of):
+    name = "timm:mobilenetv3_small_050"
+    card = load_backbone(name, weights=weights_of(name)).card
+    assert card.licence == "Apache-2.0 (timm); weights: apache-2.0 (as timm says)"
 
 
 def test_auto_takes_the_strongest_that_is_here(state, tmp_path, monkeypatch):

@@ -84,6 +84,7 @@ class Options:
         return Path(self.weights) if self.weights else None
 
 
+OWN = "the weights' own"  # licence; which it is hangs on the network, see `weights.licence_of`
 EMBEDDED = ("mtcnn", "pixels")  # at work at once, nothing to be fetched
 FILE_KINDS = ("onnx", "torchscript")
 DEFAULTS = {
@@ -172,7 +173,7 @@ OPEN = {
         module="embedkit.backbones.clip:build",
         network="image tower of open_clip's MODEL, trained as TAG says",
         weights="the Hugging Face hub, or the project's page",
-        licence="MIT (open_clip); the weights' own",
+        licence=f"MIT (open_clip); {OWN}",
         limits="learned from captions of the web, with their prejudices",
         text=True,
     ),
@@ -189,7 +190,7 @@ OPEN = {
         module="embedkit.backbones.timm_models:build",
         network="timm's NAME, pooled features",
         weights="the Hugging Face hub, or the project's page",
-        licence="Apache-2.0 (timm); the weights' own",
+        licence=f"Apache-2.0 (timm); {OWN}",
         limits="made for what its weights were trained on",
     ),
     "onnx": Card(

@@ -1,6 +1,7 @@
 """`clip:MODEL/TAG`: the image tower of open_clip's models, and their text tower for prompts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from embedkit.backbones.cards import Card, Options
 from embedkit.backbones.network import Network
 from embedkit.backbones.preprocessing import Preprocessing
 from embedkit.backbones.threads import one_thread
-from embedkit.backbones.weights import Source, known_sha256, needed
+from embedkit.backbones.weights import Source, known_sha256, licence_of, needed
 from embedkit.errors import InputError, WeightsError
 from embedkit.files import sha256_of_file
 from embedkit.vectors import FloatArray, unit_rows
@@ -54,7 +55,9 @@ def build(card: Card, options: Options) -> Clip:
     """
     name, tag = _model_and_tag(card)
     published = _published(name, tag)
-    path = needed(source(card), options, card.name)
+    origin = source(card)
+    path = needed(origin, options, card.name)
+    card = replace(card, licence=licence_of(card, origin))
     # A tag trained with QuickGELU loads into the model without it, and gives other vectors.
     model: Any = open_clip.create_model(
         name,

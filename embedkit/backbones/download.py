@@ -39,7 +39,7 @@ def get_weights(name: str, *, say: Callable[[str], None] = lambda _: None) -> We
     if found.path is not None and found.published is not False:
         return found
     source = source_of(find_card(name))
-    say(f"fetching {source.files[0]} from {source.place}")
+    say(f"fetching {source.files[0]} from {source.place}; licence: {found.licence}")
     if source.url:
         download(source, Path(source.cache).expanduser() / source.files[0])
     else:

@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 from typing import Any
 
 import timm
@@ -9,7 +10,15 @@ import timm
 from embedkit.backbones.cards import Card, Options
 from embedkit.backbones.network import Network
 from embedkit.backbones.preprocessing import Preprocessing
-from embedkit.backbones.weights import Source, fill, known_sha256, needed, read_state, torch_home
+from embedkit.backbones.weights import (
+    Source,
+    fill,
+    known_sha256,
+    licence_of,
+    needed,
+    read_state,
+    torch_home,
+)
 from embedkit.errors import InputError
 from embedkit.files import sha256_of_file
 
@@ -25,8 +34,9 @@ def build(card: Card, options: Options) -> Network:
         WeightsError: the weights are not here, or of another network.
     """
     name = _name(card)
-    published = _published(name)
-    path = needed(source(card), options, card.name)
+    published, origin = _published(name), source(card)
+    path = needed(origin, options, card.name)
+    card = replace(card, licence=licence_of(card, origin))
     module = timm.create_model(name, pretrained=False, num_classes=0)
     classifier = published.classifier or ()
     layers = (classifier,) if isinstance(classifier, str) else tuple(classifier)
@@ -45,10 +55,12 @@ def build(card: Card, options: Options) -> Network:
 def source(card: Card) -> Source:
     """Return where timm publishes the weights of a network."""
     published = _published(_name(card))
+    said = published.license not in (None, "unknown")
+    licence = f"{published.license} (as timm says)" if said else ""
     if published.hf_hub_id:
-        return Source(
-            files=("model.safetensors", "pytorch_model.bin"), hub=str(published.hf_hub_id)
-        )
+        hub = str(published.hf_hub_id)
+        files = ("model.safetensors", "pytorch_model.bin")
+        return Source(files=files, hub=hub, licence=licence)
     url = str(published.url or "")
     file = os.path.basename(url) or f"{_name(card)}.safetensors"  # noqa: PTH119 (an address)
     return Source(
@@ -56,6 +68,7 @@ def source(card: Card) -> Source:
         url=url,
         cache=str(torch_home() / "hub" / "checkpoints"),
         sha256=known_sha256(file),
+        licence=licence,
     )
 
 

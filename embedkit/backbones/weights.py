@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from embedkit.backbones import find_card
-from embedkit.backbones.cards import CARDS, DEFAULTS, EMBEDDED, Card, Options
+from embedkit.backbones.cards import CARDS, DEFAULTS, EMBEDDED, OWN, Card, Options
 from embedkit.errors import InputError, WeightsError
 from embedkit.files import sha256_of_file
 from embedkit.trust import check_file
@@ -37,6 +37,7 @@ class Source:
         hub: repository, `organisation/name`.
         cache: folder that the file's own library keeps it in; empty for the hub's.
         sha256: its SHA-256, or how that begins, where it is known beforehand.
+        licence: of the weights, as their library's own table has it; empty where it does not.
     """
 
     files: tuple[str, ...]
@@ -44,6 +45,7 @@ class Source:
     hub: str = ""
     cache: str = ""
     sha256: str = ""
+    licence: str = ""
 
     @property
     def place(self) -> str:
@@ -156,6 +158,7 @@ class Weights:
         sha256: of the file, or empty.
         published: whether that is the checksum that was published; None where none is known.
         checked: how many of its 64 digits were compared.
+        licence: of code and weights.
     """
 
     backbone: str
@@ -163,7 +166,8 @@ class Weights:
     path: Path | None
     sha256: str
     published: bool | None
-    checked: int = 0
+    checked: int
+    licence: str
 
 
 def weights_of(name: str) -> Weights:
@@ -178,7 +182,15 @@ def weights_of(name: str) -> Weights:
     found = sha256_of_file(path) if path else ""
     known = expected(source, path) if path else ""
     published = found.startswith(known) if known else None
-    return Weights(card.name, source, path, found, published, len(known))
+    licence = licence_of(card, source)
+    return Weights(card.name, source, path, found, published, len(known), licence)
+
+
+def licence_of(card: Card, source: Source) -> str:
+    """Return the licence of a network's code and weights; of these where to look, if need be."""
+    if not card.licence.endswith(OWN):
+        return card.licence
+    return f"{card.licence.removesuffix(OWN)}weights: {source.licence or f'see {source.place}'}"
 
 
 def expected(source: Source, path: Path) -> str:

@@ -143,7 +143,7 @@ def _load_first(wanted: Wanted, usual: tuple[str, str], sample: Sample, say: Say
     return LoadedBackbone(
         backbone,
         {"name": wanted.name, **options, "precision": precision},
-        made_with | {"device": device, "precision": note},
+        made_with | {"device": device, "precision": note, "licence": backbone.card.licence},
         device,
     )
 

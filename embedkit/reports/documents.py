@@ -304,6 +304,7 @@ def weights(found: "Sequence[Weights]") -> Document:
                 "digits_checked": one.checked,
                 "files": list(one.source.files),
                 "from": one.source.place,
+                "licence": one.licence,
             }
             for one in found
         ],

@@ -72,7 +72,7 @@ def write_model_card(
     store = head.training.opened
     sections = [
         f"{TITLE}{_plain(head.label)}, {_plain(path.stem)}",
-        _lines("What it is", [training(head), STATED]),
+        _lines("What it is", [training(head), _network(head, store), STATED]),
         _lines("What it is for", [INTENDED, f"Not for: {NOT_FOR}"]),
         _data(head, store),
         _metrics(head, evaluation),
@@ -142,6 +142,12 @@ def ledger_of(
         progress=progress,
     )["ledger"]
     return found if isinstance(found, Ledger) else found.not_run_reason or found.summary
+
+
+def _network(head: Head, store: Store) -> str:
+    made_with = store.spaces[head.training.space].record.made_with
+    licence = made_with.get("licence", "was not recorded; see 'embedkit backbones'")
+    return f"It reads vectors of {_plain(head.training.backbone['name'])}. Licence: {licence}."
 
 
 def _data(head: Head, store: Store) -> str:

@@ -344,7 +344,7 @@ def cards(every: Iterable[Card]) -> str:
     return "\n".join(
         f"{card.name}\n  {card.network}\n"
         f"  {f'{card.dimension} numbers; ' if card.dimension else ''}weights: {card.weights}\n"
-        f"  limits: {card.limits}"
+        f"  licence: {card.licence}\n  limits: {card.limits}"
         for card in every
     )
 
@@ -365,6 +365,7 @@ def weights(found: "Sequence[Weights]") -> str:
             if one.path
             else f"not on this machine; {one.source.files[0]} from {one.source.place}"
         )
+        + f"\n  licence: {one.licence}"
         for one in found
     )
 
