@@ -1,0 +1,170 @@
+"""docs/load.md: 100,000 small pictures in one folder, and in 10,000 folders, through the commands.
+
+Each command is a process of its own that may have 64 files open. What it costs with fifty pictures
+is what it costs to start; growth is fitted to what comes on top. After each step the store is
+compared with what was drawn, picture by picture. `--figures FILE` appends the figures for
+docs/reliability.md.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from common import Measured, measure, table, write_page
+from PIL import Image
+
+from embedkit.store import Store
+
+SIZES = (50, 10_000, 100_000)
+LAYOUTS = {"one folder": 10**9, "folders of ten": 10}  # pictures in a folder
+SIDE = 8
+OPEN_FILES = 64
+FORGET = 10
+FROM = 1.0  # seconds on top of the start; growth of less is noise
+PROGRAM = ("sh", "-c", f'ulimit -n {OPEN_FILES}; exec "$@"', "sh", sys.executable, "-m")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command at one size.
+
+    Attributes:
+        name: of it, for the table.
+        measured: its cost.
+        lost: pictures that should be in the store after it and are not, or are others.
+    """
+
+    name: str
+    measured: Measured
+    lost: int
+
+
+def draw(root: Path, n: int, per: int) -> dict[str, str]:
+    """Draw pictures, so many a folder, the last a copy; return the SHA-256 of each by its id."""
+    drawn = {}
+    generator = np.random.default_rng(n)
+    for number in range(n):
+        id_ = f"{number // per:05d}/{number:06d}.png"
+        path = root / id_
+        if number % per == 0:
+            path.parent.mkdir(parents=True)
+        if number < n - 1:
+            picture = generator.integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+        Image.fromarray(picture).save(path)
+        drawn[id_] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return drawn
+
+
+def missing(store: Path, drawn: dict[str, str]) -> int:
+    """Count pictures that a store lacks, holds as others, or has too many."""
+    items = Store.open(store).items
+    held = dict(zip(items.ids, items.column("sha256"), strict=True))
+    return len(dict(held.items() ^ drawn.items()))
+
+
+def through(work: Path, n: int, per: int) -> Iterator[Step]:
+    """Take `n` pictures through the commands, each measured."""
+    source, store = work / "pictures", work / "store"
+    drawn = draw(source, n, per)
+    *_, asked, copy = drawn
+    leaving = list(drawn)[: -2 : n // FORGET]
+    steps = (
+        ("scan", "scan", source),
+        ("embed", "embed", source, "-b", "pixels", "-o", store),
+        ("embed, nothing new", "embed", source, "-o", store),
+        ("index", "index", store),
+        ("search", "search", store, source / asked, "--sheet", work / "sheet.png"),
+        ("info --deep", "info", store, "--deep"),
+        (f"forget {FORGET}", "forget", store, *leaving, "--yes"),
+        ("embed after it", "embed", source, "-o", store),
+    )
+    for name, *arguments in steps:
+        command = [*PROGRAM, "embedkit_cli", *map(str, arguments), "--json"]
+        measured = measure(command, folder=work)
+        said = json.loads(measured.output)
+        if name.startswith("forget"):
+            drawn = {id_: hash_ for id_, hash_ in drawn.items() if id_ not in leaving}
+        lost = n - said["n"] if name == "scan" else missing(store, drawn)
+        if name == "search":
+            lost += said["neighbours"][0]["id"] != copy
+        yield Step(name, measured, lost)
+
+
+def growth(steps: list[Step]) -> float | None:
+    """Return the exponent that CPU time on top of the start grows with; None where it is noise."""
+    start, small, large = (step.measured.cpu for step in steps)
+    return math.log10((large - start) / (small - start)) if small - start >= FROM else None
+
+
+def rows(found: dict[int, list[Step]]) -> list[list[str]]:
+    """Return the table of a layout."""
+    made = [["command", *(f"CPU s, {n:,}" for n in SIZES), "wall s", "growth"]]
+    made[0] += [*(f"MiB, {n:,}" for n in SIZES[1:]), "pictures lost"]
+    for steps in zip(*found.values(), strict=True):
+        exponent = growth(list(steps))
+        made.append([steps[0].name, *(f"{step.measured.cpu:.1f}" for step in steps)])
+        made[-1] += [f"{steps[-1].measured.wall:.0f}", f"{exponent:.2f}" if exponent else "–"]
+        made[-1] += [*(f"{step.measured.peak:.0f}" for step in steps[1:])]
+        made[-1].append(str(max(step.lost for step in steps)))
+    return made
+
+
+def counted(words: str, found: dict[int, list[Step]]) -> str:
+    """Return what docs/reliability.md says of a layout."""
+    largest = [max(step.measured.peak for step in steps) for steps in found.values()]
+    exponents = [growth(list(steps)) for steps in zip(*found.values(), strict=True)]
+    steepest = max(one for one in exponents if one)
+    cost = {step.name: step.measured for step in found[SIZES[-1]]}
+    return (
+        f"{SIZES[-1]} pictures in {words}, {OPEN_FILES} open files, through {len(cost)} commands: "
+        f"{max(step.lost for steps in found.values() for step in steps)} lost; embed "
+        f"{cost['embed'].cpu:.0f} s of CPU ({cost['embed'].wall:.0f} s), "
+        f"again with nothing new {cost['embed, nothing new'].cpu:.0f} s; at most "
+        f"{largest[-1]:.0f} MiB ({largest[-2]:.0f} with {SIZES[-2]}); CPU time grows with n to the "
+        f"power of {steepest:.2f} at most"
+    )
+
+
+def main() -> None:
+    """Measure, write the page, and append the figures where that is asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--figures", type=Path, help="file that figures are appended to")
+    given = parser.parse_args()
+    parts = []
+    for words, per in LAYOUTS.items():
+        found: dict[int, list[Step]] = {}
+        for n in SIZES:
+            with tempfile.TemporaryDirectory() as folder:
+                for step in through(Path(folder), n, per):
+                    print(words, n, step.name, step.measured.cpu, step.measured.peak, step.lost)
+                    found.setdefault(n, []).append(step)
+        parts.append(f"## In {words}\n\n{table(rows(found))}")
+        if given.figures is not None:
+            said = {"row": "J2", "test": f"benchmarks/reliability_load.py::{words}"}
+            line = json.dumps(said | {"thorough": True, "counted": counted(words, found)})
+            with given.figures.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+    write_page("load.md", "reliability_load.py", INTRODUCTION + "\n\n".join(parts))
+
+
+INTRODUCTION = f"""# 100,000 small pictures
+
+Pictures of {SIDE} x {SIDE} pixels, all different but the last, a copy, through the commands in
+turn: each a process of its own that may have {OPEN_FILES} files open. *Growth* is the exponent from
+10,000 to 100,000 of the CPU time on top of what the command takes with 50 pictures (1 is linear; –
+where 10,000 take less than a second more). *Lost* are pictures that the store lacks after the
+command, holds with another hash, or has too many; for `search`, a copy that is not the first that is
+found.
+
+"""
+
+
+if __name__ == "__main__":
+    main()
