@@ -1,7 +1,7 @@
 """docs/reliability.md: what is promised, row by row, with the figure that its tests reached.
 
 Runs the tests that keep figures at full length and `reliability_load.py` (about two hours);
-`--from FILE` takes figures that they have written already, `pytest` with `--thorough --figures FILE`.
+`--from FILE` takes figures that they have written already: `pytest --thorough --figures FILE`.
 """
 
 import argparse

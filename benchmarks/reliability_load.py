@@ -160,8 +160,8 @@ Pictures of {SIDE} x {SIDE} pixels, all different but the last, a copy, through 
 turn: each a process of its own that may have {OPEN_FILES} files open. *Growth* is the exponent from
 10,000 to 100,000 of the CPU time on top of what the command takes with 50 pictures (1 is linear; –
 where 10,000 take less than a second more). *Lost* are pictures that the store lacks after the
-command, holds with another hash, or has too many; for `search`, a copy that is not the first that is
-found.
+command, holds with another hash, or has too many; for `search`, a copy that is not what is found
+first.
 
 """
 

@@ -225,14 +225,22 @@ def id_of_path(relative: str) -> str:
     those of control characters and marks of direction, become `\xNN`, and a backslash in a name is
     doubled, so that `path_of_id` finds the file again.
     """
-    return "".join(map(_harmless, relative.replace(os.sep, "/")))
+    return name_of_path(relative.replace(os.sep, "/").replace("\\", "\\\\"))
+
+
+def name_of_path(path: str) -> str:
+    r"""Return how a picture is called that is in no store: its path, on one line of harmless text.
+
+    What would be none becomes `\xNN`, as in ids; where Python takes names for ASCII it is the same.
+    """
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    return "".join(map(_harmless, text))
 
 
 def _harmless(character: str) -> str:
-    if character == "\\":
-        return "\\\\"
     if unicodedata.category(character) in ("Cc", "Cs") or character in _MISLEADING:
-        return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+        escaped = character.encode("utf-8", "surrogateescape")
+        return "".join(f"\\x{byte:02x}" for byte in escaped)
     return character
 
 

@@ -1,6 +1,7 @@
 """The program: its commands, and how errors become one line and an exit status."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -164,11 +165,17 @@ def program() -> None:
 
 
 def _open_streams() -> None:
-    """Give a program that was started without its standard streams some that lead nowhere."""
+    """Give a program that was started without its standard streams some that lead nowhere.
+
+    What a stream of another encoding than UTF-8 cannot say is written as its number.
+    """
     if sys.stdout is None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (as long as the program)
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

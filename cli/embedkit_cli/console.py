@@ -65,8 +65,7 @@ def show(text: str, document: dict[str, Any], *, commands: bool = False) -> None
         commands: whether lines may be commands of GitHub's log.
     """
     if _state.json_wanted:
-        # NaN is no JSON, and a name that is no Unicode must not end a long run.
-        _write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+        _write(_json(document))
     else:
         _write((_plain if commands else _harmless)(text) + "\n" if text else "")
     sys.stdout.flush()
@@ -82,6 +81,14 @@ def _write(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _json(document: dict[str, Any]) -> str:
+    r"""Return JSON that every parser takes: a byte that is no UTF-8 is `\xNN`, as in ids."""
+    # Python writes such a byte as half of a pair; a whole pair, or \\udc80 as text, stays.
+    text = json.dumps(document, indent=1, allow_nan=False)
+    escape = r"\\\\|\\ud[89ab]\w\w\\ud[c-f]\w\w|\\udc([89a-f]\w)"
+    return re.sub(escape, lambda one: rf"\\x{one[1]}" if one[1] else one[0], text) + "\n"
 
 
 def line(text: str) -> None:
@@ -116,7 +123,7 @@ def fail(message: str, status: int) -> int:
     sys.stderr.write(_harmless(f"Error: {message}\n"))
     if _state.json_wanted:
         document = {"schema": "embedkit.error/1", "exit_code": status, "error": message}
-        sys.stdout.write(json.dumps(document, indent=1) + "\n")
+        sys.stdout.write(_json(document))
     return status
 
 
