@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import embedkit
-from embedkit.errors import EmbedkitError
+from embedkit.errors import EmbedkitError, InputError
 from embedkit_cli import (
     audits,
     console,
@@ -103,6 +103,12 @@ def embedkit_(
     Options can also come from embedkit.toml ([embed] backbone = "pixels") and from variables
     (EMBEDKIT_BACKBONE=pixels); the command line goes first, then the variables, then the file.
     """
+    try:
+        Path.cwd()
+    except OSError as error:  # the libraries of torch end the process there
+        raise InputError(
+            f"the working folder is gone ({error.strerror}); change to one that is there"
+        ) from None
     context.default_map = settings.defaults(context.command)
 
 
@@ -127,7 +133,8 @@ def main(arguments: list[str] | None = None) -> int:
         if console.json_wanted() or show is None:
             status = console.fail(error.format_message(), error.exit_code)
         else:
-            show()
+            with suppress(OSError):  # that nobody can hear it changes no status
+                show()
             status = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         status = INTERRUPTED
@@ -145,7 +152,8 @@ def main(arguments: list[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = console.fail(f"the output cannot be written: {reason}", 3)
     except Exception:  # noqa: BLE001 (the last line of defence: never status 1, which is a gate's)
-        traceback.print_exc()
+        with suppress(OSError):
+            traceback.print_exc()
         status = console.fail("embedkit itself failed; the lines above say where", 3)
     return status
 

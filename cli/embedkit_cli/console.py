@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -93,15 +93,22 @@ def _json(document: dict[str, Any]) -> str:
 
 def line(text: str) -> None:
     """Print a part of a result that comes bit by bit."""
-    sys.stdout.write(_harmless(text) + "\n")
-    sys.stdout.flush()
+    _write(_harmless(text) + "\n")
 
 
 def say(text: str, *, always: bool = False) -> None:
     """Tell the user something that is no result; where no talk is wanted, only if it must be."""
     if always or not _state.quiet:
-        sys.stderr.write(_harmless(text) + "\n")
+        _talk(_harmless(text) + "\n")
+
+
+def _talk(text: str) -> None:
+    """Write to stderr; that nobody can hear it changes nothing, least of all a status."""
+    try:
+        sys.stderr.write(text)
         sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _harmless(text: str) -> str:
@@ -120,10 +127,11 @@ def _plain(text: str) -> str:
 
 def fail(message: str, status: int) -> int:
     """Print an error as one line (as JSON too where that is wanted) and return the status."""
-    sys.stderr.write(_harmless(f"Error: {message}\n"))
+    _talk(_harmless(f"Error: {message}\n"))
     if _state.json_wanted:
         document = {"schema": "embedkit.error/1", "exit_code": status, "error": message}
-        sys.stdout.write(_json(document))
+        with suppress(OSError):  # the status says it too
+            _write(_json(document))
     return status
 
 
@@ -161,8 +169,7 @@ class _Lines:
             line += f", {rate:.0f}/s"
             line += f", {(now.total - now.done) / rate:.0f} s left" if rate else ""
         line += f", {now.unreadable} unreadable" if now.unreadable else ""
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+        _talk(f"{line}\n")
 
 
 @contextmanager
