@@ -2,7 +2,8 @@
 
 Each command is a process of its own that may have 64 files open. What it costs with fifty pictures
 is what it costs to start; growth is fitted to what comes on top. After each step the store is
-compared with what was drawn, picture by picture. `--figures FILE` appends the figures for
+compared with what was drawn, picture by picture. Figures are kept in `docs/load.json`;
+`--only LAYOUT` and `--sizes N...` measure a part anew. `--figures FILE` appends the figures for
 docs/reliability.md.
 """
 
@@ -13,11 +14,11 @@ import math
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from common import Measured, measure, table, write_page
+from common import DOCS, measure, table, write_page
 from PIL import Image
 
 from embedkit.store import Store
@@ -28,22 +29,11 @@ SIDE = 8
 OPEN_FILES = 64
 FORGET = 10
 FROM = 1.0  # seconds on top of the start; growth of less is noise
+KEPT = DOCS / "load.json"
 PROGRAM = ("sh", "-c", f'ulimit -n {OPEN_FILES}; exec "$@"', "sh", sys.executable, "-m")
 
 
-@dataclass(frozen=True)
-class Step:
-    """One command at one size.
-
-    Attributes:
-        name: of it, for the table.
-        measured: its cost.
-        lost: pictures that should be in the store after it and are not, or are others.
-    """
-
-    name: str
-    measured: Measured
-    lost: int
+Step = dict[str, Any]  # name, cpu and wall in seconds, peak in MiB, pictures that are lost
 
 
 def draw(root: Path, n: int, per: int) -> dict[str, str]:
@@ -94,63 +84,71 @@ def through(work: Path, n: int, per: int) -> Iterator[Step]:
         lost = n - said["n"] if name == "scan" else missing(store, drawn)
         if name == "search":
             lost += said["neighbours"][0]["id"] != copy
-        yield Step(name, measured, lost)
+        yield {
+            "name": name,
+            "cpu": round(measured.cpu, 2),
+            "wall": round(measured.wall, 1),
+            "peak": round(measured.peak),
+            "lost": lost,
+        }
 
 
 def growth(steps: list[Step]) -> float | None:
     """Return the exponent that CPU time on top of the start grows with; None where it is noise."""
-    start, small, large = (step.measured.cpu for step in steps)
+    start, small, large = (step["cpu"] for step in steps)
     return math.log10((large - start) / (small - start)) if small - start >= FROM else None
 
 
-def rows(found: dict[int, list[Step]]) -> list[list[str]]:
-    """Return the table of a layout."""
+def rows(found: dict[str, list[Step]]) -> list[list[str]]:
+    """Return the table of a layout that was measured at every size."""
     made = [["command", *(f"CPU s, {n:,}" for n in SIZES), "wall s", "growth"]]
     made[0] += [*(f"MiB, {n:,}" for n in SIZES[1:]), "pictures lost"]
-    for steps in zip(*found.values(), strict=True):
+    for steps in zip(*(found[str(n)] for n in SIZES), strict=True):
         exponent = growth(list(steps))
-        made.append([steps[0].name, *(f"{step.measured.cpu:.1f}" for step in steps)])
-        made[-1] += [f"{steps[-1].measured.wall:.0f}", f"{exponent:.2f}" if exponent else "–"]
-        made[-1] += [*(f"{step.measured.peak:.0f}" for step in steps[1:])]
-        made[-1].append(str(max(step.lost for step in steps)))
+        made.append([steps[0]["name"], *(f"{step['cpu']:.1f}" for step in steps)])
+        made[-1] += [f"{steps[-1]['wall']:.0f}", f"{exponent:.2f}" if exponent else "–"]
+        made[-1] += [*(str(step["peak"]) for step in steps[1:])]
+        made[-1].append(str(max(step["lost"] for step in steps)))
     return made
 
 
-def counted(words: str, found: dict[int, list[Step]]) -> str:
+def counted(words: str, found: dict[str, list[Step]]) -> str:
     """Return what docs/reliability.md says of a layout."""
-    largest = [max(step.measured.peak for step in steps) for steps in found.values()]
-    exponents = [growth(list(steps)) for steps in zip(*found.values(), strict=True)]
-    steepest = max(one for one in exponents if one)
-    cost = {step.name: step.measured for step in found[SIZES[-1]]}
+    exponents = [growth(list(steps)) for steps in zip(*(found[str(n)] for n in SIZES), strict=True)]
+    cost = {step["name"]: step for step in found[str(SIZES[-1])]}
+    small, large = (max(step["peak"] for step in found[str(n)]) for n in SIZES[1:])
     return (
         f"{SIZES[-1]} pictures in {words}, {OPEN_FILES} open files, through {len(cost)} commands: "
-        f"{max(step.lost for steps in found.values() for step in steps)} lost; embed "
-        f"{cost['embed'].cpu:.0f} s of CPU ({cost['embed'].wall:.0f} s), "
-        f"again with nothing new {cost['embed, nothing new'].cpu:.0f} s; at most "
-        f"{largest[-1]:.0f} MiB ({largest[-2]:.0f} with {SIZES[-2]}); CPU time grows with n to the "
-        f"power of {steepest:.2f} at most"
+        f"{max(step['lost'] for steps in found.values() for step in steps)} lost; embed "
+        f"{cost['embed']['cpu']:.0f} s of CPU, again with nothing new "
+        f"{cost['embed, nothing new']['cpu']:.0f} s; at most {large} MiB ({small} with "
+        f"{SIZES[-2]}); CPU time grows with n to the power of "
+        f"{max(one for one in exponents if one):.2f} at most"
     )
 
 
 def main() -> None:
-    """Measure, write the page, and append the figures where that is asked."""
+    """Measure, keep, write the page, and append the figures where that is asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--figures", type=Path, help="file that figures are appended to")
+    parser.add_argument("--only", choices=LAYOUTS, help="layout to measure; default: both")
+    parser.add_argument("--sizes", type=int, nargs="+", choices=SIZES, default=SIZES)
     given = parser.parse_args()
-    parts = []
-    for words, per in LAYOUTS.items():
-        found: dict[int, list[Step]] = {}
-        for n in SIZES:
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {words: {} for words in LAYOUTS}
+    for words in [given.only] if given.only else LAYOUTS:
+        for n in given.sizes:
             with tempfile.TemporaryDirectory() as folder:
-                for step in through(Path(folder), n, per):
-                    print(words, n, step.name, step.measured.cpu, step.measured.peak, step.lost)
-                    found.setdefault(n, []).append(step)
-        parts.append(f"## In {words}\n\n{table(rows(found))}")
-        if given.figures is not None:
-            said = {"row": "J2", "test": f"benchmarks/reliability_load.py::{words}"}
-            line = json.dumps(said | {"thorough": True, "counted": counted(words, found)})
-            with given.figures.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+                kept[words][str(n)] = list(through(Path(folder), n, LAYOUTS[words]))
+            KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+            print(words, n, kept[words][str(n)], flush=True)
+    whole = {words: found for words, found in kept.items() if len(found) == len(SIZES)}
+    parts = [f"## In {words}\n\n{table(rows(found))}" for words, found in whole.items()]
+    if given.figures is not None:
+        with given.figures.open("a", encoding="utf-8") as file:
+            for words, found in whole.items():
+                said = {"row": "J2", "test": f"benchmarks/reliability_load.py::{words}"}
+                said |= {"thorough": True, "counted": counted(words, found)}
+                file.write(json.dumps(said) + "\n")
     write_page("load.md", "reliability_load.py", INTRODUCTION + "\n\n".join(parts))
 
 
