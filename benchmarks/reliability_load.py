@@ -142,7 +142,10 @@ def main() -> None:
             KEPT.write_text(json.dumps(kept, indent=1) + "\n")
             print(words, n, kept[words][str(n)], flush=True)
     whole = {words: found for words, found in kept.items() if len(found) == len(SIZES)}
-    parts = [f"## In {words}\n\n{table(rows(found))}" for words, found in whole.items()]
+    parts = [
+        f"## In {words}\n\n" + (table(rows(kept[words])) if words in whole else NOT_RUN)
+        for words in LAYOUTS
+    ]
     if given.figures is not None:
         with given.figures.open("a", encoding="utf-8") as file:
             for words, found in whole.items():
@@ -152,6 +155,7 @@ def main() -> None:
     write_page("load.md", "reliability_load.py", INTRODUCTION + "\n\n".join(parts))
 
 
+NOT_RUN = "Not run at every size."
 INTRODUCTION = f"""# 100,000 small pictures
 
 Pictures of {SIDE} x {SIDE} pixels, all different but the last, a copy, through the commands in

@@ -290,7 +290,7 @@ ROWS = (
         "J2",
         "Memory stays flat from 1,000 pictures to 10,000; time grows with their number",
         "pipeline reliability_load",
-        "the vectors are in memory while the index is made: 5 KB a picture with `pixels`; "
+        "`embed` takes 5 KB a picture more (the vectors, for the index), `search` 24 KB; "
         "docs/performance.md and docs/load.md have the figures",
     ),
     Row(
@@ -301,6 +301,6 @@ ROWS = (
         "the clock is set back inside Python only",
     ),
     Row("J4", "Ray makes the same bytes, and listens to this machine only", "ray"),
-    Row("J5", "Days of `view`", "explorer", "24 hours were not run; 25 minutes were"),
+    Row("J5", "Days of `view`", "explorer", "24 hours were not run"),
     Row("J6", "Tests fail where the code is broken", "", "no mutation run of the code itself"),
 )
