@@ -147,7 +147,7 @@ ROWS = (
     ),
     Row(
         "C6",
-        "Pipes, links and devices are never waited on",
+        "Pipes, links and devices are never waited on; a source that goes away costs no picture",
         "images load readers_folder",
         "network shares and FUSE were not tried; a folder of the same disk that is bound below the "
         "source and goes away: its pictures are called unreadable",
