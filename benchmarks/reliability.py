@@ -1,7 +1,7 @@
 """docs/reliability.md: what is promised, row by row, with the figure that its tests reached.
 
-Runs the tests that keep figures at full length (about an hour); `--from FILE` takes figures that
-`pytest --thorough --figures FILE` has written already.
+Runs the tests that keep figures at full length and `reliability_load.py` (about two hours);
+`--from FILE` takes figures that they have written already: `pytest --thorough --figures FILE`.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from common import ROOT, table, write_page
 from reliability_rows import PARTS, ROWS, Row
 
 TESTS = ROOT / "tests"
+HERE = Path(__file__).parent
 
 
 def keepers() -> list[str]:
@@ -35,6 +36,8 @@ def measured() -> list[dict[str, str]]:
         place = Path(folder) / "figures.jsonl"
         command = [sys.executable, "-m", "pytest", "-q", "--thorough", "--figures", str(place)]
         subprocess.run([*command, *keepers()], cwd=ROOT, check=True)
+        load = str(HERE / "reliability_load.py")
+        subprocess.run([sys.executable, load, "--figures", str(place)], cwd=ROOT, check=True)
         return read([place])
 
 
@@ -54,8 +57,8 @@ def cell(row: Row, figures: list[dict[str, str]]) -> list[str]:
     files = {one.stem.removeprefix("test_") for one in tests if one.parts[0] == TESTS.name}
     named = sorted(files | set(row.tests.split()))
     for name in named:
-        if not (TESTS / f"test_{name}.py").exists():
-            raise SystemExit(f"row {row.name} names tests/test_{name}.py, which is not there")
+        if not any(path.exists() for path in (TESTS / f"test_{name}.py", HERE / f"{name}.py")):
+            raise SystemExit(f"row {row.name} names {name}: no such test, no such benchmark")
     said = [one["counted"] + ("" if one["thorough"] else " (short run)") for one in own]
     if not said:
         said = ["tested, not counted" if named else "not tested"]

@@ -44,6 +44,7 @@ SCRIPTS = (
     "growth.py",
     "heads.py",
     "layouts.py",
+    "reliability_load.py",
 )
 
 

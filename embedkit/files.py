@@ -90,7 +90,9 @@ def check_place(path: Path) -> None:
         raise OutputError(f"{path} cannot be written: {above} is a file")
     effective = os.access in os.supports_effective_ids
     if above is not None and not os.access(above, os.W_OK, effective_ids=effective):
-        raise OutputError(f"{path} cannot be written: Permission denied")
+        read_only = os.statvfs(above).f_flag & os.ST_RDONLY
+        reason = os.strerror(errno.EROFS if read_only else errno.EACCES)
+        raise OutputError(f"{path} cannot be written: {reason}")
 
 
 def write_output(path: Path, data: bytes) -> Path:

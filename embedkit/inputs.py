@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from embedkit.errors import FetchError, InputError, UnreadableImageError
 from embedkit.fetch import fetch, is_address
 from embedkit.images import array_pixels, decode, read_bytes, rgb_image, strict_pillow
-from embedkit.items import Unreadable
+from embedkit.items import Unreadable, name_of_path
 from embedkit.readers.walk import walk
 from embedkit.vectors import Pixels
 
@@ -35,11 +35,13 @@ def read_inputs(
         if isinstance(one, str | Path) and not _is_web(one) and Path(one).is_dir():
             found = walk(Path(one)).images
             if not found:
-                yield str(one), Unreadable(str(one), "a folder without images")
+                name = name_of_path(str(one))
+                yield name, Unreadable(name, "a folder without images")
             for path in found:
-                yield _read(str(Path(one) / path), Path(one) / path, max_pixels)
+                yield _read(name_of_path(str(Path(one) / path)), Path(one) / path, max_pixels)
         else:
-            name = str(one) if isinstance(one, str | Path) else f"picture {place + 1}"
+            is_path = isinstance(one, str | Path)
+            name = name_of_path(str(one)) if is_path else f"picture {place + 1}"
             yield _read(name, one, max_pixels)
 
 

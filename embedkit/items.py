@@ -228,15 +228,20 @@ def id_of_path(relative: str) -> str:
     doubled, so that `path_of_id` finds the file again. It hangs on the bytes of the file's name
     alone, not on what this machine's language takes them for.
     """
-    name = relative.replace(os.sep, "/")
+    return name_of_path(relative.replace(os.sep, "/").replace("\\", "\\\\"))
+
+
+def name_of_path(path: str) -> str:
+    r"""Return how a picture is called that is in no store: its path, on one line of harmless text.
+
+    What would be none becomes `\xNN`, as in ids.
+    """
     with suppress(UnicodeEncodeError):  # a table's name that this machine cannot give a file
-        name = os.fsencode(name).decode(*RAW)
-    return "".join(map(_harmless, name))
+        path = os.fsencode(path).decode(*RAW)
+    return "".join(map(_harmless, path))
 
 
 def _harmless(character: str) -> str:
-    if character == "\\":
-        return "\\\\"
     if unicodedata.category(character) in ("Cc", "Cs") or character in _MISLEADING:
         return "".join(f"\\x{byte:02x}" for byte in character.encode(*RAW))
     return character

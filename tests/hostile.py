@@ -41,6 +41,8 @@ NAMES = {
 def make_hostile(root: Path, per: int = 3) -> list[str]:
     """Draw a picture under each name, in folders whose names are no better, beside plain ones.
 
+    Names next to each other are copies.
+
     Returns:
         the paths, relative to `root`.
     """
@@ -55,15 +57,18 @@ def make_hostile(root: Path, per: int = 3) -> list[str]:
             paths.append(os.fsdecode(split + b"/" + class_ + b"/" + name))
             path = root / paths[-1]
             path.parent.mkdir(parents=True, exist_ok=True)
-            generator = np.random.default_rng([number, place])
+            generator = np.random.default_rng([number // 2, place])
             pixels = generator.integers(0, 128, (16, 16, 3)) + 100 * place
             Image.fromarray(pixels.astype(np.uint8)).save(path)
     return paths
 
 
-def called(*arguments: object) -> tuple[int, str, str]:
-    """Run a command in this process; return its status and what it said."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+def called(*arguments: object, encoding: str = "utf-8") -> tuple[int, str, str]:
+    """Run a command in this process, its streams of an encoding; return its status and words."""
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2)]
+    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
         status = main([str(one) for one in arguments])
-    return status, out.getvalue(), err.getvalue()
+    for stream in streams:
+        stream.flush()
+    out, err = (stream.buffer.getvalue().decode(encoding) for stream in streams)
+    return status, out, err

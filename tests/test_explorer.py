@@ -3,14 +3,17 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 import tracemalloc
 from collections import Counter
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,6 +40,8 @@ from embedkit.pipeline import embed
 from embedkit.store import Store
 
 CHECKS = ["twins", "labels", "quality"]
+SOAK = 25  # minutes
+A_SECOND = 8  # turns
 
 
 @pytest.fixture(scope="module")
@@ -740,8 +745,42 @@ def test_memory_does_not_grow_with_requests(client):
 # ---- the commands
 
 
-def test_the_command_prints_an_address_that_works_and_ends_on_interrupt(place):
-    command = [sys.executable, "-m", "embedkit_cli", "view", str(place / "store"), "-b", "mtcnn"]
+@dataclass(frozen=True)
+class Held:
+    """What a process holds, as the kernel counts it: MiB of memory, open files, threads."""
+
+    memory: float
+    files: int
+    threads: int
+
+    def __str__(self):
+        return f"{self.memory:.0f} MiB, {self.files} open files, {self.threads} threads"
+
+
+def held(pid):
+    of = Path(f"/proc/{pid}")
+    pages = int((of / "statm").read_text().split()[1])
+    counts = [len(list((of / name).iterdir())) for name in ("fd", "task")]
+    return Held(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, *counts)
+
+
+def asked(client, turn):
+    """Ask what a page asks in one turn, seldom also what costs much; return the requests."""
+    n = client.get("pictures", offset=turn % 100)[1]["total"]
+    sent = [client.send("GET", f"{client.at}picture/{turn % n}"), client.get(f"near/{turn % n}")]
+    sent += [client.get("finding/twins"), client.send("GET", "/")]
+    if turn % 20 == 1:
+        sent += [client.post("like", PNG), client.tick("twins", 0, ("real", None)[turn % 40 > 1])]
+    if turn % 200 == 0:
+        sent += [client.wait_for(f"card/{turn % n}"), client.wait_for("map")]
+    assert {one[0] for one in sent} == {200}
+    return 1 + len(sent)
+
+
+def test_the_command_answers_for_long_and_ends_on_interrupt(place, tmp_path, thorough, figure):
+    store = shutil.copytree(place / "store", tmp_path / "store")
+    minutes, warm, turns = (SOAK, 400, 10**9) if thorough else (1, 10, 20)
+    command = [sys.executable, "-m", "embedkit_cli", "view", str(store), "-b", "mtcnn"]
     process = subprocess.Popen(
         [*command, "--no-browser", "--json"],
         stdout=subprocess.PIPE,
@@ -755,7 +794,17 @@ def test_the_command_prints_an_address_that_works_and_ends_on_interrupt(place):
         lines = list(takewhile(lambda line: line != "}\n", every))
         document = json.loads("".join([*lines, "}"]))
         assert document["schema"] == "embedkit.view/1"
-        assert Client(SimpleNamespace(**document)).get("pictures")[0] == 200
+        client = Client(SimpleNamespace(**document))
+        for turn in range(not thorough, warm):  # until all is there that is made once
+            asked(client, turn)
+        first, requests, start = held(process.pid), 0, time.monotonic()
+        for turn in range(warm + 1, warm + turns):
+            requests += asked(client, turn)
+            passed = time.monotonic() - start
+            if passed > 60 * minutes:
+                break
+            time.sleep(max(0, (turn - warm) / A_SECOND - passed) if thorough else 0)
+        last = held(process.pid)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     finally:
@@ -764,6 +813,10 @@ def test_the_command_prints_an_address_that_works_and_ends_on_interrupt(place):
     assert out == ""
     assert "Ctrl-C" in err
     assert "Traceback" not in err
+    assert last.memory - first.memory < 16
+    assert last.files <= first.files + 2  # connections that are being closed
+    assert last.threads <= first.threads
+    figure("J5", f"{requests} requests in {passed / 60:.0f} minutes: {first} before, {last} after")
 
 
 def test_the_command_says_in_one_line_what_is_wrong(place, served, capsys):

@@ -1,6 +1,7 @@
 """The program: its commands, and how errors become one line and an exit status."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from typing import Annotated
 import typer
 
 import embedkit
-from embedkit.errors import EmbedkitError
+from embedkit.errors import EmbedkitError, InputError
 from embedkit_cli import (
     audits,
     console,
@@ -102,6 +103,12 @@ def embedkit_(
     Options can also come from embedkit.toml ([embed] backbone = "pixels") and from variables
     (EMBEDKIT_BACKBONE=pixels); the command line goes first, then the variables, then the file.
     """
+    try:
+        Path.cwd()
+    except OSError as error:  # the libraries of torch end the process there
+        raise InputError(
+            f"the working folder is gone ({error.strerror}); change to one that is there"
+        ) from None
     context.default_map = settings.defaults(context.command)
 
 
@@ -126,7 +133,8 @@ def main(arguments: list[str] | None = None) -> int:
         if console.json_wanted() or show is None:
             status = console.fail(error.format_message(), error.exit_code)
         else:
-            show()
+            with suppress(OSError):  # that nobody can hear it changes no status
+                show()
             status = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         status = INTERRUPTED
@@ -144,7 +152,8 @@ def main(arguments: list[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = console.fail(f"the output cannot be written: {reason}", 3)
     except Exception:  # noqa: BLE001 (the last line of defence: never status 1, which is a gate's)
-        traceback.print_exc()
+        with suppress(OSError):
+            traceback.print_exc()
         status = console.fail("embedkit itself failed; the lines above say where", 3)
     return status
 
@@ -164,11 +173,17 @@ def program() -> None:
 
 
 def _open_streams() -> None:
-    """Give a program that was started without its standard streams some that lead nowhere."""
+    """Give a program that was started without its standard streams some that lead nowhere.
+
+    What a stream of another encoding than UTF-8 cannot say is written as its number.
+    """
     if sys.stdout is None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (as long as the program)
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +65,7 @@ def show(text: str, document: dict[str, Any], *, commands: bool = False) -> None
         commands: whether lines may be commands of GitHub's log.
     """
     if _state.json_wanted:
-        # NaN is no JSON, and a name that is no Unicode must not end a long run.
-        _write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+        _write(_json(document))
     else:
         _write((_plain if commands else _harmless)(text) + "\n" if text else "")
     sys.stdout.flush()
@@ -84,17 +83,32 @@ def _write(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _json(document: dict[str, Any]) -> str:
+    r"""Return JSON that every parser takes: a byte that is no UTF-8 is `\xNN`, as in ids."""
+    # Python writes such a byte as half of a pair; a whole pair, or \\udc80 as text, stays.
+    text = json.dumps(document, indent=1, allow_nan=False)
+    escape = r"\\\\|\\ud[89ab]\w\w\\ud[c-f]\w\w|\\udc([89a-f]\w)"
+    return re.sub(escape, lambda one: rf"\\x{one[1]}" if one[1] else one[0], text) + "\n"
+
+
 def line(text: str) -> None:
     """Print a part of a result that comes bit by bit."""
-    sys.stdout.write(_harmless(text) + "\n")
-    sys.stdout.flush()
+    _write(_harmless(text) + "\n")
 
 
 def say(text: str, *, always: bool = False) -> None:
     """Tell the user something that is no result; where no talk is wanted, only if it must be."""
     if always or not _state.quiet:
-        sys.stderr.write(_harmless(text) + "\n")
+        _talk(_harmless(text) + "\n")
+
+
+def _talk(text: str) -> None:
+    """Write to stderr; that nobody can hear it changes nothing, least of all a status."""
+    try:
+        sys.stderr.write(text)
         sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _harmless(text: str) -> str:
@@ -113,10 +127,11 @@ def _plain(text: str) -> str:
 
 def fail(message: str, status: int) -> int:
     """Print an error as one line (as JSON too where that is wanted) and return the status."""
-    sys.stderr.write(_harmless(f"Error: {message}\n"))
+    _talk(_harmless(f"Error: {message}\n"))
     if _state.json_wanted:
         document = {"schema": "embedkit.error/1", "exit_code": status, "error": message}
-        sys.stdout.write(json.dumps(document, indent=1) + "\n")
+        with suppress(OSError):  # the status says it too
+            _write(_json(document))
     return status
 
 
@@ -154,8 +169,7 @@ class _Lines:
             line += f", {rate:.0f}/s"
             line += f", {(now.total - now.done) / rate:.0f} s left" if rate else ""
         line += f", {now.unreadable} unreadable" if now.unreadable else ""
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+        _talk(f"{line}\n")
 
 
 @contextmanager

@@ -64,10 +64,13 @@ def finetune(
         embedkit finetune indexes/faces --without-leaks -o scratch/
         embedkit finetune indexes/faces --network torchvision:resnet18 --unfreeze last --size 96
     """
+    from embedkit.files import check_place
     from embedkit.finetuning import finetune as run
     from embedkit.reports import finetunings
     from embedkit.store import Store
 
+    opened = Store.open(store)
+    check_place((output or store) / finetunings.RECORD)
     folder, files = Path(), list[Path]()
 
     def keep(result: "Finetuned") -> None:
@@ -78,7 +81,7 @@ def finetune(
 
     with console.progress() as update:
         result = run(
-            Store.open(store),
+            opened,
             network=network,
             unfreeze=unfreeze,
             label=label,

@@ -33,10 +33,11 @@ def split(
     """
     from embedkit.audits import relatives
     from embedkit.audits.remedies import plan_split, split_manifest
-    from embedkit.files import write_output
+    from embedkit.files import check_place, write_output
     from embedkit.reports import audits
     from embedkit.store import Store
 
+    check_place(output)
     opened = Store.open(store)
     twins, people = relatives(opened, label=label, backbone=backbone, seed=seed)
     siblings = None if isinstance(people, str) else people
@@ -83,10 +84,11 @@ def clean(
     from embedkit.audits.labels import Labels, check_labels
     from embedkit.audits.quality import check_quality
     from embedkit.audits.remedies import advice_csv, advise
-    from embedkit.files import write_output
+    from embedkit.files import check_place, write_output
     from embedkit.reports import audits
     from embedkit.store import Store
 
+    check_place(output)
     opened = Store.open(store)
     twins, people = relatives(opened, label=label, backbone=backbone, seed=seed)
     siblings = None if isinstance(people, str) else people

@@ -23,10 +23,12 @@ from embedkit.audits.siblings import Siblings, find_siblings
 from embedkit.audits.twins import Twins, find_twins
 from embedkit.audits.views import Views, look_at_views
 from embedkit.engines import Engine
+from embedkit.files import check_place
 from embedkit.heads.training import held_out_split
 from embedkit.pipeline.progress import OnProgress
 from embedkit.statistics import Estimate
 from embedkit.store import Store
+from embedkit.store.schema import LOCK
 from embedkit.vectors import IntArray
 
 
@@ -76,8 +78,10 @@ class Run:
     reported: list[tuple[str, Estimate]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        """Refuse an unknown column before any work."""
+        """Refuse an unknown column, and views of a store that cannot hold them, before any work."""
         self.store.items.label_column(self.label)
+        if self.views:
+            check_place(self.store.path / LOCK)
 
     @cached_property
     def split(self) -> str | None:

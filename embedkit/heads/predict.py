@@ -12,7 +12,7 @@ from embedkit.errors import EmbedkitError, UnreadableImageError
 from embedkit.heads.head import Head, Training
 from embedkit.images import unprepared
 from embedkit.inputs import Input, read_input, read_inputs
-from embedkit.items import Unreadable
+from embedkit.items import Unreadable, name_of_path
 from embedkit.results import Result
 from embedkit.store import Neighbour
 from embedkit.store.outsiders import made_for_people, refuse_outsiders
@@ -131,7 +131,8 @@ def predict_each(
 
 def predict_one(head: Head, one: Input, *, k: int = 5) -> Prediction:
     """Classify one picture; see `Head.predict`."""
-    name = str(one) if isinstance(one, str) or hasattr(one, "__fspath__") else "picture"
+    is_path = isinstance(one, str) or hasattr(one, "__fspath__")
+    name = name_of_path(str(one)) if is_path else "picture"
     backbone = _for_outsiders(head)
     return classify(head, [name], embed_input(backbone, one), shown(backbone, k))[0]
 

@@ -62,7 +62,7 @@ class Run:
         self._asked = asked
         self._say = say
         self._max_pixels = max_pixels
-        self._there = Source(items.root)
+        self._there = Source(items.root, items.ids)
         self._loaded: dict[str, LoadedBackbone] = {}
         self._sampled: list[Pixels] | None = None
         self._reporter = Reporter(listener)

@@ -6,8 +6,10 @@ take them out of a store, and one with another folder in the store's place would
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 
 from embedkit.errors import InputError, SourceGoneError
 from embedkit.items import path_of_id
@@ -51,36 +53,47 @@ class Witness:
 
 
 class Source:
-    """The folder of the pictures: is it still the one that it was when the run began?
+    """The folder of the pictures, and other disks below it: are they still there as at the start?
 
     Without it a disk that is taken away in the middle of a run would have every picture after that
     listed as unreadable, and those that the store has taken out of it.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._identity = None if is_url(root) else _identity(root)
+    def __init__(self, root: Path, ids: Iterable[str]) -> None:
+        """Look at a folder of each disk that holds pictures, and at the root.
+
+        Args:
+            root: of the pictures.
+            ids: of them.
+        """
+        self._disks: dict[int, tuple[Path, tuple[int, int]]] = {}
+        if not is_url(root):
+            for above in ("", *sorted({id_.rpartition("/")[0] for id_ in ids})):
+                folder = root / path_of_id(above)
+                with suppress(OSError):
+                    status = folder.stat()
+                    if S_ISDIR(status.st_mode):  # and no shard
+                        self._disks.setdefault(status.st_dev, (folder, _identity(status)))
 
     def check(self) -> None:
-        """Look at it; called where a picture could not be read.
+        """Look at them; called where a picture could not be read.
 
         Raises:
-            SourceGoneError: it is gone, or another folder is in its place.
+            SourceGoneError: one is gone, or another folder is in its place.
         """
-        if self._identity is not None and _identity(self._root) != self._identity:
-            raise SourceGoneError(
-                f"{self._root} went away while it was being read. What was embedded before is "
-                "safe; run the same command again once it is back"
-            )
+        for folder, before in self._disks.values():
+            now = None
+            with suppress(OSError), os.scandir(folder) as entries:
+                next(entries, None)  # a disk that is gone may still be in the cache
+                now = _identity(folder.stat())
+            if now != before:
+                raise SourceGoneError(
+                    f"{folder} went away while it was being read. What was embedded before is "
+                    "safe; run the same command again once it is back"
+                )
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        status = folder.stat()
-        with os.scandir(folder) as entries:  # a disk that is gone may still be in the cache
-            next(entries, None)
-    except OSError:
-        return None
+def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 

@@ -77,11 +77,16 @@ def read_folder(
         shards = [one for one in found.other if is_shard(one)]
         if shards:
             if layout is not None:
-                raise InputError(f"--layout is for folders of images, but {root} holds {shards[0]}")
+                name = id_of_path(shards[0])
+                raise InputError(f"--layout is for folders of images, but {root} holds {name}")
             return read_shards(root, shards, label=label, split=split, group=group)
         raise InputError(
             f"{root} holds no image"
-            + (f" ({len(found.other)} other files, e.g. {found.other[0]})" if found.other else "")
+            + (
+                f" ({len(found.other)} other files, e.g. {id_of_path(found.other[0])})"
+                if found.other
+                else ""
+            )
         )
     metadata = [
         read_columns(root / path, root, (root / path).parent, label=label, split=split, group=group)
@@ -147,7 +152,7 @@ def _choose(
         raise LayoutError(
             f"{root} can be read in {len(readings)} ways; choose one:\n" + "\n".join(lines)
         )
-    outside = "/".join(folders[0][:depth])
+    outside = id_of_path("/".join(folders[0][:depth]))
     return readings[0], [f"read from inside {outside}/"] if depth else []
 
 
@@ -225,8 +230,9 @@ def _remarks(reading: Reading, other: list[str]) -> list[str]:
         notes.append(f"classes {' and '.join(map(repr, spellings))} differ only in case")
     tables = [path for path in other if Path(path).suffix.lower() in MANIFEST_SUFFIXES]
     if tables:
-        notes.append(f"{tables[0]} was not read; if it lists the images, give it as the source")
+        name = id_of_path(tables[0])
+        notes.append(f"{name} was not read; if it lists the images, give it as the source")
     if other:
-        shown = ", ".join(other[:3]) + (", …" if len(other) > 3 else "")
+        shown = ", ".join(map(id_of_path, other[:3])) + (", …" if len(other) > 3 else "")
         notes.append(f"{len(other)} other files left out: {shown}")
     return notes

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embedkit.images import SUFFIXES, sniff
+from embedkit.items import id_of_path
 from embedkit.remote import is_url, list_url, url_of
 
 JUNK_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information"})
@@ -49,14 +50,17 @@ def walk(root: Path) -> Walk:
         try:
             status = (root / link).stat()
         except OSError as error:
-            found.notes.append(f"link {link} could not be followed: {error.strerror}")
+            said = error.strerror
+            found.notes.append(f"link {id_of_path(link)} could not be followed: {said}")
             continue
         known = seen.get((status.st_dev, status.st_ino))
         if known is None:
             _read(root, link, seen, links, found)
         else:
-            target = f"{known}/" if known else "the whole folder"
-            found.notes.append(f"{link} is a link to {target} and was not read a second time")
+            target = f"{id_of_path(known)}/" if known else "the whole folder"
+            found.notes.append(
+                f"{id_of_path(link)} is a link to {target} and was not read a second time"
+            )
     found.images.sort()
     found.other.sort()
     return found
@@ -96,10 +100,12 @@ def _read(
             with os.scandir(folder) as entries:
                 inside = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            found.notes.append(f"folder {relative or '.'} could not be read: {error.strerror}")
+            name = id_of_path(relative) or "."
+            found.notes.append(f"folder {name} could not be read: {error.strerror}")
             continue
         if relative and any(entry.name in STORE_FILES for entry in inside):
-            found.notes.append(f"folder {relative} is a store of embedkit and was not read")
+            name = id_of_path(relative)
+            found.notes.append(f"folder {name} is a store of embedkit and was not read")
             continue
         for entry in inside:
             path = f"{relative}/{entry.name}" if relative else entry.name

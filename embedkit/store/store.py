@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 
 import numpy as np
 import pyarrow as pa
@@ -44,7 +45,8 @@ from embedkit.vectors import FloatArray, check_unit_rows
 
 READ_TRIES = 20
 HASHES = ("sha256", "pixel_sha256")  # columns that tell pictures apart
-HELD = 128  # shards mapped at once; each keeps a file open
+HELD = 128  # shards mapped at once, at most; each keeps a file open
+OF_FILES = 8  # the part of the files that a process may have open; a store may have several spaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class Space:
             return rows
 
         few = 4 * self.record.n * self.record.dimension <= READ
-        held = lru_cache(HELD)(self.shard if few else mapped)
+        held = lru_cache(_held())(self.shard if few else mapped)
         return Rows(held, [shard.n for shard in self.record.shards], self.record.dimension)
 
     @property
@@ -230,6 +232,12 @@ class Space:
                         "opened; run it again"
                     ) from None
             raise
+
+
+def _held() -> int:
+    """Return how many shards are mapped at once."""
+    most, _ = getrlimit(RLIMIT_NOFILE)
+    return HELD if most == RLIM_INFINITY else max(1, min(HELD, most // OF_FILES))
 
 
 class Store(Result):

@@ -1,11 +1,11 @@
 """Frames of whatever is given: a picture is one, a video file many, a folder those of its files."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embedkit.inputs import Input, read_inputs
-from embedkit.items import Unreadable
+from embedkit.items import Unreadable, name_of_path
 from embedkit.readers.walk import walk
 from embedkit.vectors import Pixels
 from embedkit.videos.files import is_video, video_stills
@@ -52,23 +52,21 @@ def read_frames(
             videos = [name for name in found.other if is_video(Path(one) / name)]
             names = sorted([*found.images, *videos])
             if not names:
-                yield Unreadable(str(one), "a folder without pictures and videos")
+                yield Unreadable(name_of_path(str(one)), "a folder without pictures and videos")
             for name in names:
-                yield from _read(Path(one) / name, name, str(Path(one) / name), max_pixels)
+                yield from _read(Path(one) / name, name, max_pixels)
         elif isinstance(one, str | Path):
-            yield from _read(one, Path(one).name, str(one), max_pixels)
+            yield from _read(one, Path(one).name, max_pixels)
         else:
-            name = f"picture {place + 1}"
-            yield from _read(one, name, name, max_pixels)
+            yield from _read(one, f"picture {place + 1}", max_pixels)
 
 
-def _read(
-    one: Input, within: str, source: str, max_pixels: int | None
-) -> Iterator[Frame | Unreadable]:
+def _read(one: Input, within: str, max_pixels: int | None) -> Iterator[Frame | Unreadable]:
+    source = name_of_path(str(one)) if isinstance(one, str | Path) else within
     if isinstance(one, str | Path) and is_video(Path(one)):
         for still in video_stills(Path(one)):
             if isinstance(still, Unreadable):
-                yield still
+                yield replace(still, id=source)
             else:
                 yield Frame(source, within, still.pixels, still.number, still.seconds)
         return
