@@ -121,8 +121,8 @@ A decoder takes {start[0]:.2f} s of CPU and {start[1]:.2f} s by the clock to sta
 
 So what threads decode without ever having hung stays in threads: JPEG, PNG, WebP, GIF, BMP and PPM
 of up to {pictures.INSIDE_BYTES // 2**20} MiB, a JPEG of up to
-{pictures.INSIDE_PIXELS // 10**6} million pixels times scans. The rest, and every TIFF, AVIF and JPEG 2000, goes to a process that is ended
-after 30 seconds of processor time, and can take 2 GiB.
+{pictures.INSIDE_PIXELS // 10**6} million pixels times scans. The rest, and every TIFF, AVIF and
+JPEG 2000, goes to a process that is ended after 30 seconds of processor time, and can take 2 GiB.
 """,
     )
 
