@@ -112,8 +112,9 @@ def test_what_is_named_and_not_there_is_an_error(tmp_path):
         find(source, tmp_path / "nowhere")
     with pytest.raises(InputError, match=re.escape("holds none of w.pth")):
         find(source, tmp_path)
-    with pytest.raises(WeightsError, match="are not on this machine"):
-        needed(source, Options(), "mine")
+    missing = pytest.raises(WeightsError, match="are not on this machine")
+    with missing, needed(source, Options(), "mine"):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,8 @@ def test_a_download_arrives_whole_and_can_be_loaded(server, state, tmp_path):
     answer["body"] = stream.getvalue()
     source = published(url, answer["body"], tmp_path / "cache")
     path = download(source, tmp_path / "cache/w.pth")
-    assert needed(source, Options(), "mine") == path
+    with needed(source, Options(), "mine") as held:
+        assert held.path == path
     assert load_backbone(SMALL, weights=path).card.dimension == 512
     assert [one.name for one in path.parent.iterdir()] == ["w.pth"]
 

@@ -14,6 +14,7 @@ from pyarrow import json as arrow_json
 
 from embedkit.cells import GUARD, bare
 from embedkit.errors import InputError
+from embedkit.files import open_plain
 from embedkit.items import FACTS, GIVEN, ItemTable, Unreadable, id_of_path, item_table, path_of_id
 from embedkit.readers.splits import canonical_split
 from embedkit.remote import is_url
@@ -193,6 +194,7 @@ def read_table(manifest: Path) -> pa.Table:
         InputError: it cannot be read, or has two columns of one name.
     """
     try:
+        open_plain(manifest).close()  # a pipe would be waited for
         match manifest.suffix.lower():
             case ".parquet":
                 table = parquet.read_table(manifest, use_threads=False, pre_buffer=False)

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from embedkit.files import open_plain
 from embedkit.items import path_of_id
 from embedkit.store.schema import parquet_table
 from embedkit.store.store import Store
@@ -124,7 +125,7 @@ def search_files(folder: Path, traces: Sequence[Trace]) -> tuple[dict[str, set[s
 
 def traces_in(path: Path, traces: Sequence[Trace]) -> tuple[set[str], int]:
     """Return which traces a file holds, and how many bytes it has."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         size = os.fstat(file.fileno()).st_size
         if not size:
             return set(), 0
