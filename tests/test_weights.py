@@ -92,6 +92,31 @@ def test_weights_that_are_not_finite_are_refused(state, tmp_path):
         load_backbone(SMALL, weights=tmp_path / "w.pth")
 
 
+@pytest.mark.parametrize("how", ["replaced", "written to", "removed"])
+def test_weights_that_change_between_check_and_load_are_refused(
+    state, tmp_path, monkeypatch, how, figure
+):
+    """Their libraries read them by name: another file may have got that name meanwhile."""
+    path, other = tmp_path / "w.pth", tmp_path / "other.pth"
+    torch.save(state, path)
+    torch.save({key: value + 1 for key, value in state.items()}, other)
+
+    def swapped(given):
+        if how == "replaced":
+            other.replace(given)
+        elif how == "written to":
+            given.write_bytes(other.read_bytes())
+        loaded = read_state(given)
+        if how == "removed":
+            given.unlink()
+        return loaded
+
+    monkeypatch.setattr("embedkit.backbones.torchvision_models.read_state", swapped)
+    with pytest.raises(WeightsError, match=r"w\.pth (changed while|cannot be read)"):
+        load_backbone(SMALL, weights=path)
+    figure("D1", f"weights {how} between their check and their load: refused")
+
+
 def test_nothing_that_is_in_a_file_of_weights_is_run(tmp_path):
     class Evil:
         def __reduce__(self):
