@@ -1,4 +1,4 @@
-"""A pipe, a device or a folder in the place of a file: refused in one line, and never waited for."""
+"""A pipe, a device or a folder in the place of a file: refused in one line, not waited for."""
 
 import os
 import shutil
@@ -117,6 +117,6 @@ def test_the_description_of_a_network_is_not_waited_for(here, capsys):
     for other in OTHERS:
         put(here / "n.json", other)
         with ended_if_it_hangs():
-            assert main("embed faces -b onnx:n.onnx -o new".split()) == 2
+            assert main(["embed", "faces", "-b", "onnx:n.onnx", "-o", "new"]) == 2
         assert "n.json cannot be read" in capsys.readouterr().err
         (here / "n.json").rmdir() if other == "folder" else (here / "n.json").unlink()
