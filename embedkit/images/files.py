@@ -47,6 +47,8 @@ def read_bytes(path: Path) -> bytes:
         return _read_member(shard, path)
     except OSError as error:
         raise _refused(path, error) from None
+    except ValueError:  # a zero byte in it
+        raise UnreadableImageError("a name that no file can have") from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
