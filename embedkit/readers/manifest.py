@@ -206,7 +206,7 @@ def read_table(manifest: Path) -> pa.Table:
             case _:
                 table = _read_csv(manifest)
     except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = str(error).split("\n", 1)[0]
+        reason = getattr(error, "strerror", None) or str(error).split("\n", 1)[0]
         raise InputError(f"{manifest} cannot be read as a table: {reason}") from None
     table = table.rename_columns([name.strip() for name in table.column_names])
     if len(set(table.column_names)) < len(table.column_names):
