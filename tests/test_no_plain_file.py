@@ -68,6 +68,8 @@ FOLDERS = {name for name in ENTRIES if name.startswith(("metadata", "packed"))} 
     "weights",
 }
 
+SLOW = {"weights", "causes", "predictions"}  # what they have to load or train before they read it
+
 
 @contextmanager
 def ended_if_it_hangs():
@@ -93,23 +95,32 @@ def put(path, other):
         path.symlink_to("/dev/null" if other == "device" else "/dev/zero")
 
 
-@pytest.mark.parametrize("entry", ENTRIES)
-def test_what_is_no_file_is_refused_in_one_line(entry, here, capsys, figure):
-    name, command = ENTRIES[entry]
-    path = here / name
-    for other in OTHERS:
-        if other == "folder" and entry in FOLDERS:
-            continue
-        put(path, other)
-        with ended_if_it_hangs():
-            status = main(command.split())
-        said = capsys.readouterr().err
-        assert status in (2, 3), (other, said)
-        shown = (path.name, str(path.resolve()))  # a link is one of the two
-        assert any(one in said.splitlines()[-1] for one in shown), (other, said)
-        assert "Traceback" not in said
-        path.rmdir() if other == "folder" else path.unlink()
-    figure("C6", f"a pipe, a device and a folder in the place of {name}: refused in one line")
+def test_what_is_no_file_is_refused_in_one_line(here, capsys, thorough, figure):
+    refused, tried = 0, [one for one in ENTRIES if thorough or one not in SLOW]
+    for entry in tried:
+        name, command = ENTRIES[entry]
+        path = here / name
+        whole = path.read_bytes() if path.exists() else None
+        for other in OTHERS:
+            if other == "folder" and entry in FOLDERS:
+                continue
+            put(path, other)
+            with ended_if_it_hangs():
+                status = main(command.split())
+            said = capsys.readouterr().err
+            assert status in (2, 3), (entry, other, said)
+            shown = (path.name, str(path.resolve()))  # a link is one of the two
+            assert any(one in said.splitlines()[-1] for one in shown), (entry, other, said)
+            assert "Traceback" not in said
+            path.rmdir() if other == "folder" else path.unlink()
+            refused += 1
+        if whole is not None:
+            path.write_bytes(whole)
+    figure(
+        "C6",
+        f"a pipe, a device and a folder in the place of each of {len(tried)} files that commands "
+        f"are given: {refused} of {refused} refused in one line, 0 waited for",
+    )
 
 
 def test_the_description_of_a_network_is_not_waited_for(here, capsys):
