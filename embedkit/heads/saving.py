@@ -176,7 +176,7 @@ def _record_and_arrays(data: bytes, path: Path) -> tuple[dict[str, Any], Arrays]
     if not fits:
         raise HeadError(f"{path} is damaged: its checksum does not fit")
     if not sense:
-        raise HeadError(f"{path} contradicts itself, and is no head of embedkit; train it again")
+        raise HeadError(f"{path} is damaged: what is in it does not go together; train it again")
     return record, arrays
 
 
