@@ -18,8 +18,7 @@ import numpy as np
 from common import data_folder, table, write_page
 from PIL import Image
 
-from embedkit import images
-from embedkit.images import decode, strict_pillow
+from embedkit.images import decode, pictures, strict_pillow
 
 N, RUN, THREADS = 3_000, 100, 2
 
@@ -30,7 +29,7 @@ def cpu_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def pictures(data: Path) -> list[bytes]:
+def read(data: Path) -> list[bytes]:
     """Return pictures of all sets, mixed."""
     paths = sorted(p for p in data.rglob("*") if p.suffix in (".jpg", ".png") and p.is_file())
     order = np.random.default_rng(0).permutation(len(paths))[:N]
@@ -48,17 +47,17 @@ def as_tiff(data: bytes) -> bytes:
 @contextmanager
 def everything_outside() -> Iterator[None]:
     """Send what threads would decode to processes too."""
-    before = images.INSIDE_BYTES
-    images.INSIDE_BYTES = 0
+    before = pictures.INSIDE_BYTES
+    pictures.INSIDE_BYTES = 0
     try:
         yield
     finally:
-        images.INSIDE_BYTES = before
+        pictures.INSIDE_BYTES = before
 
 
 def measured(pool: ThreadPoolExecutor, run: list[bytes]) -> tuple[float, float]:
     """Return CPU and wall milliseconds a picture; no decoder is started or ended meanwhile."""
-    decoders = images.DECODERS.processes()
+    decoders = pictures.DECODERS.processes()
     began = time.process_time() + sum(map(cpu_of, decoders)), time.perf_counter()
     list(pool.map(decode, run))
     ended = time.process_time() + sum(map(cpu_of, decoders)), time.perf_counter()
@@ -66,7 +65,7 @@ def measured(pool: ThreadPoolExecutor, run: list[bytes]) -> tuple[float, float]:
 
 
 def main() -> None:
-    found = pictures(data_folder())
+    found = read(data_folder())
     sizes = statistics.median(len(one) for one in found)
     runs = [found[start : start + RUN] for start in range(0, len(found), RUN)]
     ways: dict[str, list[tuple[float, float]]] = {"threads": [], "processes": [], "TIFF": []}
@@ -81,10 +80,10 @@ def main() -> None:
             return measured(pool, [as_tiff(one) for one in run])
 
         for _ in range(5):
-            images.DECODERS.close()
+            pictures.DECODERS.close()
             began = time.perf_counter()
             decode(as_tiff(found[0]))
-            (pid,) = images.DECODERS.processes()
+            (pid,) = pictures.DECODERS.processes()
             started.append((cpu_of(pid), time.perf_counter() - began))
         outside(runs[0])  # both are started
         order: list[tuple[str, Callable[[list[bytes]], tuple[float, float]]]] = [
@@ -121,9 +120,9 @@ of the pictures are made here as in `embedkit embed`, the network is not.
 A decoder takes {start[0]:.2f} s of CPU and {start[1]:.2f} s by the clock to start, once.
 
 So what threads decode without ever having hung stays in threads: JPEG, PNG, WebP, GIF, BMP and PPM
-of up to {images.INSIDE_BYTES // 2**20} MiB, a JPEG of up to {images.INSIDE_PIXELS // 10**6} million
-pixels times scans. The rest, and every TIFF, AVIF and JPEG 2000, goes to a process that is ended
-after 30 seconds of processor time, and can take 2 GiB.
+of up to {pictures.INSIDE_BYTES // 2**20} MiB, a JPEG of up to
+{pictures.INSIDE_PIXELS // 10**6} million pixels times scans. The rest, and every TIFF, AVIF and
+JPEG 2000, goes to a process that is ended after 30 seconds of processor time, and can take 2 GiB.
 """,
     )
 

@@ -68,7 +68,8 @@ ROWS = (
         "A5",
         "Every change to a file of a store is found, and the file is named",
         "store mutations",
-        "a head or finding that is gone as a whole leaves no trace; cards beside heads",
+        "a head, finding or answer that is gone as a whole leaves no trace, for that is how one is "
+        "taken away; cards beside heads, which people read and embedkit never does",
     ),
     Row(
         "A6",
@@ -84,8 +85,9 @@ ROWS = (
     Row(
         "A8",
         "A newer store is called newer, an older one opens",
-        "store indexes",
-        "there is one version yet: nothing older was released",
+        "store indexes mutations golden",
+        "one golden store, of the one schema that was released; its approximate index is of this "
+        "version of FAISS",
     ),
     Row("A9", "Vectors of unlike networks never mix", "backbones pipeline merging heads precision"),
     Row(
@@ -131,26 +133,28 @@ ROWS = (
     Row(
         "C2",
         "A decoder that crashes or hangs costs its file",
-        "images",
-        "videos are decoded in the process itself",
+        "images bad_pictures",
+        "videos are decoded in the process itself: a crash of FFmpeg ends the command",
     ),
     Row("C3", "Formats are known by content, from a list", "images"),
     Row(
         "C4",
         "Bombs are refused before they are unpacked; memory is bounded",
         "images",
-        "`--max-pixels` lowers the 64 million pixels and cannot raise them",
+        "`--max-pixels` lowers the 64 million pixels and cannot raise them: audits, reports and "
+        "the explorer read pictures again, and would need the limit too",
     ),
     Row(
         "C5",
         "Pixels are right in every mode and turn",
-        "images",
-        "no golden hashes of pixels; colour profiles are not applied",
+        "images golden",
+        "colour profiles are not applied; decoders of JPEG, WebP, AVIF and JPEG 2000 may round "
+        "otherwise in another version, which gives another hash of pixels",
     ),
     Row(
         "C6",
         "Pipes, links and devices are never waited on; a source that goes away costs no picture",
-        "images load readers_folder",
+        "images load readers_folder no_plain_file",
         "network shares and FUSE were not tried; a folder of the same disk that is bound below the "
         "source and goes away: its pictures are called unreadable",
     ),
@@ -171,8 +175,8 @@ ROWS = (
     Row(
         "C10",
         "Changed, missing and new files are told",
-        "pipeline explorer",
-        "no command lists them without bringing the store up to date",
+        "pipeline explorer changes",
+        "`info --changed` lists files; labels that changed in a table are taken over unlisted",
     ),
     Row(
         "D1",
@@ -190,8 +194,8 @@ ROWS = (
     Row(
         "D4",
         "Heads are numbers and JSON, checked and read back",
-        "heads",
-        "3,000 mutants of a head were not run",
+        "heads head_mutants",
+        "a head that somebody made, with checksums that fit, says what they want",
     ),
     Row("D5", "A head refuses another store's vectors", "heads"),
     Row(

@@ -30,6 +30,7 @@ from embedkit.store.schema import (
 
 FINETUNED = "finetune.json"
 FINETUNED_SCHEMA = "embedkit.finetune/1"
+MOVE = "move it elsewhere, or delete it"
 # What a run that has not ended names in its journal.
 UNFINISHED = ("block-*.parquet", "faces-*.parquet", "vectors-*.npy")
 
@@ -83,6 +84,8 @@ class _Folder:
                 faults.append(f"{path} is no plain file")
             elif self._expected(path):
                 faults += self._of_folder(path)
+            elif path.parent == self._root / HEADS:
+                faults.append(f"{path} is of no head there, and has no {FINETUNED}; {MOVE}")
             else:
                 faults.append(_foreign(path))
         return faults
@@ -132,7 +135,7 @@ class _Folder:
 
 
 def _foreign(path: Path) -> str:
-    return f"{path} is not of this store: nothing in it names that; move it elsewhere, or delete it"
+    return f"{path} is not of this store: nothing in it names that; {MOVE}"
 
 
 def _finetuned_faults(folder: Path) -> list[str]:

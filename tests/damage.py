@@ -251,7 +251,7 @@ def report(
     try:
         faults = deep(root)
         said["found"] = bool(faults)
-        said["named"] = any(str(root / name) in one for one in faults for name in damage.names)
+        said["named"] = any(_names(one, root / name) for one in faults for name in damage.names)
         said["faults"] = faults[:3]
         said["lines"] = all("\n" not in one for one in faults)
         found = seen(root, names)
@@ -262,6 +262,11 @@ def report(
     damage.mend()
     said["silent"] = silent(expected, found)
     return said
+
+
+def _names(fault: str, path: Path) -> bool:
+    """Say whether a line names a file, in full or by its folder and its name in it."""
+    return str(path) in fault or (str(path.parent) in fault and path.name in fault)
 
 
 def main() -> None:

@@ -29,7 +29,8 @@ from embedkit.backbones.pixels import PixelStatistics
 from embedkit.backbones.preprocessing import Preprocessing
 from embedkit.decoders import Decoders
 from embedkit.errors import InputError, UnreadableImageError
-from embedkit.images import decode, read_bytes, strict_pillow
+from embedkit.images import decode, decoding, read_bytes, strict_pillow
+from embedkit.images.pictures import DECODERS
 from embedkit.inputs import read_inputs
 from embedkit.items import Unreadable, path_of_id
 from embedkit.pipeline import embed
@@ -149,11 +150,11 @@ def test_a_decoder_ends_with_the_process_that_started_it():
     code = (
         "import io, os\n"
         "from PIL import Image\n"
-        "from embedkit import images\n"
+        "from embedkit.images.pictures import DECODERS, decode\n"
         "stream = io.BytesIO()\n"
         "Image.new('RGB', (9, 9)).save(stream, 'TIFF')\n"
-        "images.decode(stream.getvalue())\n"
-        "print(*images.DECODERS.processes(), flush=True)\n"
+        "decode(stream.getvalue())\n"
+        "print(*DECODERS.processes(), flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -284,21 +285,21 @@ def test_no_damaged_file_does_more_than_become_pixels_or_a_reason(thorough, figu
     n = 20_000 if thorough else 1_000
     generator = np.random.default_rng(9)
     seeds = [made(kind, number) for kind in FUZZED for number in range(4)]
-    images.DECODERS.close()
+    DECODERS.close()
     counted, kinds = collections.Counter(), collections.Counter()
     slowest = 0.0
     for _ in range(n):
         data = mutated(seeds[generator.integers(len(seeds))], generator)
-        pids = images.DECODERS.processes()
+        pids = DECODERS.processes()
         began = time.process_time() + sum(map(cpu_of, pids))
         reason = outcome(data)
-        if pids == images.DECODERS.processes():  # else one was started, or has ended
+        if pids == DECODERS.processes():  # else one was started, or has ended
             slowest = max(slowest, time.process_time() + sum(map(cpu_of, pids)) - began)
         counted["named" if reason else "decoded"] += 1
         kinds[kind_of(reason)] += 1
     assert min(counted.values()) > n / 20
     assert len(kinds) <= 20
-    peak = max([0.0, *map(most_memory_of, images.DECODERS.processes())])
+    peak = max([0.0, *map(most_memory_of, DECODERS.processes())])
     here = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     ended = {kind: n for kind, n in kinds.items() if kind.startswith(("takes", "ends"))}
     figure(
@@ -332,14 +333,14 @@ BOMBS = {
 
 def test_bombs_are_refused_before_they_go_off(figure):
     outcome(saved(noise(0), "TIFF"))
-    pids = [os.getpid(), *images.DECODERS.processes()]
+    pids = [os.getpid(), *DECODERS.processes()]
     for pid in pids:
         Path(f"/proc/{pid}/clear_refs").write_text("5")  # the most so far is what there is now
     before = [most_memory_of(pid) for pid in pids]
     reasons = {name: outcome(data) for name, data in BOMBS.items()}
     grown = [most_memory_of(pid) - first for pid, first in zip(pids, before, strict=True)]
     assert all(reasons.values()), reasons
-    assert images.DECODERS.processes() == pids[1:]
+    assert DECODERS.processes() == pids[1:]
     assert max(grown) < 50
     figure("C4", f"{len(BOMBS)} bombs refused; {max(grown):.0f} MiB more at most")
 
@@ -348,9 +349,9 @@ def test_a_jpeg_of_too_many_scans_is_named(thorough, figure):
     """Each scan is a pass over all pixels, and takes a few bytes."""
     data = saved(Image.new("RGB", (2048, 2048), (9, 99, 199)), "JPEG", progressive=True)
     scan = data[data.rindex(b"\xff\xda") : -2]
-    images.DECODERS.close()
+    DECODERS.close()
     assert outcome(data) == ""
-    assert images.DECODERS.processes() == []
+    assert DECODERS.processes() == []
     n = 30_000 if thorough else 20
     began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     reason = outcome(data[:-2] + scan * n + data[-2:])
@@ -362,7 +363,7 @@ def test_a_jpeg_of_too_many_scans_is_named(thorough, figure):
         )
     else:
         assert reason == ""
-        assert len(images.DECODERS.processes()) == 1
+        assert len(DECODERS.processes()) == 1
 
 
 def test_killed_decoders_cost_no_picture_and_change_no_byte(
@@ -508,19 +509,19 @@ def test_large_floats_take_less_than_twenty_bytes_a_pixel():
     """All at once they took 37; a decoder has 2 GiB."""
     side = 3000
     data = saved(Image.new("F", (side, side), 0.5), "TIFF", compression="tiff_lzw")
-    images.DECODERS.close()
+    DECODERS.close()
     assert outcome(saved(noise(0), "TIFF")) == ""
-    (pid,) = images.DECODERS.processes()
+    (pid,) = DECODERS.processes()
     before = most_memory_of(pid)
     assert outcome(data) == ""
-    assert images.DECODERS.processes() == [pid]
+    assert DECODERS.processes() == [pid]
     assert (most_memory_of(pid) - before) * 2**20 / side**2 < 20
 
 
 def test_many_large_pictures_are_not_decoded_all_at_once(monkeypatch):
     data = saved(noise(0, 100), "PNG")
-    monkeypatch.setattr(images, "ROOM", Room(25_000))
-    turn, now, most = images.rgb_image, [], []
+    monkeypatch.setattr(decoding, "ROOM", Room(25_000))
+    turn, now, most = decoding.rgb_image, [], []
 
     def watched(image, **options):
         now.append(image.width * image.height)
@@ -529,11 +530,11 @@ def test_many_large_pictures_are_not_decoded_all_at_once(monkeypatch):
         now.pop()
         return turn(image, **options)
 
-    monkeypatch.setattr(images, "rgb_image", watched)
+    monkeypatch.setattr(decoding, "rgb_image", watched)
     with ThreadPoolExecutor(8) as pool:
         assert len({one.facts.pixel_sha256 for one in pool.map(decode, [data] * 24)}) == 1
     assert max(most) == 20_000
-    monkeypatch.setattr(images, "ROOM", Room(5))  # less than one takes: one at a time
+    monkeypatch.setattr(decoding, "ROOM", Room(5))  # less than one takes: one at a time
     assert decode(data).facts.width == 100
 
 

@@ -260,7 +260,7 @@ def test_a_pipe_called_jpg_is_refused_at_once(tmp_path):
 def test_files_that_cannot_be_read_say_why(tmp_path, monkeypatch):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "broken.jpg").symlink_to("nowhere")
-    monkeypatch.setattr(images, "MAX_BYTES", 100)
+    monkeypatch.setattr("embedkit.images.files.MAX_BYTES", 100)
     (tmp_path / "large.jpg").write_bytes(bytes(101))
     for name, reason in (
         ("empty.jpg", "0 bytes"),

@@ -158,7 +158,7 @@ def test_a_share_that_fails_is_named(tmp_path, monkeypatch, number):
             raise OSError(getattr(errno, number), os.strerror(getattr(errno, number)), str(path))
         return opened(path, *rest, **options)
 
-    monkeypatch.setattr(images.os, "open", failing)
+    monkeypatch.setattr(os, "open", failing)
     status, _, err = called("embed", source, "-b", "pixels", "-o", tmp_path / "store")
     assert "7.png" in err
     assert status == (0 if number == "EIO" else 3)

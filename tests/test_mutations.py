@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -95,11 +96,19 @@ def rich(places, tmp_path, monkeypatch):
 
 def damaged(places, scratch, seeds):
     """Return what processes say of the damages of some seeds, and the seeds at which they died."""
+    chunks = [seeds[first : first + CHUNK] for first in range(0, len(seeds), CHUNK)]
+    with ThreadPoolExecutor(2) as pool:
+        done = list(
+            pool.map(lambda chunk: of_chunk(places, scratch / f"{chunk[0]}", chunk), chunks)
+        )
+    return [one for said, _ in done for one in said], [one for _, died in done for one in died]
+
+
+def of_chunk(places, scratch, seeds):
     said, died, first = [], [], seeds.start
-    environment = os.environ | {"XDG_STATE_HOME": str(places / "state")}
+    environment = os.environ | {"XDG_STATE_HOME": str(places / "state"), "OMP_NUM_THREADS": "1"}
     while first < seeds.stop:
-        last = min(first + CHUNK, seeds.stop)
-        given = [places / "store", places / "older", first, last, scratch]
+        given = [places / "store", places / "older", first, seeds.stop, scratch]
         done = subprocess.run(
             [sys.executable, HERE / "damage.py", *map(str, given)],
             env=environment,
@@ -109,7 +118,7 @@ def damaged(places, scratch, seeds):
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         said += lines
         first += len(lines)
-        if first < last:
+        if first < seeds.stop:
             died.append((first, done.returncode, done.stderr[-300:]))
             first += 1
     return said, died

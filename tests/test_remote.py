@@ -9,7 +9,6 @@ import pytest
 from embedkit_cli.app import main
 from helpers import make_different, tree
 
-from embedkit import images
 from embedkit.errors import FetchError, InputError, UnreadableImageError
 from embedkit.images import read_bytes
 from embedkit.pipeline import default_store, embed
@@ -118,7 +117,7 @@ def test_a_fetch_that_fails_stops_the_run_and_is_taken_up_again(bucket, tmp_path
 def test_limits_hold_there_too(bucket, monkeypatch):
     url, _ = bucket
     trust(url_of(url), keep=False)
-    monkeypatch.setattr(images, "MAX_BYTES", 100)
+    monkeypatch.setattr("embedkit.images.files.MAX_BYTES", 100)
     with pytest.raises(UnreadableImageError, match="too large"):
         read_bytes(url / NAMES[0])
     with pytest.raises(UnreadableImageError):

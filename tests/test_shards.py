@@ -14,7 +14,6 @@ from embedkit_cli.app import main
 from helpers import PNG, counts, noise, saved, tree
 from pyarrow import parquet
 
-from embedkit import images
 from embedkit.errors import InputError, UnreadableImageError
 from embedkit.images import decode, read_bytes
 from embedkit.pipeline import embed
@@ -222,7 +221,7 @@ def test_a_name_that_occurs_twice_is_refused(tmp_path):
 
 
 def test_a_picture_of_any_size_costs_no_more_than_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "MAX_BYTES", 1000)
+    monkeypatch.setattr("embedkit.images.files.MAX_BYTES", 1000)
     shard = tar(tmp_path / "x.tar", [("a.png", b"\0" * 10_000), ("b.png", PNG)])
     with pytest.raises(UnreadableImageError, match="too large"):
         read_bytes(shard / "a.png")

@@ -101,6 +101,31 @@ def test_weights_that_are_not_finite_are_refused(state, tmp_path):
         load_backbone(SMALL, weights=tmp_path / "w.pth")
 
 
+@pytest.mark.parametrize("how", ["replaced", "written to", "removed"])
+def test_weights_that_change_between_check_and_load_are_refused(
+    state, tmp_path, monkeypatch, how, figure
+):
+    """Their libraries read them by name: another file may have got that name meanwhile."""
+    path, other = tmp_path / "w.pth", tmp_path / "other.pth"
+    torch.save(state, path)
+    torch.save({key: value + 1 for key, value in state.items()}, other)
+
+    def swapped(given):
+        if how == "replaced":
+            other.replace(given)
+        elif how == "written to":
+            given.write_bytes(other.read_bytes())
+        loaded = read_state(given)
+        if how == "removed":
+            given.unlink()
+        return loaded
+
+    monkeypatch.setattr("embedkit.backbones.torchvision_models.read_state", swapped)
+    with pytest.raises(WeightsError, match=r"w\.pth (changed while|cannot be read)"):
+        load_backbone(SMALL, weights=path)
+    figure("D1", f"weights {how} between their check and their load: refused")
+
+
 def test_nothing_that_is_in_a_file_of_weights_is_run(tmp_path):
     class Evil:
         def __reduce__(self):
@@ -121,8 +146,9 @@ def test_what_is_named_and_not_there_is_an_error(tmp_path):
         find(source, tmp_path / "nowhere")
     with pytest.raises(InputError, match=re.escape("holds none of w.pth")):
         find(source, tmp_path)
-    with pytest.raises(WeightsError, match="are not on this machine"):
-        needed(source, Options(), "mine")
+    missing = pytest.raises(WeightsError, match="are not on this machine")
+    with missing, needed(source, Options(), "mine"):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -276,7 +302,8 @@ def test_a_download_arrives_whole_and_can_be_loaded(server, state, tmp_path):
     answer["body"] = stream.getvalue()
     source = published(url, answer["body"], tmp_path / "cache")
     path = download(source, tmp_path / "cache/w.pth")
-    assert needed(source, Options(), "mine") == path
+    with needed(source, Options(), "mine") as held:
+        assert held.path == path
     assert load_backbone(SMALL, weights=path).card.dimension == 512
     assert [one.name for one in path.parent.iterdir()] == ["w.pth"]
 

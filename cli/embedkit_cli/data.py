@@ -211,22 +211,33 @@ def embed(
 def info(
     store: StorePath,
     deep: Annotated[bool, typer.Option(help="Check every file against its checksum.")] = False,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="List pictures that are not as they were embedded.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show what a store holds and whether it is whole.
 
     \b
         embedkit info indexes/faces --deep
+        embedkit info indexes/faces --changed     # what 'embedkit embed' would bring up to date
     """
     from embedkit.errors import StoreError
-    from embedkit.reports import documents, text
+    from embedkit.reports import changes, documents, text
     from embedkit.store import Store
     from embedkit.wholeness import faults_of
 
     opened = Store.open(store)
     faults = faults_of(opened) if deep else []
+    lines = [text.store_in_full(opened, deep=deep)]
     document = documents.store(opened) | ({"faults": faults} if deep else {})
-    console.show(text.store_in_full(opened, deep=deep), document)
+    if changed:
+        from embedkit.pipeline.sources import changes_of
+
+        found = changes_of(opened)
+        lines.append(changes.text(found))
+        document["changes"] = changes.document(found)
+    console.show("\n".join(lines), document)
     for fault in faults:
         console.say(f"Error: {fault}")
     if faults:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.errors import InputError
+from embedkit.files import read_plain
 
 FILE = Path("embedkit.toml")
 PREFIX = "EMBEDKIT_"
@@ -65,11 +66,13 @@ def _options(command: Any) -> dict[str, Any]:
 
 
 def _file() -> dict[str, Any]:
-    if not FILE.is_file():
-        return {}
     try:
-        return tomllib.loads(FILE.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(read_plain(FILE).decode())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise InputError(f"{FILE} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{FILE} cannot be read: {error}") from None
 
 

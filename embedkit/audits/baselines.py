@@ -11,7 +11,7 @@ from embedkit.audits.labels import Labels
 from embedkit.audits.quality import Quality
 from embedkit.audits.twins import Pair, Twins
 from embedkit.errors import InputError
-from embedkit.files import sha256, write_output
+from embedkit.files import read_plain, sha256, write_output
 from embedkit.store import Store
 
 SCHEMA = "embedkit.baseline/1"
@@ -119,7 +119,7 @@ def read_baseline(path: Path) -> Baseline:
         InputError: there is none, or it is damaged or something else.
     """
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_plain(path))
     except OSError as error:
         raise InputError(
             f"--baseline {path}: {error.strerror}; --write-baseline makes it"

@@ -15,7 +15,6 @@ from embedkit.backbones.preprocessing import Preprocessing
 from embedkit.backbones.threads import one_thread
 from embedkit.backbones.weights import Source, known_sha256, licence_of, needed
 from embedkit.errors import InputError, WeightsError
-from embedkit.files import sha256_of_file
 from embedkit.vectors import FloatArray, unit_rows
 
 HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -56,16 +55,16 @@ def build(card: Card, options: Options) -> Clip:
     name, tag = _model_and_tag(card)
     published = _published(name, tag)
     origin = source(card)
-    path = needed(origin, options, card.name)
     card = replace(card, licence=licence_of(card, origin))
-    # A tag trained with QuickGELU loads into the model without it, and gives other vectors.
-    model: Any = open_clip.create_model(
-        name,
-        load_weights=False,
-        pretrained_text=False,
-        force_quick_gelu=bool(published.get("quick_gelu", False)),
-    )
-    _load(model, path, card.name)
+    with needed(origin, options, card.name) as held:
+        # A tag trained with QuickGELU loads into the model without it, and gives other vectors.
+        model: Any = open_clip.create_model(
+            name,
+            load_weights=False,
+            pretrained_text=False,
+            force_quick_gelu=bool(published.get("quick_gelu", False)),
+        )
+        _load(model, held.path, card.name)
     size = model.visual.image_size
     config = open_clip.transform.PreprocessCfg(
         **(
@@ -83,7 +82,7 @@ def build(card: Card, options: Options) -> Clip:
         std=tuple(config.std),
         fill=config.fill_color,
     )
-    return Clip(card, model, preprocessing, sha256_of_file(path))
+    return Clip(card, model, preprocessing, held.sha256)
 
 
 def source(card: Card) -> Source:

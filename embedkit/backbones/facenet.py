@@ -7,7 +7,6 @@ from embedkit.backbones.cards import Card, Options
 from embedkit.backbones.network import Network
 from embedkit.backbones.preprocessing import Preprocessing
 from embedkit.backbones.weights import Source, fill, known_sha256, needed, read_state, torch_home
-from embedkit.files import sha256_of_file
 
 RELEASE = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
 FILES = {
@@ -31,16 +30,16 @@ def build(card: Card, options: Options) -> Network:
     Raises:
         WeightsError: the weights are not here, or of another network.
     """
-    path = needed(source(card), options, card.name)
-    module: torch.nn.Module = InceptionResnetV1(pretrained=None)
-    fill(
-        module,
-        read_state(path),
-        path,
-        name=card.name,
-        extra=lambda key: key.startswith("logits."),
-    )
-    return Network(card, module, PREPROCESSING, sha256_of_file(path), vector="last_bn")
+    with needed(source(card), options, card.name) as held:
+        module: torch.nn.Module = InceptionResnetV1(pretrained=None)
+        fill(
+            module,
+            read_state(held.path),
+            held.path,
+            name=card.name,
+            extra=lambda key: key.startswith("logits."),
+        )
+    return Network(card, module, PREPROCESSING, held.sha256, vector="last_bn")
 
 
 def source(card: Card) -> Source:

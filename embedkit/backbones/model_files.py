@@ -20,7 +20,7 @@ from embedkit.backbones.onnx_data import whole_network
 from embedkit.backbones.preprocessing import Preprocessing
 from embedkit.backbones.scripts import check_script
 from embedkit.errors import BackboneError, InputError, WeightsError
-from embedkit.files import sha256
+from embedkit.files import read_plain, sha256
 from embedkit.trust import check_file, trust
 
 
@@ -39,7 +39,7 @@ def build(card: Card, options: Options) -> Network:
         raise InputError(f"{path} does not exist; {kind}: needs the network's file")
     preprocessing = read_description(path.with_suffix(".json"))
     # What is hashed is what is loaded, and the hash decides whether it may be.
-    data = path.read_bytes()
+    data = _content(path)
     if kind == "torchscript":
         digest = sha256(data)
         check_file(path, digest, options.named_by)
@@ -57,10 +57,7 @@ def trust_network(path: Path) -> str:
         InputError: it is not there.
         WeightsError: it is an ONNX file, and damaged.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    data = _content(path)
     digest = whole_network(path, data)[1] if path.suffix == ".onnx" else sha256(data)
     trust(digest)
     return digest
@@ -73,17 +70,25 @@ def read_description(path: Path) -> Preprocessing:
         InputError: it is not there, or cannot be understood.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_plain(path))
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist; it has to say what the network wants to see, for example "
             '{"size": [224, 224], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}'
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read: {reason}") from None
     if not isinstance(record, dict):
         raise InputError(f"{path} must hold one JSON object")
     return Preprocessing.from_dict(record, str(path))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_plain(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _torchscript(path: Path, data: bytes) -> torch.nn.Module:

@@ -37,7 +37,9 @@ _WITH_TEXT = """
 _INTERNAL = """
     _convolution _native_multi_head_attention _transformer_encoder_layer_fwd _shape_as_tensor
     _unsafe_view _unwrap_optional _weight_norm _softmax _log_softmax __derive_index __range_length
-    _set_item _convolution_mode __interpolate __upsample _assert_int_or_pair _cast_Float
+    _set_item _convolution_mode __interpolate __upsample _upsample_bicubic2d_aa
+    _upsample_bilinear2d_aa _upsample_lanczos2d_aa _upsample_nearest_exact1d
+    _upsample_nearest_exact2d _upsample_nearest_exact3d _assert_int_or_pair _cast_Float
     _scaled_dot_product_flash_attention_for_cpu _adaptive_avg_pool2d _infer_size _tensor_to_list
 """
 _PROGRAMS = ("NumToTensor", "RaiseException", "StringIndex", "ModuleContainerIndex", "Print")

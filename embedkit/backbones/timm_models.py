@@ -20,7 +20,6 @@ from embedkit.backbones.weights import (
     torch_home,
 )
 from embedkit.errors import InputError
-from embedkit.files import sha256_of_file
 
 # Names that timm has given up, and that people still use.
 RENAMED = {"xception": "legacy_xception"}
@@ -35,21 +34,21 @@ def build(card: Card, options: Options) -> Network:
     """
     name = _name(card)
     published, origin = _published(name), source(card)
-    path = needed(origin, options, card.name)
-    card = replace(card, licence=licence_of(card, origin))
-    module = timm.create_model(name, pretrained=False, num_classes=0)
     classifier = published.classifier or ()
     layers = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    fill(
-        module,
-        read_state(path),
-        path,
-        name=card.name,
-        extra=lambda key: key.startswith(tuple(f"{layer}." for layer in layers)),
-    )
+    with needed(origin, options, card.name) as held:
+        module = timm.create_model(name, pretrained=False, num_classes=0)
+        fill(
+            module,
+            read_state(held.path),
+            held.path,
+            name=card.name,
+            extra=lambda key: key.startswith(tuple(f"{layer}." for layer in layers)),
+        )
     data: Any = timm.data
     config = data.resolve_model_data_config(module)
-    return Network(card, module, _preprocessing(config), sha256_of_file(path))
+    card = replace(card, licence=licence_of(card, origin))
+    return Network(card, module, _preprocessing(config), held.sha256)
 
 
 def source(card: Card) -> Source:

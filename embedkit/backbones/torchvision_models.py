@@ -12,7 +12,6 @@ from embedkit.backbones.network import Network
 from embedkit.backbones.preprocessing import Preprocessing
 from embedkit.backbones.weights import Source, fill, known_sha256, needed, read_state, torch_home
 from embedkit.errors import InputError
-from embedkit.files import sha256_of_file
 
 POOLED = "pooled"
 
@@ -29,19 +28,18 @@ def build(card: Card, options: Options) -> Network:
     """
     name, _, readout = card.name.removeprefix("torchvision:").partition(":")
     published = _published(name)
-    path = needed(source(card), options, card.name)
-    module: Any = models.get_model(name, weights=None, **_arguments(name))
-    fill(module, read_state(path), path, name=card.name)
+    with needed(source(card), options, card.name) as held:
+        module: Any = models.get_model(name, weights=None, **_arguments(name))
+        fill(module, read_state(held.path), held.path, name=card.name)
     preprocessing = _preprocessing(published.transforms())
-    sha256 = sha256_of_file(path)
     if readout == POOLED:
 
         def pooled(x: torch.Tensor) -> torch.Tensor:
             return functional.adaptive_avg_pool2d(module.features(x), 1).flatten(1)
 
-        return Network(card, module, preprocessing, sha256, read=pooled)
+        return Network(card, module, preprocessing, held.sha256, read=pooled)
     cut_classifier(module)
-    return Network(card, module, preprocessing, sha256)
+    return Network(card, module, preprocessing, held.sha256)
 
 
 def source(card: Card) -> Source:

@@ -8,7 +8,8 @@ import importlib
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -104,12 +105,22 @@ def find(source: Source, given: Path | None) -> Path | None:
     return None
 
 
-def needed(source: Source, options: Options, name: str) -> Path:
-    """Return the file, checked as far as its checksum is known.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A file of weights that was checked, and its SHA-256."""
+
+    path: Path
+    sha256: str
+
+
+@contextmanager
+def needed(source: Source, options: Options, name: str) -> Iterator[Held]:
+    """Give the file, checked as far as its checksum is known, to be loaded in the block.
 
     Raises:
         InputError: only a store or a head names it.
-        WeightsError: it is not on this machine, or damaged; the message says what to do.
+        WeightsError: it is not on this machine, or damaged, or was changed before the block ended;
+            the message says what to do.
     """
     path = find(source, options.file)
     if path is None:
@@ -119,11 +130,32 @@ def needed(source: Source, options: Options, name: str) -> Path:
             f"{source.place}. 'embedkit weights get {name}' fetches them; without network, put the "
             f"file at {where} or name it with --weights. The backbones mtcnn and pixels need none"
         )
+    before = _identity(path)
     if options.file is None:
-        check(source, path)
+        digest = check(source, path)
     else:
-        check_file(path, sha256_of_file(path), options.named_by)
-    return path
+        digest = _sha256(path)
+        check_file(path, digest, options.named_by)
+    yield Held(path, digest)
+    # Its own library reads it by its name: what was checked has to be what it has read.
+    if _identity(path) != before:
+        raise WeightsError(f"{path} changed while it was being read; run the same command again")
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """Return what is other once a file has been replaced or written to."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_of_file(path)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
 
 
 # What `--backbone auto` looks for, the strongest first, without importing any of them.
@@ -223,9 +255,9 @@ def check(source: Source, path: Path) -> str:
     """Return a file's SHA-256.
 
     Raises:
-        WeightsError: it is not the one that is known.
+        WeightsError: it is not the one that is known, or cannot be read.
     """
-    found = sha256_of_file(path)
+    found = _sha256(path)
     known = expected(source, path)
     if not found.startswith(known):
         raise WeightsError(

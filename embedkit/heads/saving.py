@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
@@ -24,6 +23,7 @@ from embedkit.heads.fitting import CUMULATIVE
 from embedkit.heads.head import Head, Training
 from embedkit.heads.knn import ALL_COMPARED, NearestNeighbours, voters_of
 from embedkit.heads.logistic import Logistic
+from embedkit.heads.records import KNN, Arrays, makes_sense, training_ids
 from embedkit.store.forgotten import take_back_if_forgotten
 from embedkit.store.schema import SCHEMA, sealed, unsealed
 
@@ -110,7 +110,9 @@ def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:
             space=record["space"],
             contract_sha256=record["contract_sha256"],
             backbone=record["backbone"],
-            ids=tuple(json.loads(arrays["training_ids"].tobytes())),
+            ids=training_ids(
+                json.loads(arrays["training_ids"].tobytes()), len(arrays["training_classes"])
+            ),
             y=arrays["training_classes"],
             sha256=record["training_sha256"],
             label=record["label"],
@@ -122,7 +124,7 @@ def load_head(path: str | Path, *, store: str | Path | None = None) -> Head:
         classifier: Classifier
         if record["kind"] == CUMULATIVE:
             classifier = Cumulative(arrays["coefficients"], arrays["thresholds"], choice)
-        elif record["kind"] != "knn":
+        elif record["kind"] != KNN:
             classifier = Logistic(arrays["coefficients"], arrays["intercepts"], choice)
         else:
             vectors, origin = training.copies
@@ -162,9 +164,7 @@ def head_faults(path: Path) -> list[str]:
     return []
 
 
-def _record_and_arrays(
-    data: bytes, path: Path
-) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+def _record_and_arrays(data: bytes, path: Path) -> tuple[dict[str, Any], Arrays]:
     """Return a head file's record and arrays once every checksum fits."""
     try:
         arrays = safetensors.load(data)
@@ -172,26 +172,16 @@ def _record_and_arrays(
         text = json.loads(data[8 : 8 + length])["__metadata__"]["embedkit"]
         record = unsealed(text.encode(), path)
         fits = {name: sha256(array.tobytes()) for name, array in arrays.items()} == record["arrays"]
-        fits = fits and _go_together(record, arrays)
+        sense = fits and makes_sense(record, arrays)
     except StoreError as error:
         raise HeadError(str(error)) from None
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise HeadError(f"{path} is damaged, or no head of embedkit") from None
     if not fits:
         raise HeadError(f"{path} is damaged: its checksum does not fit")
+    if not sense:
+        raise HeadError(f"{path} is damaged: what is in it does not go together; train it again")
     return record, arrays
-
-
-def _go_together(record: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> bool:
-    """Say whether arrays have the types of a head's; their checksums are of their bytes only."""
-    numbers = dict(arrays)
-    ids, y = numbers.pop("training_ids"), numbers.pop("training_classes")
-    if (ids.dtype.str, ids.ndim, y.dtype.str, y.ndim) != ("|u1", 1, "<i8", 1):
-        return False
-    known = bool(((y >= 0) & (y < len(record["labels"]))).all())
-    return known and all(
-        one.dtype == np.float64 and np.isfinite(one).all() for one in numbers.values()
-    )
 
 
 def _store_path(store: Path, folder: Path) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import embedkit
 from embedkit.backbones import TextBackbone, load_again
 from embedkit.errors import InputError
+from embedkit.files import read_plain
 from embedkit.heads.classifier import Choice
 from embedkit.heads.head import Head, Training, training_hash
 from embedkit.heads.logistic import Logistic
@@ -51,7 +52,7 @@ def prompt_lines(path: Path, *, form: str, example: str) -> Iterator[tuple[int, 
         InputError: it cannot be read, or a line has another form.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_plain(path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
         raise InputError(f"{path} cannot be read: {reason}") from None

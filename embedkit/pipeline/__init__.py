@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,12 @@ from embedkit.pipeline.choices import AUTO
 from embedkit.pipeline.composed import composed_store, items_of
 from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.pipeline.run import Run
+from embedkit.pipeline.sources import read_as_asked
 from embedkit.pipeline.spaces import Say, Wanted
-from embedkit.readers import read_source
-from embedkit.remote import absolute, is_url, url_of
+from embedkit.remote import absolute
 from embedkit.store import Store
 from embedkit.store.schema import JOURNAL, STORE
 from embedkit.store.writer import StoreWriter
-from embedkit.trust import check_url
 
 __all__ = ["OnProgress", "Progress", "default_store", "embed", "embed_items", "store_of"]
 
@@ -144,7 +142,10 @@ def embed(
     given = {option: value for option, (value, _) in how.items()}
     asked = _asked(names, None if weights is None else Path(weights), place, given)
     if composed is None:
-        items, record = _read(Path(source), place, options, named=store is not None)
+        before = Store.open(place) if (place / STORE).exists() else None
+        if before is not None and store is None:
+            _check_own(before, absolute(Path(source)))
+        items, record = read_as_asked(Path(source), before, options)
     else:
         items, record = items_of(composed), composed.record.source
     if understood is not None:
@@ -174,32 +175,13 @@ def embed(
     return built
 
 
-def _read(
-    source: Path, place: Path, options: dict[str, str | None], *, named: bool
-) -> tuple[ItemTable, dict[str, Any]]:
-    """Read a data set, as before where nobody says how; also return what the store says of it.
-
-    Raises:
-        InputError: it cannot be understood, or the store that nobody named is of another one.
-    """
-    here = absolute(source)
-    before = Store.open(place).record.source if (place / STORE).exists() else None
-    if before is not None and before["source"] != here and not named:
+def _check_own(store: Store, source: str) -> None:
+    other = store.record.source["source"]
+    if other != source:
         raise InputError(
-            f"{place} holds another data set of that name, {before['source']}; give this one a "
-            "store of its own with -o"
+            f"{store.path} holds another data set of that name, {other}; give this one a store of "
+            "its own with -o"
         )
-    again = before is not None and before["source"] == here and not any(options.values())
-    if before is not None and again:
-        options = before["options"]
-        recorded = Path(options["root"] or "")
-        if is_url(recorded):
-            check_url(url_of(recorded))
-    items = read_source(source, **_with_path(options))
-    if again and any(options.values()):
-        said = ", ".join(f"{name} {value}" for name, value in options.items() if value)
-        items = replace(items, notes=(*items.notes, f"read as before: {said}"))
-    return items, {"given": str(source), "source": here, "options": options}
 
 
 def _asked(
@@ -237,11 +219,6 @@ def _asked(
         else Wanted(card.name)
         for card in cards
     }
-
-
-def _with_path(options: Mapping[str, str | None]) -> dict[str, Any]:
-    root = options["root"]
-    return {**options, "root": None if root is None else Path(root)}
 
 
 def default_store(source: str | Path) -> Path:

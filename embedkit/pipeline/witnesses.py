@@ -12,6 +12,7 @@ from pathlib import Path
 from stat import S_ISDIR
 
 from embedkit.errors import InputError, SourceGoneError
+from embedkit.files import open_plain
 from embedkit.items import path_of_id
 from embedkit.remote import is_url
 from embedkit.shards import shard_above
@@ -40,7 +41,7 @@ class Witness:
             InputError: it is not there, or is another.
         """
         try:
-            with self.path.open("rb") as file:
+            with open_plain(self.path) as file:
                 same = file.read(len(self.beginning)) == self.beginning
             why = "" if same else "it is another file"
         except OSError as error:
@@ -128,6 +129,6 @@ def of_store(folder: Path) -> Witnesses:
     """Return the journal of a store that is being written, or the record of one that was."""
     for path in (folder / JOURNAL, folder / STORE):
         if path.exists():
-            with path.open("rb") as file:
+            with open_plain(path) as file:
                 return (Witness(path, file.read(MOST)),)
     return ()

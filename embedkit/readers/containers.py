@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from embedkit.errors import InputError, UnreadableImageError
+from embedkit.files import open_plain
 from embedkit.images import MAX_BYTES, sniff
 from embedkit.readers.samples import json_lines, read_samples, readable, shards_of
 from embedkit.readers.splits import canonical_split
@@ -135,7 +136,7 @@ def _pictures(shard: Path) -> Iterator[Packed]:
 def _fer2013(table: Path) -> Iterator[Packed]:
     """Read `emotion,pixels,Usage`: a number, 48 x 48 grey values joined by blanks, and a word."""
     csv.field_size_limit(2**20)
-    with table.open(encoding="utf-8-sig", newline="") as stream:
+    with io.TextIOWrapper(open_plain(table), encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream)
         names = {name.strip().lower(): name for name in reader.fieldnames or ()}
         if not {"emotion", "pixels"} <= names.keys():

@@ -14,6 +14,7 @@ from pyarrow import json as arrow_json
 
 from embedkit.cells import GUARD, bare
 from embedkit.errors import InputError
+from embedkit.files import open_plain
 from embedkit.items import FACTS, GIVEN, ItemTable, Unreadable, id_of_path, item_table, path_of_id
 from embedkit.readers.splits import canonical_split
 from embedkit.remote import is_url
@@ -193,6 +194,7 @@ def read_table(manifest: Path) -> pa.Table:
         InputError: it cannot be read, or has two columns of one name.
     """
     try:
+        open_plain(manifest).close()  # a pipe would be waited for
         match manifest.suffix.lower():
             case ".parquet":
                 table = parquet.read_table(manifest, use_threads=False, pre_buffer=False)
@@ -204,7 +206,7 @@ def read_table(manifest: Path) -> pa.Table:
             case _:
                 table = _read_csv(manifest)
     except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = str(error).split("\n", 1)[0]
+        reason = getattr(error, "strerror", None) or str(error).split("\n", 1)[0]
         raise InputError(f"{manifest} cannot be read as a table: {reason}") from None
     table = table.rename_columns([name.strip() for name in table.column_names])
     if len(set(table.column_names)) < len(table.column_names):

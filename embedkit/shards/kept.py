@@ -1,12 +1,12 @@
 """What was learned of a shard, kept for the next picture of it."""
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, Generic, TypeAlias, TypeVar
 
+from embedkit.files import open_plain
 from embedkit.remote import is_url, open_url
 
 Value = TypeVar("Value")
@@ -55,5 +55,4 @@ def open_shard(shard: Path) -> BinaryIO:
     """
     if is_url(shard):
         return open_url(shard)
-    # Opening a pipe that is called x.tar must not wait for a writer.
-    return open(shard, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    return open_plain(shard)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from embedkit.errors import InputError, UnreadableImageError
+from embedkit.files import open_plain
 from embedkit.remote import is_url
 from embedkit.shards.kept import Kept, key_of, open_shard
 
@@ -46,7 +47,11 @@ def open_table(shard: Path) -> parquet.ParquetFile:
         OSError, ArrowException: it is not there, or damaged.
         FetchError: it could not be fetched this time.
     """
-    source = open_shard(shard) if is_url(shard) else shard
+    if is_url(shard):
+        source: Any = open_shard(shard)
+    else:
+        open_plain(shard).close()  # a pipe would be waited for
+        source = shard
     return parquet.ParquetFile(source, pre_buffer=False, buffer_size=BUFFER)
 
 

@@ -191,7 +191,7 @@ def _ordered(writer: StoreWriter, ids: Sequence[str]) -> _Order:
 def _cut_off(path: Path) -> _Order | None:
     """Return what an earlier run was to forget and did not get done, if there is such a thing."""
     try:
-        record = unsealed((path / FORGETTING).read_bytes(), path / FORGETTING)
+        record = unsealed(files.read_plain(path / FORGETTING), path / FORGETTING)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -312,7 +312,7 @@ def _remove(paths: Sequence[Path], traces: Sequence[Trace]) -> None:
 def _without_lines(path: Path, traces: Sequence[Trace]) -> bool:
     """Remove the lines of a file that hold a trace, and say whether there were any."""
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        lines = files.read_plain(path).splitlines(keepends=True)
     except FileNotFoundError:
         return False
     kept = [line for line in lines if not any(one.found_in(line) for one in traces)]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedkit.errors import InputError, StoreError
-from embedkit.files import Buffer, write_parts
+from embedkit.files import Buffer, read_plain, write_parts
 from embedkit.joins.bounds import bounds_of, sample_of
 from embedkit.joins.cells import Centres, assigned, learned
 from embedkit.rows import Rows
@@ -49,7 +49,7 @@ def index_space(
                 f"{store.path} is being extended and unfinished; run the same 'embedkit embed' "
                 "again to finish it, then make the index"
             )
-        if (store.path / STORE).read_bytes() != store.record.to_bytes():
+        if read_plain(store.path / STORE) != store.record.to_bytes():
             raise StoreError(f"{store.path} has changed since it was opened; run it again")
         with told(space.folder):
             return build_stored_index(space, plan, seed=seed, say=say)

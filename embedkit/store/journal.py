@@ -45,9 +45,10 @@ class Journal:
             StoreError: the rest cannot be cut off.
         """
         with told(self._path, "read"):
-            if not self._path.exists():
+            try:
+                content = files.read_plain(self._path)
+            except FileNotFoundError:
                 return
-            content = self._path.read_bytes()
         end = 0  # of what holds; joined line by line, the time would grow with their square
         for place, line in enumerate(content.split(b"\n")[:-1]):  # what follows is torn
             try:

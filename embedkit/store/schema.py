@@ -188,7 +188,8 @@ def unsealed(data: bytes, path: Path, schema: int | str = SCHEMA) -> dict[str, A
 
 def as_sealed(data: bytes, record: dict[str, Any]) -> bool:
     """Say whether bytes are those that an unsealed record was written as, blanks and all."""
-    return data in (sealed(record), sealed(record, indent=None), sealed(record, sort=False))
+    ways: tuple[dict[str, Any], ...] = ({}, {"indent": None}, {"sort": False})
+    return any(data == sealed(record, **way) for way in ways)
 
 
 def check_form(record: Any, form: Any, path: Path) -> None:
@@ -202,20 +203,21 @@ def check_form(record: Any, form: Any, path: Path) -> None:
     Raises:
         StoreError: it lacks a field, or one is of another type.
     """
-    if not _has_form(record, form):
+    if not has_form(record, form):
         raise StoreError(f"{path} is no record as embedkit writes it; {AGAIN}")
 
 
-def _has_form(value: Any, form: Any) -> bool:
+def has_form(value: Any, form: Any) -> bool:
+    """Say whether JSON has a form; see `check_form`."""
     if isinstance(form, list):
-        return isinstance(value, list) and all(_has_form(one, form[0]) for one in value)
+        return isinstance(value, list) and all(has_form(one, form[0]) for one in value)
     if not isinstance(form, dict):
         return type(value) is form  # a truth value is no number
     if not isinstance(value, dict):
         return False
     if str in form:
-        return all(_has_form(one, form[str]) for one in value.values())
-    return all(name in value and _has_form(value[name], form[name]) for name in form)
+        return all(has_form(one, form[str]) for one in value.values())
+    return all(name in value and has_form(value[name], form[name]) for name in form)
 
 
 def plain_name(name: str) -> bool:

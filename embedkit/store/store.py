@@ -433,7 +433,7 @@ def map_checked(path: Path, expected: str) -> pa.Buffer:
         if sha256(data) == expected:
             return pa.py_buffer(data)
         reason = (
-            "is damaged: its checksum does not fit; bring it back from a copy, or delete the store "
-            "and run 'embedkit embed' again"
+            f"is damaged: its checksum does not fit, or {STORE} is of another time; bring both "
+            "back from a copy, or delete the store and run 'embedkit embed' again"
         )
     raise StoreError(f"{path} {reason}")

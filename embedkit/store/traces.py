@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from embedkit.files import open_plain
 from embedkit.items import path_of_id
 from embedkit.store.journal import told
 from embedkit.store.schema import parquet_table
@@ -132,7 +133,7 @@ def traces_in(path: Path, traces: Sequence[Trace]) -> tuple[set[str], int]:
     Raises:
         StoreError: it cannot be read.
     """
-    with told(path, "read"), path.open("rb") as file:
+    with told(path, "read"), open_plain(path) as file:
         size = os.fstat(file.fileno()).st_size
         if not size:
             return set(), 0
