@@ -30,7 +30,7 @@ from embedkit.maps.layout import curve, lay_out, load_umap, neighbour_graph
 from embedkit.pipeline import embed
 from embedkit.reports.map_files import write_map
 from embedkit.store import Store
-from embedkit.store.index import NeighbourIndex, Neighbours, build_index
+from embedkit.store.index import NeighbourIndex, Neighbours
 from embedkit.vectors import FloatArray, unit_rows
 
 SETS = (
@@ -109,7 +109,7 @@ def compile_everything() -> tuple[float, float]:
     """Use everything once, and return the CPU seconds of ours and of UMAP alone after it."""
     some = unit_rows(drawn_vectors()[:5_000, :16])  # enough for its search to be approximate
     few = some[:60]
-    graph = neighbour_graph(NeighbourIndex(build_index(few), few), few, NEIGHBOURS)
+    graph = neighbour_graph(NeighbourIndex(few), few, NEIGHBOURS)
     _, _, ours = timed(lambda: lay_out(graph, few, seed=0))
     _, _, theirs = timed(lambda: umap_itself(some, epochs=1))
     return ours, theirs
@@ -264,7 +264,7 @@ def drawn() -> list[list[str]]:
     """Measure 100,000 drawn vectors."""
     compile_everything()
     vectors = drawn_vectors()
-    index = NeighbourIndex(build_index(vectors), vectors)
+    index = NeighbourIndex(vectors)
     return race(f"{DRAWN:,} drawn vectors, {DIMENSION} numbers", vectors, index)
 
 

@@ -14,7 +14,7 @@ from embedkit.heads.balance import PLAIN_BALANCE
 from embedkit.heads.classifier import Choice
 from embedkit.heads.fitting import Rows, fit_rows
 from embedkit.heads.logistic import Logistic
-from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.index import NeighbourIndex
 from embedkit.vectors import unit_rows
 
 N, D = 24, 8
@@ -22,7 +22,7 @@ GOOD = unit_rows(np.random.default_rng(0).normal(size=(N, D)))
 Y = np.arange(N) % 2
 CHOICE = Choice("C", 1.0, "given", ())
 HEAD = Logistic(np.random.default_rng(1).normal(size=(2, D)), np.zeros(2), CHOICE)
-INDEX = NeighbourIndex(build_index(GOOD), GOOD)
+INDEX = NeighbourIndex(GOOD)
 
 
 def with_row(value, row=3, kind=np.float32):
@@ -110,7 +110,7 @@ def fitted(kind):
 
 
 def added(array):
-    return NeighbourIndex(build_index(array), array).search(GOOD, 3).rows
+    return NeighbourIndex(array).search(GOOD, 3).rows
 
 
 DOES = {

@@ -4,14 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedkit.errors import EmbedkitError
-from embedkit.store.index import NeighbourIndex, build_index, write_index
+from embedkit.store.index import NeighbourIndex, build_index, serialized, write_index
 from embedkit.store.index_files import has_index, index_faults
 from embedkit.vectors import unit_rows
 
 
 def index_of(rows):
     vectors = unit_rows(np.asarray(rows, np.float32))
-    return NeighbourIndex(build_index(vectors), vectors), vectors
+    return NeighbourIndex(vectors), vectors
 
 
 def brute_force(vectors, queries, k, exclude):
@@ -99,7 +99,7 @@ def test_an_index_written_shard_by_shard_is_the_one_that_faiss_writes(tmp_path):
     for n, d in ((1, 5), (7, 3), (100, 16)):
         vectors = unit_rows(np.random.default_rng(n).normal(size=(n, d)))
         write_index(tmp_path, (vectors[i : i + 6] for i in range(0, n, 6)), n, d, "x")
-        assert (tmp_path / "index.faiss").read_bytes() == build_index(vectors)
+        assert (tmp_path / "index.faiss").read_bytes() == serialized(build_index(vectors))
 
 
 def test_a_faiss_of_another_format_would_be_built_in_memory(tmp_path, monkeypatch):
@@ -108,14 +108,14 @@ def test_a_faiss_of_another_format_would_be_built_in_memory(tmp_path, monkeypatc
     monkeypatch.setattr(module, "_flat_header", lambda n, d: b"another format")
     vectors = unit_rows(np.random.default_rng(0).normal(size=(20, 4)))
     write_index(tmp_path, [vectors[:7], vectors[7:]], 20, 4, "x")
-    assert (tmp_path / "index.faiss").read_bytes() == build_index(vectors)
+    assert (tmp_path / "index.faiss").read_bytes() == serialized(build_index(vectors))
     assert has_index(tmp_path, "x")
 
 
 def test_a_damaged_index_is_no_index(tmp_path):
     vectors = unit_rows(np.random.default_rng(0).normal(size=(60, 8)))
     write_index(tmp_path, [vectors], 60, 8, "of these vectors")
-    data = build_index(vectors)
+    data = serialized(build_index(vectors))
     assert index_faults(tmp_path, "of these vectors") == []
     assert "index.json is of other vectors" in index_faults(tmp_path, "of others")[0]
     generator = np.random.default_rng(1)

@@ -12,7 +12,7 @@ from embedkit.errors import InputError
 from embedkit.files import sha256, write_whole
 from embedkit.neighbours import search
 from embedkit.store import Store
-from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.index import NeighbourIndex, build_index, serialized
 from embedkit.store.index_again import build_again
 from embedkit.store.index_build import build_stored_index, index_space
 from embedkit.store.index_files import has_index, read_record
@@ -59,7 +59,7 @@ def test_what_an_index_finds_has_exact_similarities_in_the_right_order(tmp_path,
     assert len(record.files) == files
     assert space.has_index()
     own = np.arange(0, N, 10)
-    exact = NeighbourIndex(build_index(vectors), vectors).search(vectors[own], 10, exclude=own)
+    exact = NeighbourIndex(vectors).search(vectors[own], 10, exclude=own)
     found = space.stored_index.search(vectors[own], 10, exclude=own)
     if kind == "flat":
         assert np.array_equal(found.rows, exact.rows)
@@ -152,7 +152,7 @@ def test_a_space_that_has_grown_gets_the_type_that_was_asked_for_last(tmp_path):
 def test_a_record_from_before_there_were_types_still_counts(tmp_path):
     vectors = drawn()
     space = space_of(tmp_path / "space", vectors)
-    data = build_index(vectors)
+    data = serialized(build_index(vectors))
     (space.folder / "index.faiss").write_bytes(data)
     old = {
         "schema": 3,

@@ -25,7 +25,7 @@ from embedkit.matrices import Part, part_of
 from embedkit.rows import Rows
 from embedkit.statistics import clusters_of
 from embedkit.store import Store
-from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.index import NeighbourIndex
 from embedkit.store.listed import Listed
 from embedkit.store.scan import Scan
 from embedkit.vectors import unit_rows
@@ -157,7 +157,7 @@ def test_a_scan_answers_as_the_index_does(k, monkeypatch):
     vectors, _, _ = drawn(300)
     vectors[100:140] = vectors[0]  # more ties than are fetched at first
     own = np.arange(60)
-    index = NeighbourIndex(build_index(vectors), vectors)
+    index = NeighbourIndex(vectors)
     expected = index.search(vectors[:60], k, exclude=own)
     found = Scan(vectors).search(vectors[:60], k, exclude=own)
     assert np.array_equal(found.rows, expected.rows)

@@ -23,7 +23,7 @@ from embedkit.maps.layout import lay_out, load_umap, neighbour_graph
 from embedkit.maps.placing import place
 from embedkit.pipeline import embed
 from embedkit.store import Store
-from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.index import NeighbourIndex
 from embedkit.vectors import unit_rows
 
 
@@ -35,7 +35,7 @@ def drawn(n, d=8, seed=0):
 
 
 def index_of(vectors):
-    return NeighbourIndex(build_index(vectors), vectors)
+    return NeighbourIndex(vectors)
 
 
 def laid_out(vectors, k=15, seed=0):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from embedkit.heads.knn import vote
-from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.index import NeighbourIndex
 from embedkit.vectors import BoolArray, DoubleArray, FloatArray, IntArray
 
 NEIGHBOURS = 160  # 101, the widest vote, of which a fifth may be in the fold that is tested
@@ -30,7 +30,7 @@ class Neighbourhood:
         n = len(vectors)
         largest = int(np.unique(clusters, return_counts=True)[1].max())
         wanted = min(n - 1, max(NEIGHBOURS, STRANGERS + largest - 1))
-        index = NeighbourIndex(build_index(vectors), vectors)
+        index = NeighbourIndex(vectors)
         rows, similarities = [], []
         step = max(1, CELLS // max(wanted, 1))
         for start in range(0, n, step):
@@ -63,7 +63,7 @@ class Neighbourhood:
             missing |= (place >= NEIGHBOURS) & np.isin(self.clusters[queries], self.clusters[among])
         if missing.any():
             others = np.ascontiguousarray(self.vectors[among])
-            index = NeighbourIndex(build_index(others), others)
+            index = NeighbourIndex(others)
             value[missing] = index.search(self.vectors[queries[missing]], 1).similarities[:, 0]
         return np.asarray(value)
 
@@ -103,6 +103,6 @@ class Neighbourhood:
             few[:] = True
         if few.any():
             others = np.ascontiguousarray(self.vectors[rows])
-            found = NeighbourIndex(build_index(others), others).search(self.vectors[asked[few]], k)
+            found = NeighbourIndex(others).search(self.vectors[asked[few]], k)
             nearest[few], similarities[few] = found.rows, found.similarities
         return vote(nearest, similarities, y, np.bincount(y) / len(y))

@@ -13,7 +13,7 @@ from embedkit.errors import UnreadableImageError
 from embedkit.images import decode, read_bytes, strict_pillow
 from embedkit.items import ItemTable, Unreadable, id_of_path
 from embedkit.store import Space, Store
-from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.index import NeighbourIndex
 from embedkit.vectors import FloatArray, IntArray
 
 
@@ -102,7 +102,7 @@ def _space(space: Space, vectors: FloatArray) -> Space:
     """Return a space in memory; what is on disk is not that of these rows."""
     other = Space(space.folder, space.record)
     other.vectors = vectors
-    other.index = NeighbourIndex(build_index(vectors), vectors)
+    other.index = NeighbourIndex(vectors)
     return other
 
 

@@ -20,7 +20,7 @@ from embedkit.exports.thumbnails import thumbnails
 from embedkit.maps import MOST, NEIGHBOURS
 from embedkit.maps.layout import FEWEST, lay_out, neighbour_graph
 from embedkit.pipeline.progress import Progress
-from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.index import NeighbourIndex
 from embedkit.vectors import IntArray
 
 KIND = "atlas"
@@ -87,7 +87,7 @@ def _laid_out(subject: Subject, rows: IntArray) -> pa.Table:
     vectors, index = subject.space.vectors, subject.space.index
     if len(rows) < len(vectors):
         vectors = vectors[rows]
-        index = NeighbourIndex(build_index(vectors), vectors)
+        index = NeighbourIndex(vectors)
     graph = neighbour_graph(index, vectors, NEIGHBOURS)
     places = lay_out(graph, vectors, seed=subject.seed).places
     own_rows = np.arange(len(rows))[:, None]

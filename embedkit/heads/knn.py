@@ -10,7 +10,7 @@ from embedkit.heads.classifier import Choice
 from embedkit.heads.emphasis import PLAIN, Emphasis
 from embedkit.heads.samples import sample_of
 from embedkit.matrices import Matrix, large
-from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.index import NeighbourIndex
 from embedkit.store.scan import Scan
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
@@ -164,7 +164,7 @@ def index_of(vectors: Matrix) -> NeighbourIndex | Scan:
     if large(len(vectors)):
         return Scan(vectors)
     whole = vectors[:]
-    return NeighbourIndex(build_index(whole), whole)
+    return NeighbourIndex(whole)
 
 
 def class_frequencies(y: IntArray, n_classes: int, weights: DoubleArray | None) -> DoubleArray:

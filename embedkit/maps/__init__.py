@@ -16,7 +16,7 @@ from embedkit.maps.placing import Added, place_each, read_new
 from embedkit.pipeline.progress import OnProgress, Progress
 from embedkit.results import Result
 from embedkit.store import Store
-from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.index import NeighbourIndex
 from embedkit.vectors import FloatArray, IntArray
 
 __all__ = ["NEIGHBOURS", "Column", "Columns", "Honesty", "Map", "item_columns", "map_of"]
@@ -162,7 +162,7 @@ def map_of(
     if n > MOST:
         rows = np.sort(np.random.default_rng(seed).choice(n, MOST, replace=False))
         vectors = vectors[rows]
-        index = NeighbourIndex(build_index(vectors), vectors)
+        index = NeighbourIndex(vectors)
     tell(0)
     new, refused = read_new(space, add)
     tell(1)

@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 from embedkit.audits.base import rounded
 from embedkit.maps.layout import lay_out, neighbour_graph
-from embedkit.store.index import NeighbourIndex, Neighbours, build_index
+from embedkit.store.index import NeighbourIndex, Neighbours
 from embedkit.vectors import DoubleArray, FloatArray, IntArray
 
 RANKED = 1_000  # images whose neighbours in the plane are ranked among all in the space
@@ -138,7 +138,7 @@ def measure(
     ranked = np.sort(random.choice(n, min(n, RANKED), replace=False))
     laid_out = np.sort(random.choice(n, min(n, LAID_OUT), replace=False))
     again = vectors[laid_out]
-    index = NeighbourIndex(build_index(again), again)
+    index = NeighbourIndex(again)
     part = neighbour_graph(index, again, graph.rows.shape[1])
     layouts = [lay_out(part, again, seed=seed + extra).places for extra in range(SEEDS)]
     moved, shared = compare(layouts, k)

@@ -7,7 +7,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from embedkit.errors import EmbedkitError, InputError
+from embedkit.errors import InputError
 from embedkit.files import Buffer, write_parts
 from embedkit.rows import Rows
 from embedkit.store.index_files import IndexFile, IndexRecord
@@ -32,8 +32,8 @@ class Neighbours:
     similarities: DoubleArray
 
 
-def build_index(vectors: FloatArray) -> bytes:
-    """Return the bytes of an exact inner-product index of unit rows, (n, d).
+def build_index(vectors: FloatArray) -> faiss.IndexFlatIP:
+    """Return an exact inner-product index of unit rows, (n, d), which it copies.
 
     Raises:
         EmbedkitError: they are no finite unit rows.
@@ -41,7 +41,11 @@ def build_index(vectors: FloatArray) -> bytes:
     vectors = check_unit_rows(vectors)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
-    # Never faiss.write_index: on a full disk it returns as if all were well.
+    return index
+
+
+def serialized(index: faiss.Index) -> bytes:
+    """Return the bytes of FAISS's file; its `write_index` takes a full disk for a success."""
     return bytes(faiss.serialize_index(index))
 
 
@@ -63,14 +67,14 @@ def write_index(
 
 
 def flat_parts(shards: Iterable[FloatArray], n: int, dimension: int) -> Iterator[Buffer]:
-    """Yield the bytes that `build_index` would return for all shards together.
+    """Yield the bytes of the file of an exact index over all shards together.
 
     FAISS's file of a flat index is a header and the vectors, so the whole need not be in memory.
     If a future FAISS writes it otherwise, it is built in memory after all.
     """
     two = np.eye(2, dimension, dtype=np.float32)
-    if _flat_header(2, dimension) + two.tobytes() != build_index(two):
-        yield build_index(np.concatenate(list(shards)))
+    if _flat_header(2, dimension) + two.tobytes() != serialized(build_index(two)):
+        yield serialized(build_index(np.concatenate(list(shards))))
         return
     yield _flat_header(n, dimension)
     for rows in shards:
@@ -79,7 +83,7 @@ def flat_parts(shards: Iterable[FloatArray], n: int, dimension: int) -> Iterator
 
 def _flat_header(n: int, dimension: int) -> bytes:
     """Return an empty index's bytes with the count of rows and of numbers put in."""
-    empty = bytes(faiss.serialize_index(faiss.IndexFlatIP(dimension)))
+    empty = serialized(faiss.IndexFlatIP(dimension))
     rows, numbers = (count.to_bytes(8, "little") for count in (n, n * dimension))
     return empty[:8] + rows + empty[16:-8] + numbers
 
@@ -93,13 +97,14 @@ class NeighbourIndex:
 
     note = ""
 
-    def __init__(self, index: bytes, vectors: FloatArray) -> None:
+    def __init__(self, vectors: FloatArray) -> None:
+        """Index some rows, (n, d) float32.
+
+        Raises:
+            EmbedkitError: they are no finite unit rows.
+        """
         self._vectors = vectors
-        self._index = faiss.deserialize_index(np.frombuffer(index, np.uint8))
-        if (self._index.ntotal, self._index.d) != vectors.shape:
-            raise EmbedkitError(
-                f"index of {self._index.ntotal} x {self._index.d} over vectors of {vectors.shape}"
-            )
+        self._index = build_index(vectors)
 
     @property
     def vectors(self) -> FloatArray:

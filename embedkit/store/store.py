@@ -20,7 +20,7 @@ from embedkit.results import Result
 from embedkit.rows import Rows
 from embedkit.store.augmented import Augmented, augmented_faults, read_augmented
 from embedkit.store.columns import Columns
-from embedkit.store.index import NeighbourIndex, build_index
+from embedkit.store.index import NeighbourIndex
 from embedkit.store.index_files import IndexRecord, has_index, index_faults
 from embedkit.store.index_files import read_record as read_index_record
 from embedkit.store.index_search import StoredIndex, open_index
@@ -142,7 +142,7 @@ class Space:
     @cached_property
     def index(self) -> NeighbourIndex:
         """Exact nearest neighbours, from the vectors: its file is for others than embedkit."""
-        return NeighbourIndex(build_index(self.vectors), self.vectors)
+        return NeighbourIndex(self.vectors)
 
     @cached_property
     def stored_index(self) -> StoredIndex | NeighbourIndex | Scan:
