@@ -18,7 +18,7 @@ demo: $(READY)
 	$(BIN)/embedkit demo demo
 
 test: $(READY)
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 $(PYTEST)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 3 --dist loadfile --max-worker-restart 0 $(PYTEST)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -32,11 +32,10 @@ def trust(what: str, *, keep: bool = True) -> None:
     Where it is not to be kept, or cannot be (no home, one that may not be written), it holds for
     this process.
     """
-    if what in _named():
-        return
+    known = what in _named()
     _of_this_process.add(what)
     kept = place() if keep and "\n" not in what else None
-    if kept is None:
+    if known or kept is None:
         return
     with suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

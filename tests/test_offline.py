@@ -157,5 +157,7 @@ def test_to_import_it_or_ask_for_help_opens_nothing_but_modules(tmp_path, figure
             assert not re.search("WRONLY|RDWR|CREAT", flags), call
             library = path == "/etc/ld.so.cache" or ".so" in path.rpartition("/")[2]
             module = any(Path(path).is_relative_to(one) for one in here)
-            assert call in usual or library or module or "ENOENT" in call, call
-        figure("I6", f"{named}: {len(opened)} files tried, each a module; 0 written, 0 sockets")
+            settings = Path(path).name == "openssl.cnf"  # which some builds of OpenSSL look for
+            assert call in usual or library or module or settings or "ENOENT" in call, call
+        said = f"{named}: {len(opened)} files tried, each a module or a library"
+        figure("I6", f"{said}; 0 written, 0 sockets")

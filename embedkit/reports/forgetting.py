@@ -22,8 +22,8 @@ def chosen(store: Store, pictures: Sequence[Alike], sheet: Path | None, command:
     """Say what would be forgotten, before anything is."""
     lines = [f"{len(pictures)} of {len(store.items)} images of {store.path} would be forgotten:"]
     lines += [f"  {one.id}  ({one.why})" for one in pictures[:MANY]]
-    if more := len(pictures) - MANY:
-        lines += [f"  … and {more} more; --json lists all"] if more > 0 else []
+    if len(pictures) > MANY:
+        lines.append(f"  … and {len(pictures) - MANY} more; --json lists all")
     if sheet is not None:
         lines.append(f"wrote {sheet}: look whether these are the ones, and all of them")
     lines.append(f"nothing was changed; to do it: {command} --yes")
@@ -46,8 +46,8 @@ def done(path: Path, made: Forgotten) -> str:
     lines += [f"  STILL FOUND in {name}: {', '.join(what)}" for name, what in made.found.items()]
     if made.shared or made.plain:
         lines.append(
-            f"not looked for: {made.shared} thumbnails and vectors that other pictures have too, "
-            f"{made.plain} that are all one value"
+            f"thumbnails and vectors not looked for: {made.shared} that other pictures have too, "
+            f"{made.plain} of so few different bytes that they stand anywhere"
         )
     lines += [f"still there, the picture itself: {one}" for one in made.pictures[:MANY]]
     lines.append("not covered: " + "; ".join(NOT_COVERED))
