@@ -113,7 +113,7 @@ class _Decoder:
         try:
             # A session of its own: Ctrl-C is for those who gave it work.
             self._process = subprocess.Popen(
-                [sys.executable, "-c", command, json.dumps(_path())],
+                [sys.executable, "-P", "-c", command, json.dumps(_path())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -43,10 +43,17 @@ class _Held:
             self._act(self.came.pop(), None)
 
     def end(self) -> None:
-        """Let it act, or wait further in the block around this one."""
+        """Put the handlers back; let what came act, or wait further in the block around this."""
+        self.again = False  # nothing may raise before all of them are back
+        for number, before in self.before.items():
+            signal.signal(number, before)
         if self.came:
             number = self.came.pop()
-            self.before[number](number, None)
+            before = self.before[number]
+            if isinstance(before, _Held):
+                before.came, before.again = [number], True
+            else:
+                before(number, None)
 
     def _act(self, number: int, frame: FrameType | None) -> None:
         """Let a signal act through all blocks; those around this one have had theirs."""
@@ -77,6 +84,4 @@ def held_back() -> Iterator[Callable[[], None]]:
     try:
         yield held.take_effect
     finally:
-        for one, before in held.before.items():
-            signal.signal(one, before)
-    held.end()
+        held.end()

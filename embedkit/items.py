@@ -1,6 +1,7 @@
 """Items: what a data set says about its images, one row each, in a fixed order."""
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from contextlib import suppress
@@ -214,6 +215,7 @@ def item_table(
 
 
 RAW = ("utf-8", "surrogateescape")  # as file names are read where the language is UTF-8
+_ESCAPED = re.compile(rb"\\(?:x([0-9a-f]{2})|\\)")
 # Line ends and marks that turn the direction of the text around them.
 _MISLEADING = frozenset(
     "\u2028\u2029\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -248,16 +250,11 @@ def _harmless(character: str) -> str:
 
 
 def path_of_id(id_: str) -> str:
-    """Return the path, relative to the source, of the image with this id."""
-    raw, place = bytearray(), 0
-    while place < len(id_):
-        if id_[place] == "\\" and id_[place + 1 : place + 2] == "x":
-            raw.append(int(id_[place + 2 : place + 4], 16))
-            place += 4
-        elif id_[place] == "\\":
-            raw += b"\\"
-            place += 2
-        else:
-            raw += id_[place].encode()
-            place += 1
-    return os.fsdecode(bytes(raw))
+    """Return the path, relative to the source, of the image with this id.
+
+    What `id_of_path` would not have written, as somebody else's store may hold, stands for itself.
+    """
+    raw = _ESCAPED.sub(
+        lambda one: bytes.fromhex(one[1].decode()) if one[1] else b"\\", id_.encode(*RAW)
+    )
+    return os.fsdecode(raw)

@@ -14,6 +14,7 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 from embedkit.errors import InputError
 
@@ -74,7 +75,9 @@ def check_url(url: str) -> None:
     Raises:
         InputError: only a store names it.
     """
-    if not any(url == one or url.startswith(one.rstrip("/") + "/") for one in urls()):
+    upwards = {".", ".."}.intersection(unquote(url).replace("\\", "/").split("/"))
+    below = any(url == one or url.startswith(one.rstrip("/") + "/") for one in urls())
+    if upwards or not below:
         raise InputError(
             f"{url} is named by a store, and you have not named it on this machine; what only a "
             f"store names is not fetched. If you know that place: embedkit scan {url}"

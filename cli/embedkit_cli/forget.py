@@ -92,7 +92,12 @@ def forget(
         return
     if not given:
         raise InputError("name what is to be forgotten: ids, --group NAME or --like ID")
-    pictures = meant(opened, ids or (), group or (), like or (), backbone=backbone)
+    notes: list[str] = []
+    pictures = meant(
+        opened, ids or (), group or (), like or (), backbone=backbone, say=notes.append
+    )
+    for note in notes:
+        console.say(note)
     path = None
     if sheet is not None:
         path = chosen_sheet(
@@ -101,7 +106,7 @@ def forget(
     if not yes:
         console.show(
             shown.chosen(opened, pictures, path, console.command()),
-            shown.chosen_document(opened, pictures, path),
+            shown.chosen_document(opened, pictures, path, notes),
         )
         return
     _finish(store, run(opened, [one.id for one in pictures], say=_say))

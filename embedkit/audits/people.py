@@ -1,6 +1,6 @@
 """Everybody like one picture: its copies, and other photographs of the same person."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from embedkit.audits.run import held_out
@@ -9,6 +9,8 @@ from embedkit.audits.twins import find_twins
 from embedkit.errors import InputError
 from embedkit.store import Store
 from embedkit.store.forgetting import with_copies
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ def meant(
     like: Sequence[str] = (),
     *,
     backbone: str | None = None,
+    say: Say = lambda _: None,
 ) -> list[Alike]:
     """Return the pictures that are meant by ids, groups and likeness, with the reason of each.
 
@@ -34,7 +37,9 @@ def meant(
     Raises:
         InputError: there is no such picture or group.
     """
-    found = {one.id: one.why for id_ in like for one in alike(store, id_, backbone=backbone)}
+    found = {
+        one.id: one.why for id_ in like for one in alike(store, id_, backbone=backbone, say=say)
+    }
     grouped = set(with_copies(store, groups=groups))
     every = with_copies(store, [*ids, *found], groups)
     whose = dict(zip(store.items.ids, store.items.groups, strict=True))
@@ -49,7 +54,14 @@ def meant(
     return [Alike(id_, why(id_)) for id_ in every]
 
 
-def alike(store: Store, id_: str, *, backbone: str | None = None, seed: int = 0) -> list[Alike]:
+def alike(
+    store: Store,
+    id_: str,
+    *,
+    backbone: str | None = None,
+    seed: int = 0,
+    say: Say = lambda _: None,
+) -> list[Alike]:
     """Return the cluster of a picture as the audits of twins and siblings draw it, it included.
 
     People are told apart by the data set's groups, or else by faces where there is a train split
@@ -60,13 +72,14 @@ def alike(store: Store, id_: str, *, backbone: str | None = None, seed: int = 0)
         id_: of the picture.
         backbone: which space; can be left out where there is only one.
         seed: of what is drawn at random.
+        say: told why other pictures of the same person were not looked for, if they were not.
 
     Raises:
         InputError: the store has no such picture.
     """
     ids = store.items.ids
     if id_ not in ids:
-        raise InputError(f"the store has no image {id_!r} that was read; see --like")
+        raise InputError(f"--like: the store has no image '{id_}' that was read")
     row = ids.index(id_)
     twins = find_twins(store, backbone=backbone, seed=seed)
     found = {one: "a copy" for one, n in zip(ids, twins.near, strict=True) if n == twins.near[row]}
@@ -75,9 +88,17 @@ def alike(store: Store, id_: str, *, backbone: str | None = None, seed: int = 0)
         who = groups[row]
         same = {one: "same group" for one, of in zip(ids, groups, strict=True) if of == who}
         found = same | found
-    elif split is not None:
-        people = find_siblings(store, twins, split=split, seed=seed)
-        if not isinstance(people, str) and people.source == "faces":
+    else:
+        people = (
+            "the data set has no test split"
+            if split is None
+            else find_siblings(store, twins, split=split, seed=seed)
+        )
+        if isinstance(people, str):
+            say(f"the same person was not looked for: {people}")
+        elif people.source != "faces":
+            say(f"the same person was not looked for: the data set names no group of {id_}")
+        else:
             faces = people.identity
             same = {one: "same face" for one, n in zip(ids, faces, strict=True) if n == faces[row]}
             found = same | found

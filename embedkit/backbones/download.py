@@ -75,7 +75,7 @@ def download(source: Source, target: Path) -> Path:
             length, received = int(answer.headers.get("Content-Length") or -1), 0
             if length > LARGEST:
                 raise WeightsError(f"{source.url} is {length / 2**30:.0f} GiB; {_limits()}")
-            while piece := answer.read(PIECE):
+            while piece := answer.read1(PIECE):  # what is there; a whole piece could take days
                 received += len(piece)
                 if received > LARGEST or time.monotonic() > deadline:
                     raise WeightsError(f"{source.url} is too large or too slow; {_limits()}")

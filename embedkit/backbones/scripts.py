@@ -65,6 +65,9 @@ def check_script(data: bytes, path: Path) -> None:
     """
     reader: Any = torch._C.PyTorchFileReader
     try:
+        # torch takes a file with these letters for its other format, whatever archive is in it too.
+        if data[:4] != b"PK\3\4" or data[4:8] == b"PTMF":
+            raise RuntimeError
         archive = reader(io.BytesIO(data))
         names = archive.get_all_records()
         if "data.pkl" not in names:

@@ -11,6 +11,7 @@ from typing import Any
 from embedkit.errors import InputError
 
 MOST = 50  # that may wait at once
+KEPT = 500  # results
 Tell = Callable[[str], None]
 
 
@@ -37,7 +38,7 @@ class _Job:
 
 
 class Jobs:
-    """Jobs by key; each is done once, and its result stays until they are forgotten."""
+    """Jobs by key; each is done once; the newest results stay until they are forgotten."""
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="embedkit-job")
@@ -63,6 +64,8 @@ class Jobs:
             if job is None:
                 if len(pending) >= MOST:
                     raise InputError(f"{MOST} requests are waiting already; try again later")
+                for old in [k for k, one in self._jobs.items() if one not in pending][:-KEPT]:
+                    del self._jobs[old]
                 job = self._jobs[key] = _Job(Future(), time.monotonic())
                 job.future = self._executor.submit(work, partial(setattr, job, "stage"))
             if not job.future.done():

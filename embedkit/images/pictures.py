@@ -22,7 +22,8 @@ from embedkit.vectors import Pixels
 DECODERS = Decoders("embedkit.images.pictures", "serve_decoded")
 # What goes to a process that can be killed: the formats whose libraries were seen to take seconds
 # and gigabytes over a few damaged kilobytes, and of the others what could take seconds if it were
-# made for that. A JPEG can have ten thousand scans, and each is a pass over all pixels.
+# made for that. A JPEG can have ten thousand scans, and each is a pass over all pixels. Numbers
+# written out (the plain kinds of PPM) and runs (compressed BMP) are read by Python.
 OUTSIDE = ("TIFF", "AVIF", "JPEG2000")
 INSIDE_BYTES = 8 * 2**20
 INSIDE_PIXELS = 100_000_000  # times scans
@@ -117,7 +118,8 @@ def _decoded(data: bytes, background: tuple[int, int, int], most: int) -> tuple[
     kind = sniff(data[:64])
     if kind is None:
         raise UnreadableImageError(f"not a picture ({described(data)})")
-    if kind not in OUTSIDE and len(data) <= INSIDE_BYTES:
+    slow = (kind == "PPM" and data[1:2] in b"123") or (kind == "BMP" and any(data[30:34]))
+    if kind not in OUTSIDE and not slow and len(data) <= INSIDE_BYTES:
         with suppress(TooMuchHereError):
             said = opened(data, background, most, INSIDE_PIXELS)
             return np.asarray(said.image), said

@@ -67,14 +67,17 @@ def tombstones(path: Path, kept: Sequence[str], lifted: Sequence[str] | None = N
     return "\n".join(lines)
 
 
-def chosen_document(store: Store, pictures: Sequence[Alike], sheet: Path | None) -> Document:
-    """Return what would be forgotten."""
+def chosen_document(
+    store: Store, pictures: Sequence[Alike], sheet: Path | None, notes: Sequence[str]
+) -> Document:
+    """Return what would be forgotten, and what was not looked for."""
     return {
         "schema": "embedkit.forget/1",
         "done": False,
         "store": str(store.path),
         "images": len(store.items),
         "chosen": [{"id": one.id, "why": one.why} for one in pictures],
+        "notes": list(notes),
         "sheet": None if sheet is None else str(sheet),
     }
 

@@ -28,13 +28,14 @@ from embedkit.store.forgotten import (
     unfinished,
 )
 from embedkit.store.journal import told
-from embedkit.store.schema import FORGETTING, HEADS, JOURNAL, SCHEMA, sealed, unsealed
+from embedkit.store.schema import FORGETTING, HEADS, JOURNAL, SCHEMA, check_form, sealed, unsealed
 from embedkit.store.store import Store
 from embedkit.store.traces import Trace, names_of, search_files, traces_in, traces_of
 from embedkit.store.writer import StoreWriter
 
 VIEWS, AUDITS, REVIEWS, COPIES = "views", "audits", "reviews.jsonl", "augmented*"
 Say = Callable[[str], None]
+_ORDER = {"ids": [str], "tombstones": [str], "traces": [list], "shared": int, "plain": int}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,13 @@ def _cut_off(path: Path) -> _Order | None:
         return None
     except OSError as error:
         raise StoreError(f"{path / FORGETTING} cannot be read: {error.strerror}") from None
-    traces = tuple(Trace(what, bytes.fromhex(data), name) for what, data, name in record["traces"])
+    check_form(record, _ORDER, path / FORGETTING)
+    try:
+        traces = tuple(
+            Trace(what, bytes.fromhex(data), name) for what, data, name in record["traces"]
+        )
+    except (ValueError, TypeError):
+        raise StoreError(f"{path / FORGETTING} is no record as embedkit writes it") from None
     return _Order(
         tuple(record["ids"]),
         tuple(record["tombstones"]),
@@ -325,5 +332,5 @@ def _without_lines(path: Path, traces: Sequence[Trace]) -> bool:
 def _check_known(asked: set[str], known: set[str], what: str) -> None:
     for one in sorted(asked - known):
         near = difflib.get_close_matches(one, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean '{near[0]}'?" if near else ""
         raise InputError(f"the store has no {what} {one!r}{hint}")

@@ -99,7 +99,7 @@ def lift(store: Store | str | Path, what: str) -> tuple[str, ...]:
             there.items.table,
             there.unreadable,
             {name: space.record for name, space in there.spaces.items()},
-            source | ({FORGOTTEN: kept} if kept else {}),
+            source | {FORGOTTEN: kept},  # also where none is left: something was forgotten once
             embedkit.__version__,
         )
     return lifted

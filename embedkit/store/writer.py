@@ -38,6 +38,7 @@ from embedkit.store.schema import (
     StoreRecord,
     parquet_bytes,
     parquet_table,
+    plain_name,
 )
 from embedkit.store.store import Store, read_checked, read_record
 
@@ -114,6 +115,13 @@ class StoreWriter:
             raise StoreError(
                 f"{self.path} is a folder with other files in it; a store needs its own"
             )
+        for path in self.path.rglob("*"):
+            # What is swept or forgotten there would be gone from a folder of somebody else.
+            if path.is_symlink() and path.is_dir():
+                raise StoreError(
+                    f"{path} is a link to a folder; embedkit changes nothing in a store that has "
+                    "one. Put the folder itself there, or remove the link"
+                )
         with ExitStack() as stack:
             stack.enter_context(writer_lock(self.path, forgets=self._forgets))
             with told(self.path, "read"):
@@ -281,13 +289,17 @@ class StoreWriter:
         """Take over what a journal line says, if its files are there and whole."""
         try:
             if "begun" in entry:
-                self.begun = entry["begun"]
+                self.begun = {name: dict(made) for name, made in entry["begun"].items()}
                 return True
             for space, shard in entry["shards"].items():
+                if not (plain_name(space) and plain_name(shard["file"])):
+                    return False
                 if files.sha256_of_file(self.path / space / shard["file"]) != shard["sha256"]:
                     return False
             self._take(entry, self._table(entry))
-        except (FileNotFoundError, StoreError, KeyError, TypeError, StopIteration):
+        except (FileNotFoundError, StoreError, StopIteration):
+            return False
+        except (KeyError, TypeError, ValueError, AttributeError):  # no entry as embedkit writes it
             return False  # but what cannot be read now may be read by the next run
         return True
 
