@@ -182,7 +182,7 @@ ROWS = (
         "D1",
         "Only whole weights that are the right ones are used",
         "weights",
-        "some weights have no published checksum (`weights list` says which)",
+        "some weights have no published checksum (`weights get` says which)",
     ),
     Row("D2", "No connection that nobody asked for", "offline precision"),
     Row(
@@ -242,7 +242,8 @@ ROWS = (
         "What is forgotten is gone, and that is shown",
         "forget",
         "backups, exports, reports elsewhere; a photograph that was saved again; an answer given "
-        "in `view` in the very moment of forgetting",
+        "in `view` in the very moment of forgetting may stay, or be lost; ids in the midst of a "
+        "sentence are not found",
     ),
     Row("G4", "No picture's metadata leaves it", "reports explorer"),
     Row(

@@ -51,7 +51,8 @@ def check_unit_rows(rows: Any, dimension: int | None = None) -> FloatArray:
     """
     check_rows(rows, dimension)
     with np.errstate(over="ignore"):
-        lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+        # In double precision, without a copy of all rows in it.
+        lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64, casting="same_kind"))
     bad = ~(np.abs(lengths - 1) <= UNIT_TOLERANCE)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])

@@ -366,6 +366,31 @@ def test_a_jpeg_of_too_many_scans_is_named(thorough, figure):
         assert len(DECODERS.processes()) == 1
 
 
+@pytest.mark.parametrize("kind", ["plain PPM", "BMP of runs"])
+def test_what_python_would_take_long_over_is_decoded_outside(kind):
+    numbers = b" ".join(b"%d" % value for value in range(48))
+    runs = struct.pack(
+        "<2sIIIIiiHHIIiiII", b"BM", 1084, 0, 1078, 40, 4, 1, 1, 8, 1, 6, 0, 0, 256, 0
+    )
+    data = {
+        "plain PPM": b"P3 4 4 255\n# a comment\n" + numbers,
+        "BMP of runs": runs + bytes(range(256)) * 4 + b"\4\7\0\0\0\1",
+    }[kind]
+    DECODERS.close()
+    assert outcome(data) == ""
+    assert len(DECODERS.processes()) == 1
+
+
+def test_a_decoder_runs_nothing_of_the_folder_that_one_works_in(tmp_path, monkeypatch):
+    for name in ("json", "os", "struct", "numpy"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    DECODERS.close()
+    assert outcome(saved(noise(0), "TIFF")) == ""
+    assert len(DECODERS.processes()) == 1
+    assert not (tmp_path / "ran").exists()
+
+
 def test_killed_decoders_cost_no_picture_and_change_no_byte(
     tmp_path, thorough, figure, monkeypatch
 ):

@@ -24,12 +24,14 @@ from embedkit.audits.ticks import Answer, tick
 from embedkit.backbones import load_backbone
 from embedkit.errors import InputError, StoreError
 from embedkit.exports import export
+from embedkit.files import write_whole
 from embedkit.finetuning import finetune
 from embedkit.pipeline.views import make_views
 from embedkit.reports import finetunings
 from embedkit.store.forgotten import forgotten, lift
 from embedkit.store.index_build import index_space
 from embedkit.store.index_plans import plan_index
+from embedkit.store.schema import SCHEMA, sealed
 from embedkit.store.store import Store
 
 NAMES = [
@@ -280,6 +282,9 @@ def test_what_was_begun_before_is_not_written_after(home, place):
             write()
     assert left_of(before, place, before.items.ids.index(gone)) == []
     assert head.save(place.parent / "elsewhere").exists()  # which is its owner's
+    lift(place, "all")
+    with pytest.raises(StoreError, match="rests on images that were forgotten .* meanwhile"):
+        head.save(place / "heads/late")
 
 
 def test_until_it_is_finished_nobody_else_writes(home, place):
@@ -369,6 +374,38 @@ def test_an_unfinished_store_and_a_damaged_one_are_refused(home, place):
     with pytest.raises(StoreError, match="is damaged"):
         ek.forget(place, ["train/x/3.png"])
     assert not (place / "forgetting.json").exists()
+
+
+def test_a_folder_that_a_link_leads_to_is_never_changed(home, place, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(place, other)
+    before = tree(other)
+    for name in ("extra", "audits/deep", "heads/deep"):
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).symlink_to(other / "pixels")
+        for change in (
+            lambda: ek.forget(place, ["train/x/3.png"]),
+            lambda: ek.embed(home / "data", place, backbone="pixels"),
+        ):
+            with pytest.raises(StoreError, match="is a link to a folder"):
+                change()
+        (place / name).unlink()
+    assert tree(other) == before
+    assert ek.forget(place, ["train/x/3.png"]).found == {}
+
+
+def test_an_order_that_is_none_is_refused(place):
+    write_whole(place / "forgetting.json", sealed({"schema": SCHEMA, "ids": 3}))
+    with pytest.raises(StoreError, match="forgetting.json is no record as embedkit writes it"):
+        ek.forget(place, [])
+
+
+def test_whom_it_could_not_look_for_is_said(home, place, capsys):
+    assert main(["forget", str(place), "--like", "train/x/3.png", "--json"]) == 0
+    said = capsys.readouterr()
+    (note,) = json.loads(said.out)["notes"]
+    assert note.startswith("the same person was not looked for: ")
+    assert note in said.err
 
 
 def test_the_search_finds_what_was_put_in_its_way(home, place):

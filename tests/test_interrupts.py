@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -104,6 +105,32 @@ def test_what_comes_too_late_for_a_block_waits_for_the_end_of_the_one_around_it(
         run()
     assert steps == ["kept"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_block_that_fails_does_not_swallow_a_signal():
+    steps = []
+
+    def run():
+        with held_back() as interrupted:
+            send()
+            with suppress(ValueError), held_back():
+                raise ValueError
+            steps.append("goes on")
+            interrupted()
+            steps.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert steps == ["goes on"]
+
+    def fail():
+        with held_back():
+            send()
+            raise ValueError
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
 
 
 def test_what_came_before_a_block_takes_effect_in_it():

@@ -29,6 +29,11 @@ def test_an_id_is_one_line_that_cannot_mislead_a_terminal_or_a_reader(name):
     assert len(id_.splitlines()) == 1
 
 
+@pytest.mark.parametrize("id_", ["a\\x", "\\xg0", "a\\", "\\X41", "\\y", "x\\x4"])
+def test_an_id_that_embedkit_never_writes_stands_for_itself(id_):
+    assert path_of_id(id_) == id_
+
+
 def test_names_in_every_script_are_left_as_they_are():
     for name in ("école/é.jpg", "日本/顔.png", "a b/c'd\"e.jpg", "👨\u200d👩.png", "x\u202f1.png"):
         assert id_of_path(name) == name

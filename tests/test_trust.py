@@ -244,9 +244,13 @@ def test_what_only_a_store_names_is_not_fetched(tmp_path, stranger, capsys):
     system = fsspec.filesystem("memory")
     for path in folder.rglob("*.png"):
         system.pipe(f"/faces/{path.relative_to(folder)}", path.read_bytes())
+    system.pipe("/secret.png", next(folder.rglob("*.png")).read_bytes())
     store = ek.embed("memory://faces", tmp_path / "store", backbone="pixels")
     (first, *_) = store.items.ids
     assert read_bytes(store.items.path(first))
+    for upwards in ("../secret.png", "a/%2e%2e/../../secret.png", "%2E%2e/secret.png"):
+        with pytest.raises(UnreadableImageError, match="you have not named it"):
+            read_bytes(store.items.root / upwards)
     stranger()
     fetched = []
     real = type(system)._open
@@ -361,6 +365,23 @@ def test_what_a_torchscript_archive_never_holds_is_refused(record, content, said
     members = {"data.pkl": b"", "version": b"3", "code/__torch__.py": b""} | {record: content}
     with pytest.raises(WeightsError, match=said):
         check_script(archived(members), Path("net.pt"))
+
+
+def test_a_program_of_torchs_other_format_is_refused_whatever_archive_is_appended(tmp_path):
+    """Torch runs the program at the begin, and an archive is found from its end."""
+    harmless = {"data.pkl": b"", "version": b"3", "code/__torch__.py": b"torch.relu(x)"}
+    program = torch.jit.script(Writes(tmp_path / "ran"))
+    other = bytes(torch._C._save_jit_module_to_bytes(program._c, {}))
+    path = tmp_path / "both.pt"
+    path.write_bytes(other)
+    with zipfile.ZipFile(path, "a") as archive:
+        for name, content in harmless.items():
+            archive.writestr(f"archive/{name}", content)
+    assert type(torch.jit.load(str(path))).__name__ == "RecursiveScriptModule"
+    both = path.read_bytes()
+    for data in (both, other, b"PK\3\4PTMF" + both[8:]):
+        with pytest.raises(WeightsError, match="damaged, or no TorchScript file"):
+            check_script(data, path)
 
 
 # ONNX with numbers in files beside it.
