@@ -62,7 +62,7 @@ def cell(row: Row, figures: list[dict[str, str]]) -> list[str]:
     said = [one["counted"] + ("" if one["thorough"] else " (short run)") for one in own]
     if not said:
         said = ["tested, not counted" if named else "not tested"]
-    return [row.name, row.promise, "; ".join(said), ", ".join(named), row.lacking]
+    return [row.name, row.promise, "<br>".join(said), ", ".join(named), row.lacking]
 
 
 def main() -> None:
