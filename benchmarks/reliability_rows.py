@@ -241,9 +241,8 @@ ROWS = (
         "G3",
         "What is forgotten is gone, and that is shown",
         "forget",
-        "backups, exports, reports elsewhere; a photograph that was saved again; an answer given "
-        "in `view` in the very moment of forgetting may stay, or be lost; ids in the midst of a "
-        "sentence are not found",
+        "backups, exports, reports elsewhere; a photograph that was saved again; ids in the midst "
+        "of a sentence are not found",
     ),
     Row("G4", "No picture's metadata leaves it", "reports explorer"),
     Row(
@@ -302,7 +301,7 @@ ROWS = (
         "J2",
         "Memory stays flat from 1,000 pictures to 10,000; time grows with their number",
         "pipeline reliability_load",
-        "`embed` takes 5 KB a picture more (the vectors, for the index), `search` 24 KB; "
+        "`embed` takes 5 KB a picture more (the vectors, for the index), `search` 11 KB; "
         "docs/performance.md and docs/load.md have the figures",
     ),
     Row(

@@ -153,7 +153,10 @@ def _parts(address: str, private: bool) -> tuple[SplitResult, int]:
     if port is None:
         port = 443 if parts.scheme == "https" else 80
     if port not in PORTS and not private:
-        raise FetchError(f"{address} is not fetched: port {port} is not the web's (80 and 443 are)")
+        raise FetchError(
+            f"{address} is not fetched: port {port} is not the web's (80 and 443 are); if it is "
+            "meant to: --allow-private"
+        )
     return parts, port
 
 

@@ -5,6 +5,7 @@ not yet on disk.
 """
 
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
@@ -148,6 +149,17 @@ def write_durably(path: Path, parts: Iterable[Buffer]) -> None:
 def append_durably(path: Path, data: bytes) -> None:
     """Add `data` at the end of `path` and wait until it is on disk."""
     _write(path, [data], os.O_APPEND)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until nobody else, in this process or another, is in such a block over a folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write(path: Path, parts: Iterable[Buffer], how: int) -> None:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,11 +17,12 @@ from helpers import make_different, noise, saved, tree
 from pyarrow import parquet
 
 import embedkit as ek
+from embedkit import files
 from embedkit.audits.claims import Claim
 from embedkit.audits.kept import keep
 from embedkit.audits.people import meant
 from embedkit.audits.sights import VIEWS
-from embedkit.audits.ticks import Answer, tick
+from embedkit.audits.ticks import Answer, tick, ticks
 from embedkit.backbones import load_backbone
 from embedkit.errors import InputError, StoreError
 from embedkit.exports import export
@@ -392,6 +394,25 @@ def test_a_folder_that_a_link_leads_to_is_never_changed(home, place, tmp_path):
         (place / name).unlink()
     assert tree(other) == before
     assert ek.forget(place, ["train/x/3.png"]).found == {}
+
+
+def test_an_answer_that_is_given_while_others_are_removed_is_kept(place, monkeypatch):
+    opened = Store.open(place)
+    tick(opened, Claim("twins", "", ("train/x/3.png",)), Answer.REAL)
+    other = Claim("twins", "", ("train/x/7.png",))
+    giving = Thread(target=tick, args=(opened, other, Answer.UNSURE))
+    real = files.write_whole
+
+    def slowly(path, data):
+        if path.name == "reviews.jsonl":
+            giving.start()
+            giving.join(0.2)
+        real(path, data)
+
+    monkeypatch.setattr(files, "write_whole", slowly)
+    ek.forget(place, ["train/x/3.png"])
+    giving.join()
+    assert list(ticks(Store.open(place))) == [other]
 
 
 def test_an_order_that_is_none_is_refused(place):

@@ -14,7 +14,7 @@ from typing import Any
 from embedkit.audits.claims import Claim
 from embedkit.cells import csv_text, guarded
 from embedkit.errors import OutputError, StoreError
-from embedkit.files import append_durably, read_plain, sync_folder
+from embedkit.files import alone, append_durably, read_plain, sync_folder
 from embedkit.store import Store
 from embedkit.store.forgotten import check_since
 from embedkit.store.schema import as_sealed, sealed, unsealed
@@ -51,7 +51,6 @@ def tick(store: Store, claim: Claim, answer: Answer | None) -> None:
         StoreError: a picture of it was forgotten since the store was opened.
     """
     path = store.path / FILE
-    check_since(store.path, claim.ids, "this answer")
     record = {
         "schema": SCHEMA,
         **asdict(claim),
@@ -62,10 +61,12 @@ def tick(store: Store, claim: Claim, answer: Answer | None) -> None:
     # The line break in front keeps a line that a crash tore off from taking this one with it.
     line = b"\n" + sealed(record, indent=None)
     try:
-        new = not path.exists()
-        append_durably(path, line)
-        if new:
-            sync_folder(path.parent)
+        with alone(store.path):  # forgetting writes the file anew
+            check_since(store.path, claim.ids, "this answer")
+            new = not path.exists()
+            append_durably(path, line)
+            if new:
+                sync_folder(path.parent)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from None
 

@@ -318,15 +318,16 @@ def _remove(paths: Sequence[Path], traces: Sequence[Trace]) -> None:
 
 def _without_lines(path: Path, traces: Sequence[Trace]) -> bool:
     """Remove the lines of a file that hold a trace, and say whether there were any."""
-    try:
-        lines = files.read_plain(path).splitlines(keepends=True)
-    except FileNotFoundError:
-        return False
-    kept = [line for line in lines if not any(one.found_in(line) for one in traces)]
-    if len(kept) == len(lines):
-        return False
-    files.write_whole(path, b"".join(kept))
-    return True
+    with files.alone(path.parent):
+        try:
+            lines = files.read_plain(path).splitlines(keepends=True)
+        except FileNotFoundError:
+            return False
+        kept = [line for line in lines if not any(one.found_in(line) for one in traces)]
+        if len(kept) == len(lines):
+            return False
+        files.write_whole(path, b"".join(kept))
+        return True
 
 
 def _check_known(asked: set[str], known: set[str], what: str) -> None:
