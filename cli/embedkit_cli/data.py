@@ -192,10 +192,9 @@ def embed(
                 progress=update,
             )
         except KeyboardInterrupt:
-            console.say(
-                f"Stopped. {state.safe} of {state.total} images of this run are safe in {store}; "
-                "run the same command again to go on."
-            )
+            safe = f"{state.safe} of {state.total} images of this run are safe in {store}"
+            done = safe if state.total else "No image was embedded yet"
+            console.say(f"Stopped. {done}; run the same command again to go on.")
             raise typer.Exit(130) from None
     made = built.record.source["split"]
     if made["made_by"] == "embedkit":
