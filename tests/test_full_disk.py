@@ -16,6 +16,7 @@ import pytest
 from embedkit_cli import main
 from faults import PAGE, Full, changes_go_to, pages
 from helpers import make_different, tree
+from test_faults import COMMANDS as OF_FAULTS
 
 from embedkit.errors import OutputError
 from embedkit.exports import TARGETS, atlas, export
@@ -39,16 +40,7 @@ def home(tmp_path_factory):
     return home
 
 
-COMMANDS = {
-    "embed": lambda home, at: ["embed", home / "faces", "-o", at / "store", "-b", "pixels"],
-    "grow": lambda home, at: ["embed", home / "more", "-o", at / "store", "-b", "pixels"],
-    "augment": lambda home, at: [
-        *("embed", home / "faces", "-o", at / "store", "--augment", "flip", "--copies", "2")
-    ],
-    "index": lambda home, at: ["index", at / "store", "--type", "hnsw"],
-    "train": lambda home, at: ["train", at / "store", "--head", "knn"],
-    "merge": lambda home, at: ["merge", home / "store", home / "second", "-o", at / "store"],
-}
+COMMANDS = {name: made for name, made in OF_FAULTS.items() if name != "forget"}
 
 
 def sizes(low: int, need: int, thorough: bool) -> list[int]:
